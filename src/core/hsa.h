@@ -1,0 +1,208 @@
+/* hsa.h - the engine of hubspot_assoc: calls go in, outcomes come out.
+ *
+ * The only public header of src/core. The engine knows HTTP, deadlines, retries
+ * and pacing; it knows no Lua, and nothing in it calls back into its user.
+ *
+ * Ownership. Strings and bodies handed in are copied. An engine belongs to who
+ * made it (hsa_engine_free), a call to who started it (hsa_call_free); either may
+ * be freed first. Pointers inside an outcome live as long as its call.
+ *
+ * Units. Times are int64_t microseconds, on the monotonic clock where they are
+ * points in time (hsa_now). Negative means unknown where a comment says so.
+ *
+ * Threads. An engine and its calls are used by one thread at a time.
+ *
+ * Fork. In a child process an engine abandons its parent's connections, untouched;
+ * calls that were under way end there with HSA_CANCELED. */
+#ifndef HSA_H
+#define HSA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define HSA_VERSION "0.1.0"
+#define HSA_SECOND INT64_C(1000000) /* microseconds */
+
+/* What a function answers. */
+typedef enum hsa_status {
+  HSA_OK = 0,
+  HSA_NOMEM,    /* out of memory */
+  HSA_TOOLARGE, /* more bytes than the buffer or the field may hold */
+  HSA_INVALID   /* an argument that cannot be sent; hsa_check_* say why */
+} hsa_status;
+
+/* How a call ended. */
+typedef enum hsa_kind {
+  HSA_SUCCESS = 0, /* a 2xx */
+  HSA_API,         /* a 4xx or 5xx, whatever its body */
+  HSA_THROTTLED,   /* 429, 423 or 477, or the client's own rate, outlasted the deadline */
+  HSA_TIMEOUT,     /* an attempt's time or the whole call's ran out */
+  HSA_TRANSPORT,   /* no answer; the code says where it broke */
+  HSA_PROTOCOL,    /* a 3xx, or an answer that is not sound HTTP or too large */
+  HSA_CANCELED,    /* by hsa_call_free, hsa_engine_free or fork */
+  HSA_CONFIG       /* the call could not be set up: no memory, no usable CA file, ... */
+} hsa_kind;
+
+/* Where the transport broke. */
+typedef enum hsa_code {
+  HSA_CODE_NONE = 0,
+  HSA_CODE_RESOLVE,
+  HSA_CODE_CONNECT,
+  HSA_CODE_TLS,
+  HSA_CODE_PROXY,
+  HSA_CODE_SEND,
+  HSA_CODE_RECEIVE,
+  HSA_CODE_OTHER
+} hsa_code;
+
+/* "api", "transport", ... and "resolve", "connect", ...; NULL for SUCCESS and NONE. */
+const char *hsa_kind_name(hsa_kind kind);
+const char *hsa_code_name(hsa_code code);
+
+/* What sending a request once more would do (RFC 9110, 9.2). */
+typedef enum hsa_effect {
+  HSA_SAFE,       /* reads only */
+  HSA_IDEMPOTENT, /* twice is the same as once */
+  HSA_ONCE        /* must not be applied twice */
+} hsa_effect;
+
+/* When a call is parked, that is when it waits for hsa_call_go. */
+typedef enum hsa_park {
+  HSA_PARK_NEVER, /* the request brings its token */
+  HSA_PARK_FIRST, /* before its first attempt, and once after EXPIRED_AUTHENTICATION */
+  HSA_PARK_EVERY  /* before every attempt (an outside limiter takes part) */
+} hsa_park;
+
+/* Why a call is parked. */
+typedef enum hsa_reason {
+  HSA_REASON_FIRST,  /* its first attempt */
+  HSA_REASON_RETRY,  /* another attempt; only with HSA_PARK_EVERY */
+  HSA_REASON_EXPIRED /* HubSpot answered EXPIRED_AUTHENTICATION: a fresh token is needed */
+} hsa_reason;
+
+typedef enum hsa_state { HSA_RUNNING, HSA_PARKED, HSA_DONE } hsa_state;
+
+typedef struct hsa_config {
+  const char *base_url;       /* passes hsa_check_base_url; no slash at its end is needed */
+  const char *proxy;          /* NULL: from the environment; "": none */
+  const char *ca_file;        /* PEM; NULL: the system's */
+  const char *user_agent;     /* the whole header value */
+  int64_t connect_timeout;    /* us */
+  size_t max_response_bytes;  /* decoded */
+  int max_connections;
+  int rate_requests;          /* sends in any rate_interval; 0: no pacing */
+  int64_t rate_interval;      /* us */
+  bool rate_is_ceiling;       /* the server's headers may lower the rate but not raise it */
+  bool events;                /* record events for hsa_call_event */
+} hsa_config;
+
+typedef struct hsa_param {
+  const char *name, *value;
+  size_t len; /* of value */
+} hsa_param;
+
+typedef struct hsa_request {
+  const char *method;        /* static string */
+  const char *path;          /* template: "/crm/{version}/{from}"; each {name} is one segment */
+  const hsa_param *segments; /* what the names in the template stand for */
+  size_t nsegments;
+  const hsa_param *query;
+  size_t nquery;
+  const char *body; /* JSON; NULL: none */
+  size_t body_len;
+  hsa_effect effect;
+  hsa_park park;
+  const char *token;  /* with HSA_PARK_NEVER */
+  int64_t timeout;    /* us, one attempt */
+  int64_t deadline;   /* point in time: the whole call with waits and retries */
+  int max_attempts;
+} hsa_request;
+
+/* Response headers of interest; -1 where not seen. */
+typedef struct hsa_rate_limit {
+  int64_t max, remaining, interval_ms, daily, daily_remaining;
+} hsa_rate_limit;
+
+typedef struct hsa_outcome {
+  hsa_kind kind;
+  hsa_code code;            /* with HSA_TRANSPORT */
+  int http_status;          /* of the last attempt; 0: nothing received */
+  int attempts;             /* attempts begun; 0: nothing was sent */
+  bool retryable;           /* it may pass, and calling again is safe */
+  bool ambiguous;           /* some attempt may have been applied */
+  bool daily;               /* the daily limit is used up */
+  int64_t retry_after;      /* us from now until it is worth coming back; -1: unknown */
+  int64_t elapsed;          /* us */
+  const char *detail;       /* a sentence on what broke; never NULL, never holds the token */
+  const char *body;         /* NUL-terminated; as it came: see hsa_call_mask */
+  size_t body_len;
+  const char *correlation_id; /* from the response header; "" if none */
+  hsa_rate_limit rate;
+} hsa_outcome;
+
+typedef enum hsa_event_type { HSA_EVENT_ATTEMPT, HSA_EVENT_RETRY, HSA_EVENT_WAIT, HSA_EVENT_DONE } hsa_event_type;
+
+typedef struct hsa_event {
+  hsa_event_type type;
+  int attempt;     /* 1 for the first */
+  int http_status; /* RETRY, DONE: 0 if nothing was received */
+  hsa_kind kind;   /* RETRY, DONE */
+  int64_t delay;   /* RETRY, WAIT: us until the next attempt */
+} hsa_event;
+
+typedef struct hsa_engine hsa_engine;
+typedef struct hsa_call hsa_call;
+
+/* The monotonic clock, us. */
+int64_t hsa_now(void);
+
+/* "libcurl/7.88.1" as loaded. */
+const char *hsa_transport_version(void);
+
+/* Each answers NULL if the value can be used, else a static text that says why not.
+ * A base URL is https://host[:port][/prefix]; http:// for loopback, or if allow_http.
+ * A header value (a token, a user agent) has printable ASCII only. A path segment is
+ * 1 to 255 bytes without control characters, and not "." or "..". */
+const char *hsa_check_base_url(const char *url, bool allow_http);
+const char *hsa_check_header_value(const char *value, size_t len);
+const char *hsa_check_segment(const char *value, size_t len);
+
+/* Makes an engine; opens no connection and starts nothing. HSA_NOMEM. */
+hsa_status hsa_engine_new(const hsa_config *config, hsa_engine **out);
+
+/* Cancels what is under way and frees the engine; its calls stay readable. NULL is fine. */
+void hsa_engine_free(hsa_engine *engine);
+
+/* Takes in a call. HSA_NOMEM; HSA_TOOLARGE if the URL is longer than 8 KiB; HSA_INVALID if the
+ * template has a name that segments lacks, or a segment or the token cannot be sent. */
+hsa_status hsa_call_start(hsa_engine *engine, const hsa_request *request, hsa_call **out);
+
+/* Drives the engine in the calling thread until this call is parked, done or has an
+ * event, or until the point in time `until`. Answers the call's state. */
+hsa_state hsa_call_run(hsa_call *call, int64_t until);
+
+hsa_state hsa_call_state(const hsa_call *call);
+hsa_reason hsa_call_reason(const hsa_call *call); /* while HSA_PARKED */
+
+/* Lets a parked call go on, `delay` us from now. token: NULL keeps the one it has.
+ * HSA_INVALID if the call has none or it cannot be sent: the call stays parked. */
+hsa_status hsa_call_go(hsa_call *call, const char *token, int64_t delay);
+
+/* Ends a parked call with HSA_CONFIG: there is no token for it. Nothing happens if it is not parked. */
+void hsa_call_refuse(hsa_call *call);
+
+/* The next event of the call, oldest first; false: none left. */
+bool hsa_call_event(hsa_call *call, hsa_event *event);
+
+/* What came out; only when HSA_DONE. */
+const hsa_outcome *hsa_call_outcome(const hsa_call *call);
+
+/* Overwrites the call's token wherever the text has it (a server may repeat it); answers whether it did. A call
+ * that is NULL has none. */
+bool hsa_call_mask(const hsa_call *call, char *text, size_t len);
+
+/* Ends the call, whatever it is doing, and frees it. NULL is fine. */
+void hsa_call_free(hsa_call *call);
+
+#endif

@@ -1,0 +1,23 @@
+/* result.h - what one HTTP attempt ended with: made by transport.c, judged by retry.c. */
+#ifndef HSA_RESULT_H
+#define HSA_RESULT_H
+
+#include "buf.h"
+#include "header.h"
+
+enum { HSA_DETAIL_MAX = 256 };
+
+typedef struct hsa_result {
+  hsa_kind kind;       /* SUCCESS, API, TIMEOUT, TRANSPORT, PROTOCOL or CONFIG */
+  hsa_code code;       /* with TRANSPORT */
+  int http_status;     /* 0: no status line was received */
+  bool sent;           /* the request may have left; false: it surely did not */
+  bool cut_short;      /* with PROTOCOL: the connection ended inside the answer */
+  int64_t sent_at;     /* point in time; with sent */
+  int64_t retry_after; /* us; -1: none */
+  hsa_headers headers;
+  char detail[HSA_DETAIL_MAX];
+  hsa_buf body;
+} hsa_result;
+
+#endif

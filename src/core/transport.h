@@ -1,0 +1,59 @@
+/* transport.h - single HTTP attempts. transport.c is the only file that knows libcurl. */
+#ifndef HSA_TRANSPORT_H
+#define HSA_TRANSPORT_H
+
+#include "result.h"
+
+typedef struct hsa_transport hsa_transport;
+typedef struct hsa_transfer hsa_transfer; /* one attempt under way, or ended and not yet released */
+
+/* The configuration must outlive the transport. HSA_NOMEM if libcurl cannot be set up. */
+hsa_status hsa_transport_new(const hsa_config *config, hsa_transport **out);
+
+/* Closes all connections; transfers must have been released. NULL is fine. */
+void hsa_transport_free(hsa_transport *transport);
+
+/* In a forked child: forgets the transport without touching the parent's connections. The memory
+ * stays allocated, for libcurl could only free it by closing them. */
+void hsa_transport_abandon(hsa_transport *transport);
+
+typedef struct hsa_attempt {
+  const char *method, *url, *token;
+  const char *body; /* NULL: none; must outlive the transfer */
+  size_t body_len;
+  bool once;        /* never let libcurl send it a second time by itself */
+  int64_t timeout;  /* us */
+  void *owner;
+} hsa_attempt;
+
+/* Begins an attempt. HSA_NOMEM if libcurl has no memory or refuses a setting. */
+hsa_status hsa_transport_start(hsa_transport *transport, const hsa_attempt *attempt, hsa_transfer **out);
+
+/* Moves all transfers on as far as they go without waiting. */
+void hsa_transport_perform(hsa_transport *transport);
+
+/* Waits until a transfer can move on, `timeout` us at most. */
+void hsa_transport_wait(hsa_transport *transport, int64_t timeout);
+
+/* The next transfer that has ended, or NULL. */
+hsa_transfer *hsa_transport_ended(hsa_transport *transport);
+
+/* Ends a transfer that is under way as if its time were up: libcurl does not look at the clock while it waits for
+ * a free connection. */
+void hsa_transfer_time_out(hsa_transfer *transfer);
+
+void *hsa_transfer_owner(const hsa_transfer *transfer);
+
+/* Moves the result of an ended transfer to *result: its body buffer goes along. */
+void hsa_transfer_take(hsa_transfer *transfer, hsa_result *result);
+
+/* Ends the attempt if it is under way and gives the transfer back. */
+void hsa_transfer_release(hsa_transfer *transfer);
+
+/* Overwrites the token wherever the text has it; answers whether it did. */
+bool hsa_mask(char *text, size_t len, const char *token);
+
+/* hsa_parse_date by libcurl: it reads all three forms of RFC 9110. */
+int64_t hsa_transport_date(const char *date);
+
+#endif

@@ -1,0 +1,128 @@
+#include "url.h"
+
+#include <string.h>
+
+enum { MAX_SEGMENT = 255 };
+
+static bool is_unreserved(unsigned char c)
+{
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
+         c == '_' || c == '~';
+}
+
+hsa_status hsa_url_encode(hsa_buf *out, const char *bytes, size_t len)
+{
+  static const char hex[] = "0123456789ABCDEF";
+  hsa_status status = HSA_OK;
+  size_t i = 0, from;
+
+  while (i < len && status == HSA_OK) {
+    unsigned char c = (unsigned char)bytes[i];
+
+    for (from = i; i < len && is_unreserved((unsigned char)bytes[i]); i++)
+      ;
+    if (i > from)
+      status = hsa_buf_add(out, bytes + from, i - from);
+    else {
+      status = hsa_buf_add(out, (const char[]){'%', hex[c >> 4], hex[c & 15]}, 3);
+      i++;
+    }
+  }
+  return status;
+}
+
+/* Dots alone are refused because no encoding keeps them: %2E%2E is ".." to many servers. */
+const char *hsa_check_segment(const char *value, size_t len)
+{
+  size_t i;
+
+  if (len == 0)
+    return "must not be empty";
+  if (len > MAX_SEGMENT)
+    return "must not be longer than 255 bytes";
+  if ((len == 1 && value[0] == '.') || (len == 2 && value[0] == '.' && value[1] == '.'))
+    return "must not be '.' or '..'";
+  for (i = 0; i < len; i++)
+    if ((unsigned char)value[i] < 0x20 || value[i] == 0x7f)
+      return "must not contain control characters";
+  return NULL;
+}
+
+const char *hsa_check_header_value(const char *value, size_t len)
+{
+  size_t i;
+
+  if (len == 0)
+    return "must not be empty";
+  for (i = 0; i < len; i++)
+    if ((unsigned char)value[i] < 0x20 || (unsigned char)value[i] > 0x7e)
+      return "must have printable ASCII characters only (no line break, no NUL)";
+  return NULL;
+}
+
+static const hsa_param *find(const hsa_param *params, size_t n, const char *name, size_t len)
+{
+  size_t i;
+
+  for (i = 0; i < n; i++)
+    if (strlen(params[i].name) == len && memcmp(params[i].name, name, len) == 0)
+      return &params[i];
+  return NULL;
+}
+
+static hsa_status add_path(hsa_buf *out, const char *path, const hsa_request *request)
+{
+  hsa_status status = HSA_OK;
+
+  while (*path && status == HSA_OK) {
+    size_t literal = strcspn(path, "{");
+    const hsa_param *segment;
+    size_t name;
+
+    status = hsa_buf_add(out, path, literal);
+    path += literal;
+    if (*path == '\0' || status != HSA_OK)
+      break;
+    name = strcspn(path + 1, "}");
+    segment = find(request->segments, request->nsegments, path + 1, name);
+    if (!segment || hsa_check_segment(segment->value, segment->len))
+      return HSA_INVALID;
+    status = hsa_url_encode(out, segment->value, segment->len);
+    path += 1 + name + (path[1 + name] == '}');
+  }
+  return status;
+}
+
+static hsa_status add_query(hsa_buf *out, const hsa_request *request)
+{
+  hsa_status status = HSA_OK;
+  size_t i;
+
+  for (i = 0; i < request->nquery && status == HSA_OK; i++) {
+    const hsa_param *param = &request->query[i];
+
+    status = hsa_buf_adds(out, i ? "&" : "?");
+    if (status == HSA_OK)
+      status = hsa_buf_adds(out, param->name);
+    if (status == HSA_OK)
+      status = hsa_buf_adds(out, "=");
+    if (status == HSA_OK)
+      status = hsa_url_encode(out, param->value, param->len);
+  }
+  return status;
+}
+
+hsa_status hsa_url_build(hsa_buf *out, const char *base, const hsa_request *request)
+{
+  size_t len = strlen(base);
+  hsa_status status;
+
+  while (len && base[len - 1] == '/')
+    len--;
+  status = hsa_buf_add(out, base, len);
+  if (status == HSA_OK)
+    status = add_path(out, request->path, request);
+  if (status == HSA_OK)
+    status = add_query(out, request);
+  return status;
+}
