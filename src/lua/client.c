@@ -1,0 +1,308 @@
+/* client.c - clients: their options, the environment, the default client. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lhsa.h"
+
+#define CLIENT_TYPE "hubspot_assoc.client"
+#define DIGITS "0123456789"
+
+static const char default_key = 'c'; /* its address is the key of the default client in the registry */
+
+static const lhsa_field rate_fields[] = {
+  {.name = "requests", .type = LHSA_INTEGER, .required = true, .min = 1, .max = 1000000},
+  {.name = "interval", .type = LHSA_NUMBER, .required = true, .min = 0.001, .max = 86400},
+  {.name = NULL},
+};
+
+static const lhsa_field option_fields[] = {
+  {.name = "access_token", .type = LHSA_TOKEN, .secret = true},
+  {.name = "base_url", .type = LHSA_HEADER},
+  {.name = "api_version", .type = LHSA_HEADER},
+  LHSA_SECONDS("timeout"),
+  LHSA_SECONDS("connect_timeout"),
+  LHSA_SECONDS("deadline"),
+  LHSA_ATTEMPTS,
+  {.name = "max_response_bytes", .type = LHSA_INTEGER, .min = 1, .max = 2147483647},
+  {.name = "rate", .type = LHSA_SWITCH, .fields = rate_fields},
+  {.name = "proxy", .type = LHSA_HEADER, .secret = true},
+  {.name = "ca_file", .type = LHSA_HEADER},
+  {.name = "allow_http", .type = LHSA_BOOLEAN},
+  {.name = "max_connections", .type = LHSA_INTEGER, .min = 1, .max = 1000},
+  {.name = "user_agent", .type = LHSA_HEADER},
+  {.name = "on_event", .type = LHSA_FUNCTION},
+  {.name = NULL},
+};
+
+static const lhsa_field options_field = {.type = LHSA_OBJECT, .secret = true, .fields = option_fields};
+
+/* Who gave the options: the function's name and its caller's level on the call stack. */
+typedef struct blame {
+  const char *function;
+  int level;
+} blame;
+
+/* ---- the environment ---- */
+
+static const char *environment(const char *name)
+{
+  const char *value = getenv(name);
+
+  return value && *value ? value : NULL;
+}
+
+/* "v4", or a date: 2025-09 is the first. */
+static const char *check_version(const char *version)
+{
+  int month;
+
+  if (strcmp(version, "v4") == 0)
+    return NULL;
+  month = strlen(version) == 7 ? atoi(version + 5) : 0;
+  if (strspn(version, DIGITS) == 4 && version[4] == '-' && strspn(version + 5, DIGITS) == 2 && month >= 1 &&
+      month <= 12 && strcmp(version, "2025-09") >= 0)
+    return NULL;
+  return "must be \"v4\" or a date from \"2025-09\" on";
+}
+
+/* ---- from options to an engine ---- */
+
+static void set_rate(lua_State *L, int options, hsa_config *config)
+{
+  config->rate_requests = 100;
+  config->rate_interval = 10 * HSA_SECOND;
+  lua_pushliteral(L, "rate");
+  lua_rawget(L, options);
+  if (lua_istable(L, -1)) {
+    config->rate_requests = (int)lhsa_number_option(L, lua_gettop(L), "requests", 0);
+    config->rate_interval = lhsa_seconds_option(L, lua_gettop(L), "interval", 0);
+    config->rate_is_ceiling = true;
+  } else if (lua_type(L, -1) == LUA_TBOOLEAN)
+    config->rate_requests = 0;
+  lua_pop(L, 1);
+}
+
+/* Pushes the User-Agent: ours, libcurl's and Lua's, and what the user appends. */
+static const char *push_user_agent(lua_State *L, int options)
+{
+  const char *extra = lhsa_string_option(L, options, "user_agent");
+
+  lua_getglobal(L, "_VERSION");
+  return lua_pushfstring(L, "hubspot_assoc/" HSA_VERSION " (%s; %s)%s%s", hsa_transport_version(),
+                         lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "Lua", extra ? " " : "",
+                         extra ? extra : "");
+}
+
+static hsa_status make_engine(lua_State *L, int options, const char *base_url, hsa_engine **engine)
+{
+  hsa_config config = {
+    .base_url = base_url,
+    .proxy = lhsa_string_option(L, options, "proxy"),
+    .ca_file = lhsa_string_option(L, options, "ca_file"),
+    .user_agent = push_user_agent(L, options),
+    .connect_timeout = lhsa_seconds_option(L, options, "connect_timeout", 10 * HSA_SECOND),
+    .max_response_bytes = (size_t)lhsa_number_option(L, options, "max_response_bytes", 32 * 1024 * 1024),
+    .max_connections = (int)lhsa_number_option(L, options, "max_connections", 8),
+  };
+
+  config.events = lhsa_push_function_option(L, options, "on_event");
+  set_rate(L, options, &config);
+  return hsa_engine_new(&config, engine);
+}
+
+/* Remembers that a setting of the environment cannot be used: not who makes the client is to blame. */
+static void blame_environment(lua_State *L, lhsa_client *client, const char *name, const char *problem)
+{
+  client->problem = strdup(lua_pushfstring(L, "the environment's %s %s", name, problem));
+  lua_pop(L, 1);
+}
+
+static const char *base_url_of(lua_State *L, int options, lhsa_client *client, const blame *who)
+{
+  const char *option = lhsa_string_option(L, options, "base_url"), *url = option, *problem;
+  bool allow_http = lhsa_boolean_option(L, options, "allow_http");
+
+  if (!url)
+    url = environment("HUBSPOT_BASE_URL");
+  if (!url)
+    return "https://api.hubapi.com";
+  problem = hsa_check_base_url(url, allow_http);
+  if (problem && option) {
+    lua_pushfstring(L, ".base_url: %s", problem);
+    lhsa_bad_argument(L, who->level, 1, who->function, "options");
+  }
+  if (problem) {
+    blame_environment(L, client, "HUBSPOT_BASE_URL", problem);
+    return "https://api.hubapi.com"; /* never used */
+  }
+  return url;
+}
+
+static void set_version(lua_State *L, int options, lhsa_client *client, const blame *who)
+{
+  const char *option = lhsa_string_option(L, options, "api_version");
+  const char *version = option ? option : environment("HUBSPOT_API_VERSION");
+  const char *problem = version ? check_version(version) : NULL;
+
+  if (problem && option) {
+    lua_pushfstring(L, ".api_version: %s", problem);
+    lhsa_bad_argument(L, who->level, 1, who->function, "options");
+  }
+  if (problem && !client->problem)
+    blame_environment(L, client, "HUBSPOT_API_VERSION", problem);
+  snprintf(client->version, sizeof client->version, "%s", version && !problem ? version : "v4");
+}
+
+/* Keeps the functions among the options in the client's user value. */
+static void keep_functions(lua_State *L, int options, int idx, lhsa_client *client)
+{
+  lua_createtable(L, 0, 2);
+  client->has_token_function = lhsa_push_function_option(L, options, "access_token");
+  lua_setfield(L, -2, "access_token");
+  client->has_on_event = lhsa_push_function_option(L, options, "on_event");
+  lua_setfield(L, -2, "on_event");
+  lhsa_setuservalue(L, idx);
+}
+
+/* Pushes a client made from the options at idx, which have passed lhsa_take. */
+static void push_client(lua_State *L, int options, const blame *who)
+{
+  lhsa_client *client = lua_newuserdata(L, sizeof *client);
+  int idx = lua_gettop(L);
+  const char *base_url, *token;
+
+  memset(client, 0, sizeof *client);
+  luaL_getmetatable(L, CLIENT_TYPE);
+  lua_setmetatable(L, idx);
+  keep_functions(L, options, idx, client);
+  client->timeout = lhsa_seconds_option(L, options, "timeout", 30 * HSA_SECOND);
+  client->deadline = lhsa_seconds_option(L, options, "deadline", 120 * HSA_SECOND);
+  client->max_attempts = (int)lhsa_number_option(L, options, "max_attempts", 4);
+  base_url = base_url_of(L, options, client, who);
+  set_version(L, options, client, who);
+  token = client->has_token_function ? NULL : lhsa_string_option(L, options, "access_token");
+  client->token = token ? strdup(token) : NULL;
+  if ((token && !client->token) || make_engine(L, options, base_url, &client->engine) != HSA_OK)
+    luaL_error(L, "hubspot_assoc: out of memory");
+  lua_settop(L, idx);
+}
+
+/* Pushes a client made from the options at 1; upvalue 1 is the module. */
+static int new_client(lua_State *L, const blame *who)
+{
+  if (lua_rawequal(L, 1, lua_upvalueindex(1))) {
+    luaL_where(L, who->level);
+    lua_pushfstring(L, "'%s' is a function of the module: call it with a dot, .%s(options)", who->function,
+                    who->function);
+    lua_concat(L, 2);
+    return lua_error(L);
+  }
+  lua_settop(L, 1);
+  if (lua_isnil(L, 1)) {
+    lua_newtable(L);
+    lua_replace(L, 1);
+  }
+  if (!lhsa_take(L, 1, &options_field))
+    return lhsa_bad_argument(L, who->level, 1, who->function, "options");
+  push_client(L, lua_gettop(L), who);
+  return 1;
+}
+
+int lhsa_client_new(lua_State *L)
+{
+  blame who = {.function = "new", .level = 1};
+
+  if (!lua_rawequal(L, 1, lua_upvalueindex(1))) {
+    who.level = (int)luaL_optinteger(L, 2, 1);
+    who.function = luaL_optstring(L, 3, "new");
+  }
+  return new_client(L, &who);
+}
+
+static void keep_default(lua_State *L)
+{
+  lua_pushlightuserdata(L, (void *)(uintptr_t)&default_key);
+  lua_pushvalue(L, -2);
+  lua_rawset(L, LUA_REGISTRYINDEX);
+}
+
+int lhsa_configure(lua_State *L)
+{
+  new_client(L, &(blame){.function = "configure", .level = 1});
+  keep_default(L);
+  return 1;
+}
+
+void lhsa_push_default_client(lua_State *L)
+{
+  lua_pushlightuserdata(L, (void *)(uintptr_t)&default_key);
+  lua_rawget(L, LUA_REGISTRYINDEX);
+  if (!lua_isnil(L, -1))
+    return;
+  lua_pop(L, 1);
+  lua_newtable(L);
+  push_client(L, lua_gettop(L), &(blame){.function = "new", .level = 0});
+  lua_remove(L, -2);
+  keep_default(L);
+}
+
+lhsa_client *lhsa_to_client(lua_State *L, int idx)
+{
+  void *data = lua_touserdata(L, idx);
+  bool same;
+
+  if (!data || !lua_getmetatable(L, idx))
+    return NULL;
+  luaL_getmetatable(L, CLIENT_TYPE);
+  same = lua_rawequal(L, -1, -2);
+  lua_pop(L, 2);
+  return same ? data : NULL;
+}
+
+void lhsa_client_function(lua_State *L, int client, const char *name)
+{
+  lhsa_getuservalue(L, client);
+  lua_getfield(L, -1, name);
+  lua_remove(L, -2);
+}
+
+static int collect(lua_State *L)
+{
+  lhsa_client *client = lhsa_to_client(L, 1);
+
+  if (!client)
+    return 0;
+  hsa_engine_free(client->engine);
+  free(client->token);
+  free(client->problem);
+  memset(client, 0, sizeof *client);
+  return 0;
+}
+
+static int to_string(lua_State *L)
+{
+  lua_pushfstring(L, "hubspot_assoc client: %p", lua_topointer(L, 1));
+  return 1;
+}
+
+void lhsa_client_open(lua_State *L)
+{
+  const lhsa_endpoint *endpoint;
+
+  luaL_newmetatable(L, CLIENT_TYPE);
+  lua_pushcfunction(L, collect);
+  lua_setfield(L, -2, "__gc");
+  lua_pushcfunction(L, to_string);
+  lua_setfield(L, -2, "__tostring");
+  lua_pushliteral(L, CLIENT_TYPE); /* getmetatable tells this; the functions stay out of reach */
+  lua_setfield(L, -2, "__metatable");
+  lua_newtable(L);
+  for (endpoint = lhsa_endpoints; endpoint->name; endpoint++) {
+    lua_pushlightuserdata(L, (void *)(uintptr_t)endpoint);
+    lua_pushcclosure(L, lhsa_method, 1);
+    lua_setfield(L, -2, endpoint->name);
+  }
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+}

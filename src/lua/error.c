@@ -1,0 +1,248 @@
+/* error.c - error tables: an error is a table that prints as a sentence, a list of them prints too. */
+#include <stdio.h>
+#include <string.h>
+
+#include "lhsa.h"
+
+#define ERROR_TYPE "hubspot_assoc.error"
+#define ERRORS_TYPE "hubspot_assoc.errors"
+
+/* ---- fields ---- */
+
+void lhsa_set_string(lua_State *L, const char *name, const char *value)
+{
+  if (!value)
+    return;
+  lua_pushstring(L, value);
+  lua_setfield(L, -2, name);
+}
+
+void lhsa_set_number(lua_State *L, const char *name, double value)
+{
+  lua_pushnumber(L, value);
+  lua_setfield(L, -2, name);
+}
+
+void lhsa_set_integer(lua_State *L, const char *name, int64_t value)
+{
+  lua_pushinteger(L, (lua_Integer)value);
+  lua_setfield(L, -2, name);
+}
+
+void lhsa_set_boolean(lua_State *L, const char *name, bool value)
+{
+  lua_pushboolean(L, value);
+  lua_setfield(L, -2, name);
+}
+
+/* The string field `name` of the table at idx, or NULL. Pushes it, so that it stays alive. */
+static const char *text_field(lua_State *L, int idx, const char *name)
+{
+  lua_pushstring(L, name);
+  lua_rawget(L, idx);
+  return lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
+}
+
+static double number_field(lua_State *L, int idx, const char *name, double none)
+{
+  double number;
+
+  lua_pushstring(L, name);
+  lua_rawget(L, idx);
+  number = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : none;
+  lua_pop(L, 1);
+  return number;
+}
+
+static bool boolean_field(lua_State *L, int idx, const char *name)
+{
+  bool value;
+
+  lua_pushstring(L, name);
+  lua_rawget(L, idx);
+  value = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return value;
+}
+
+/* ---- text ---- */
+
+/* The text grows as one string at the top of the stack. */
+static void append(lua_State *L, const char *text)
+{
+  lua_pushstring(L, text);
+  lua_concat(L, 2);
+}
+
+static void append_field(lua_State *L, int idx, const char *before, const char *name, const char *after)
+{
+  const char *text = text_field(L, idx, name);
+
+  if (text)
+    lua_pushfstring(L, "%s%s%s", before, text, after);
+  else
+    lua_pushliteral(L, "");
+  lua_remove(L, -2);
+  lua_concat(L, 2);
+}
+
+/* "batch_update contacts -> companies, inputs 1 to 2000: " */
+static void append_place(lua_State *L, int idx)
+{
+  double first = number_field(L, idx, "first", 0);
+
+  append_field(L, idx, "", "call", "");
+  append_field(L, idx, " ", "from", "");
+  append_field(L, idx, " -> ", "to", "");
+  if (first > 0) {
+    lua_pushfstring(L, ", inputs %d to %d", (int)first, (int)number_field(L, idx, "last", first));
+    lua_concat(L, 2);
+  }
+  append(L, ": ");
+}
+
+/* "VALIDATION_ERROR: text", "transport (connect): text" */
+static void append_message(lua_State *L, int idx)
+{
+  bool has_category = text_field(L, idx, "category") != NULL;
+
+  lua_pop(L, 1);
+  if (has_category)
+    append_field(L, idx, "", "category", ": ");
+  else {
+    append_field(L, idx, "", "kind", "");
+    append_field(L, idx, " (", "code", ")");
+    append(L, ": ");
+  }
+  append_field(L, idx, "", "message", "");
+}
+
+/* " (HTTP 400, correlationId x, 2 attempts; it may have been applied)" */
+static void append_facts(lua_State *L, int idx)
+{
+  int http_status = (int)number_field(L, idx, "http_status", 0);
+  int attempts = (int)number_field(L, idx, "attempts", 0);
+  double retry_after = number_field(L, idx, "retry_after", -1);
+  char text[64];
+
+  append(L, " (");
+  if (http_status) {
+    lua_pushfstring(L, "HTTP %d, ", http_status);
+    lua_concat(L, 2);
+  }
+  append_field(L, idx, "correlationId ", "correlationId", ", ");
+  lua_pushfstring(L, attempts == 1 ? "%d attempt" : "%d attempts", attempts);
+  lua_concat(L, 2);
+  if (boolean_field(L, idx, "ambiguous"))
+    append(L, "; it may have been applied");
+  if (retry_after >= 0) {
+    snprintf(text, sizeof text, "; come back in %.0f s", retry_after);
+    append(L, text);
+  }
+  if (text_field(L, idx, "policyName") && strcmp(lua_tostring(L, -1), "DAILY") == 0) {
+    lua_pop(L, 1);
+    append(L, "; the daily limit is reset at midnight in the account's time zone)");
+  } else {
+    lua_pop(L, 1);
+    append(L, ")");
+  }
+}
+
+static void push_error_text(lua_State *L, int idx)
+{
+  luaL_checkstack(L, 8, NULL);
+  lua_pushliteral(L, "");
+  append_place(L, idx);
+  append_message(L, idx);
+  append_facts(L, idx);
+}
+
+static void push_errors_text(lua_State *L, int idx)
+{
+  int n = (int)lua_rawlen(L, idx), i;
+
+  if (n == 0)
+    lua_pushliteral(L, "no errors");
+  else if (n == 1)
+    lua_pushliteral(L, "");
+  else
+    lua_pushfstring(L, "%d errors:", n);
+  for (i = 1; i <= n; i++) {
+    if (n > 1)
+      append(L, "\n- ");
+    lua_rawgeti(L, idx, i);
+    if (lua_istable(L, -1))
+      push_error_text(L, lua_gettop(L));
+    else
+      lua_pushliteral(L, "?");
+    lua_remove(L, -2);
+    lua_concat(L, 2);
+  }
+}
+
+static bool has_metatable(lua_State *L, int idx, const char *type)
+{
+  bool same;
+
+  if (!lua_istable(L, idx) || !lua_getmetatable(L, idx))
+    return false;
+  luaL_getmetatable(L, type);
+  same = lua_rawequal(L, -1, -2);
+  lua_pop(L, 2);
+  return same;
+}
+
+/* Pushes the text of an operand of `..`. */
+static void push_operand(lua_State *L, int idx)
+{
+  if (has_metatable(L, idx, ERROR_TYPE))
+    push_error_text(L, idx);
+  else if (has_metatable(L, idx, ERRORS_TYPE))
+    push_errors_text(L, idx);
+  else if (lua_isstring(L, idx)) {
+    lua_pushvalue(L, idx);
+    (void)lua_tostring(L, -1);
+  } else
+    luaL_error(L, "attempt to concatenate a %s value", luaL_typename(L, idx));
+}
+
+/* __tostring and __concat of both types. */
+static int to_string(lua_State *L)
+{
+  luaL_checktype(L, 1, LUA_TTABLE);
+  push_operand(L, 1);
+  return 1;
+}
+
+static int concat(lua_State *L)
+{
+  lua_settop(L, 2);
+  push_operand(L, 1);
+  push_operand(L, 2);
+  lua_concat(L, 2);
+  return 1;
+}
+
+static void set_metatable(lua_State *L, const char *type)
+{
+  if (luaL_newmetatable(L, type)) {
+    lua_pushcfunction(L, to_string);
+    lua_setfield(L, -2, "__tostring");
+    lua_pushcfunction(L, concat);
+    lua_setfield(L, -2, "__concat");
+    lua_pushstring(L, type);
+    lua_setfield(L, -2, "__name");
+  }
+  lua_setmetatable(L, -2);
+}
+
+void lhsa_make_error(lua_State *L)
+{
+  set_metatable(L, ERROR_TYPE);
+}
+
+void lhsa_push_errors(lua_State *L)
+{
+  lua_newtable(L);
+  set_metatable(L, ERRORS_TYPE);
+}

@@ -1,0 +1,200 @@
+/* lhsa.h - what the files of the binding share. Prefix lhsa_.
+ *
+ * Functions that "push" leave their values on the top of the Lua stack. Any of them may raise
+ * Lua's out-of-memory error; what they hold then belongs to a userdata and is freed by its __gc. */
+#ifndef LHSA_H
+#define LHSA_H
+
+#include "compat.h"
+#include "hsa.h"
+
+/* ---- check.c: shapes of arguments ---- */
+
+typedef enum lhsa_type {
+  LHSA_STRING,  /* not empty, UTF-8 */
+  LHSA_LABEL,   /* UTF-8, may be empty */
+  LHSA_SEGMENT, /* string that fits into a path: hsa_check_segment */
+  LHSA_HEADER,  /* string that fits into a header: hsa_check_header_value */
+  LHSA_ID,      /* record id: a string of digits, or an integer; becomes a string */
+  LHSA_INTEGER, /* integer within min and max; a float without a fraction is one */
+  LHSA_NUMBER,  /* number within min and max */
+  LHSA_BOOLEAN,
+  LHSA_FUNCTION,
+  LHSA_TOKEN,   /* as LHSA_HEADER, or a function */
+  LHSA_OBJECT,  /* table with `fields` */
+  LHSA_SWITCH,  /* false, or as LHSA_OBJECT */
+  LHSA_LIST     /* of at least `min` elements; every element is a table with `fields` */
+} lhsa_type;
+
+typedef struct lhsa_field {
+  const char *name; /* NULL ends a list of fields */
+  lhsa_type type;
+  bool required, secret; /* secret: its value is never shown */
+  double min, max;
+  const struct lhsa_field *fields;
+} lhsa_field;
+
+/* Checks the value at idx (positive), by raw access only: no metamethod runs. Pushes the value as it is
+ * sent, itself where nothing had to be changed, else a copy, and answers true; or leaves at the top what is wrong, to be put behind the value's
+ * name, and answers false: "[2].typeId: integer expected, got string \"x\"". */
+bool lhsa_take(lua_State *L, int idx, const lhsa_field *field);
+
+/* Replaces the table at the top by a copy of it, one level deep. */
+void lhsa_copy_table(lua_State *L);
+
+/* Raises "bad argument #arg to 'name' (<field's name><the message at the top>)", with the position of
+ * the code at this level of the call stack (1: who called the C function). */
+int lhsa_bad_argument(lua_State *L, int level, int arg, const char *call, const char *name);
+
+/* Of a call's or a client's own options. */
+#define LHSA_SECONDS(name_) {.name = name_, .type = LHSA_NUMBER, .min = 0.001, .max = 1e6}
+#define LHSA_ATTEMPTS {.name = "max_attempts", .type = LHSA_INTEGER, .min = 1, .max = 100}
+
+/* ---- option.c: reading options out of a table that has passed lhsa_take ----
+ * A string is NULL if it is absent, and lives as long as the table. Seconds become microseconds. */
+
+const char *lhsa_string_option(lua_State *L, int idx, const char *name);
+bool lhsa_boolean_option(lua_State *L, int idx, const char *name);
+double lhsa_number_option(lua_State *L, int idx, const char *name, double otherwise);
+bool lhsa_push_function_option(lua_State *L, int idx, const char *name); /* pushes it; is it a function? */
+int64_t lhsa_seconds_option(lua_State *L, int idx, const char *name, int64_t otherwise);
+
+/* ---- endpoint.c: the API calls ---- */
+
+enum { LHSA_MAX_ARGS = 5, LHSA_MAX_QUERY = 2 };
+
+typedef enum lhsa_place {
+  LHSA_PATH,   /* the segment of that name in the path */
+  LHSA_INPUTS, /* body {"inputs": [...]}, split into several requests where it is too long */
+  LHSA_BODY    /* the body itself */
+} lhsa_place;
+
+typedef struct lhsa_argument {
+  lhsa_place place;
+  lhsa_field field;
+} lhsa_argument;
+
+typedef enum lhsa_shape {
+  LHSA_RESULTS, /* the array `results` of the answer; an answer without content gives {} */
+  LHSA_WHOLE,   /* the answer's object */
+  LHSA_TRUE     /* true; the answer has no content of interest */
+} lhsa_shape;
+
+typedef struct lhsa_endpoint {
+  const char *name;
+  const char *method;
+  const char *path;    /* of the dated API versions; {version} stands for one */
+  const char *path_v4; /* NULL: the same */
+  lhsa_argument args[LHSA_MAX_ARGS]; /* up to the first whose field has no name */
+  const lhsa_field *options; /* call options */
+  const char *query[LHSA_MAX_QUERY]; /* names of the options that go into the query */
+  int max_inputs;            /* of one request */
+  lhsa_shape shape;
+  bool empty_ok; /* LHSA_RESULTS: a 200 without `results` is fine */
+  hsa_effect effect;
+} lhsa_endpoint;
+
+extern const lhsa_endpoint lhsa_endpoints[]; /* the last one's name is NULL */
+
+/* ---- codec.c: JSON through a private cjson instance ---- */
+
+/* Loads lua-cjson and keeps an instance of our own; raises if there is none. */
+void lhsa_codec_open(lua_State *L);
+
+/* Pushes the JSON text of the value at idx; it must have passed lhsa_take. */
+void lhsa_encode(lua_State *L, int idx);
+
+/* Pushes the value of a JSON text and answers true: integers are integers, record ids strings, nulls in
+ * objects absent. Else pushes what is wrong and answers false. */
+bool lhsa_decode(lua_State *L, const char *json, size_t len);
+
+/* Pushes a copy of the value at idx (positive), through and through, in which the call's token is masked. */
+void lhsa_push_masked(lua_State *L, int idx, const hsa_call *call);
+
+bool lhsa_is_utf8(const char *text, size_t len);
+
+/* ---- error.c: error tables ---- */
+
+/* Pushes a new list of errors. */
+void lhsa_push_errors(lua_State *L);
+
+/* Makes the table at the top an error. */
+void lhsa_make_error(lua_State *L);
+
+/* Set a field of the table at the top. A string that is NULL leaves it absent. */
+void lhsa_set_string(lua_State *L, const char *name, const char *value);
+void lhsa_set_number(lua_State *L, const char *name, double value);
+void lhsa_set_integer(lua_State *L, const char *name, int64_t value);
+void lhsa_set_boolean(lua_State *L, const char *name, bool value);
+
+/* ---- client.c ---- */
+
+typedef struct lhsa_client {
+  hsa_engine *engine;
+  char *token;           /* NULL: a function's, or the environment's at the time of a call */
+  char *problem;         /* a setting of the environment cannot be used: calls fail with this */
+  char version[8];       /* "v4", "2026-03" */
+  bool has_token_function, has_on_event; /* in the user value, by these names */
+  int64_t timeout, deadline; /* us */
+  int max_attempts;
+} lhsa_client;
+
+void lhsa_client_open(lua_State *L);
+
+/* Lua: new(options [, level [, name]]) -> client, a closure over the module. Raises if the options are wrong, with
+ * the position of the code at this level of the call stack (as in `error`, 1: the caller) and this function's name. */
+int lhsa_client_new(lua_State *L);
+
+/* The client at idx, or NULL. */
+lhsa_client *lhsa_to_client(lua_State *L, int idx);
+
+/* Pushes the default client, made on first use. */
+void lhsa_push_default_client(lua_State *L);
+
+/* Lua: configure(options) -> client, likewise. Replaces the default client. */
+int lhsa_configure(lua_State *L);
+
+/* Pushes the client's token function or event handler: "access_token", "on_event". */
+void lhsa_client_function(lua_State *L, int client, const char *name);
+
+/* ---- call.c ---- */
+
+void lhsa_call_open(lua_State *L);
+
+/* Lua closures over an endpoint (upvalue 1, light userdata):
+ * start(client, ...) -> call, for the Lua layer; wrong arguments are blamed on its caller's caller;
+ * method(client, ...) and function(...) on the default client -> results, errors, response. */
+int lhsa_start(lua_State *L);
+int lhsa_method(lua_State *L);
+int lhsa_function(lua_State *L);
+
+/* ---- reply.c: outcomes become results, errors and a response ---- */
+
+/* What a call needs and what it has received so far is kept in a list, its user value, in these slots. */
+enum {
+  LHSA_CLIENT = 1,  /* keeps it alive */
+  LHSA_BODIES,      /* JSON text; a list of them where there are several requests */
+  LHSA_RESULTS_SO_FAR,
+  LHSA_ERRORS,
+  LHSA_RESPONSE,    /* the last one */
+  LHSA_REQUESTS,    /* all responses, where there are several requests */
+  LHSA_REFUSAL,     /* why a token function gave no token */
+  LHSA_EVENT_ERROR, /* what on_event raised */
+  LHSA_SLOTS = LHSA_EVENT_ERROR
+};
+
+typedef struct lhsa_request_info {
+  const lhsa_endpoint *endpoint;
+  const char *from, *to; /* as given to the call; or NULL */
+  int first, last;       /* inputs of this request, 1-based */
+  bool is_part;          /* one of several requests */
+  const hsa_call *request; /* that the outcome is of; NULL: it was never sent */
+} lhsa_request_info;
+
+/* Adds the outcome of a request, or of what was never sent. */
+void lhsa_reply_add(lua_State *L, int reply, const lhsa_request_info *info, const hsa_outcome *outcome);
+
+/* Pushes results, errors, response. */
+int lhsa_reply_push(lua_State *L, int reply);
+
+#endif

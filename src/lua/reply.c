@@ -1,0 +1,462 @@
+/* reply.c - outcomes become results, errors and a response. The call decides their shape, never the
+ * server. `reply` is the call's user value: what it has received so far. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lhsa.h"
+
+enum { MAX_KEPT_BODY = 1024 };
+
+/* ---- tables ---- */
+
+/* Is the table at idx a list (or empty)? */
+static bool is_list(lua_State *L, int idx)
+{
+  bool list;
+
+  if (!lua_istable(L, idx))
+    return false;
+  lua_pushnil(L);
+  if (!lua_next(L, idx))
+    return true;
+  list = lua_type(L, -2) == LUA_TNUMBER;
+  lua_pop(L, 2);
+  return list;
+}
+
+/* Pushes a field of the table at idx and removes it there. */
+static void take_field(lua_State *L, int idx, const char *name)
+{
+  lua_getfield(L, idx, name);
+  if (lua_isnil(L, -1))
+    return;
+  lua_pushnil(L);
+  lua_setfield(L, idx, name);
+}
+
+/* Appends the value at the top to the list in the slot; pops it. */
+static void append(lua_State *L, int reply, int slot)
+{
+  lua_rawgeti(L, reply, slot);
+  if (lua_isnil(L, -1)) {
+    lua_pop(L, 1);
+    if (slot == LHSA_ERRORS)
+      lhsa_push_errors(L);
+    else
+      lua_newtable(L);
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, reply, slot);
+  }
+  lua_insert(L, -2);
+  lua_rawseti(L, -2, (int)lua_rawlen(L, -2) + 1);
+  lua_pop(L, 1);
+}
+
+static void set_rate_field(lua_State *L, const char *name, int64_t value)
+{
+  if (value >= 0)
+    lhsa_set_integer(L, name, value);
+}
+
+static void set_rate(lua_State *L, const hsa_rate_limit *rate)
+{
+  if (rate->max < 0 && rate->remaining < 0 && rate->interval_ms < 0 && rate->daily < 0 && rate->daily_remaining < 0)
+    return;
+  lua_createtable(L, 0, 5);
+  set_rate_field(L, "max", rate->max);
+  set_rate_field(L, "remaining", rate->remaining);
+  set_rate_field(L, "interval_ms", rate->interval_ms);
+  set_rate_field(L, "daily", rate->daily);
+  set_rate_field(L, "daily_remaining", rate->daily_remaining);
+  lua_setfield(L, -2, "rate_limit");
+}
+
+/* ---- errors ---- */
+
+/* Sets what every error tells on the table at the top, makes it an error and appends it; pops it. */
+static void add_error(lua_State *L, int reply, const lhsa_request_info *info, hsa_kind kind)
+{
+  lhsa_set_string(L, "kind", hsa_kind_name(kind));
+  lhsa_set_string(L, "call", info->endpoint->name);
+  lhsa_set_string(L, "from", info->from);
+  lhsa_set_string(L, "to", info->to);
+  lhsa_make_error(L);
+  append(L, reply, LHSA_ERRORS);
+}
+
+/* Sets a number, or removes what the server put there. */
+static void set_or_remove(lua_State *L, const char *name, bool is_set, double value)
+{
+  if (!is_set)
+    lua_pushnil(L);
+  else if (value == floor(value))
+    lua_pushinteger(L, (lua_Integer)value);
+  else
+    lua_pushnumber(L, value);
+  lua_setfield(L, -2, name);
+}
+
+/* Sets `message` on the error at the top, unless HubSpot gave one. */
+static void set_message(lua_State *L, const char *message)
+{
+  bool has_message;
+
+  lua_getfield(L, -1, "message");
+  has_message = lua_type(L, -1) == LUA_TSTRING;
+  lua_pop(L, 1);
+  if (!has_message)
+    lhsa_set_string(L, "message", message);
+}
+
+static void set_correlation_id(lua_State *L, const hsa_outcome *outcome)
+{
+  bool has_id;
+
+  lua_getfield(L, -1, "correlationId");
+  has_id = !lua_isnil(L, -1);
+  lua_pop(L, 1);
+  if (!has_id && outcome->correlation_id[0])
+    lhsa_set_string(L, "correlationId", outcome->correlation_id);
+}
+
+static const char *push_default_message(lua_State *L, const hsa_outcome *outcome)
+{
+  if (outcome->detail[0] && outcome->kind != HSA_API)
+    return lua_pushfstring(L, "%s", outcome->detail);
+  if (outcome->kind == HSA_PROTOCOL)
+    return lua_pushfstring(L, "HTTP %d: redirects are not followed; is base_url right?", outcome->http_status);
+  return lua_pushfstring(L, "HTTP %d without a message from HubSpot", outcome->http_status);
+}
+
+/* What an answer that is no JSON object began with, for whoever must find out what answered. */
+static void keep_body(lua_State *L, const lhsa_request_info *info, const hsa_outcome *outcome)
+{
+  size_t len = outcome->body_len < MAX_KEPT_BODY ? outcome->body_len : MAX_KEPT_BODY;
+
+  if (len == 0)
+    return;
+  lua_pushlstring(L, outcome->body, outcome->body_len);
+  lhsa_push_masked(L, lua_gettop(L), info->request); /* before it is cut */
+  lua_pushlstring(L, lua_tostring(L, -1), len);
+  lua_setfield(L, -4, "body");
+  lua_pop(L, 2);
+}
+
+/* Adds the error of a request that failed as a whole. At the top: HubSpot's error object or an empty
+ * table; pops it. */
+static void add_failure(lua_State *L, int reply, const lhsa_request_info *info, const hsa_outcome *outcome,
+                        const char *message)
+{
+  set_message(L, message);
+  set_correlation_id(L, outcome);
+  set_or_remove(L, "first", info->is_part, info->first);
+  set_or_remove(L, "last", info->is_part, info->last);
+  set_or_remove(L, "http_status", outcome->http_status != 0, outcome->http_status);
+  set_or_remove(L, "retry_after", outcome->retry_after >= 0, (double)outcome->retry_after / (double)HSA_SECOND);
+  lhsa_set_integer(L, "attempts", outcome->attempts);
+  lhsa_set_boolean(L, "retryable", outcome->retryable);
+  lhsa_set_boolean(L, "ambiguous", outcome->ambiguous);
+  lhsa_set_string(L, "code", hsa_code_name(outcome->code));
+  add_error(L, reply, info, outcome->kind);
+}
+
+/* Adds an error that came inside a 2xx. At the top: the error as it came; pops it. */
+static void add_partial(lua_State *L, int reply, const lhsa_request_info *info, const hsa_outcome *outcome)
+{
+  lhsa_push_masked(L, lua_gettop(L), info->request);
+  lua_remove(L, -2);
+  if (!lua_istable(L, -1)) {
+    lua_newtable(L);
+    lua_insert(L, -2);
+    if (lua_type(L, -1) == LUA_TSTRING)
+      lua_setfield(L, -2, "message");
+    else
+      lua_pop(L, 1);
+  }
+  set_message(L, "HubSpot reports an error without a message");
+  lhsa_set_integer(L, "http_status", outcome->http_status);
+  lhsa_set_integer(L, "attempts", outcome->attempts);
+  lhsa_set_boolean(L, "retryable", false);
+  lhsa_set_boolean(L, "ambiguous", false);
+  add_error(L, reply, info, HSA_API);
+}
+
+/* ---- answers ---- */
+
+/* Sets our own fields on the response at the top and makes it the reply's; pops it. */
+static void add_response(lua_State *L, int reply, const lhsa_request_info *info, const hsa_outcome *outcome)
+{
+  lhsa_set_integer(L, "http_status", outcome->http_status);
+  lhsa_set_integer(L, "attempts", outcome->attempts);
+  lhsa_set_number(L, "elapsed", (double)outcome->elapsed / (double)HSA_SECOND);
+  set_correlation_id(L, outcome);
+  set_rate(L, &outcome->rate);
+  if (info->is_part) {
+    lua_pushvalue(L, -1);
+    append(L, reply, LHSA_REQUESTS);
+  }
+  lua_rawseti(L, reply, LHSA_RESPONSE);
+}
+
+/* Pushes a response with the fields of an envelope that the object at idx has. */
+static void push_envelope(lua_State *L, int idx)
+{
+  static const char *const fields[] = {"status",        "startedAt", "completedAt", "requestedAt", "numErrors",
+                                       "correlationId", "links",     "paging",      NULL};
+  int i;
+
+  lua_newtable(L);
+  for (i = 0; fields[i]; i++) {
+    lua_getfield(L, idx, fields[i]);
+    lua_setfield(L, -2, fields[i]);
+  }
+}
+
+/* Adds the elements of the list at the top to the reply's results; pops it. */
+static void add_results(lua_State *L, int reply)
+{
+  int from = lua_gettop(L), n = (int)lua_rawlen(L, from), have, i;
+
+  lua_rawgeti(L, reply, LHSA_RESULTS_SO_FAR);
+  if (lua_isnil(L, -1)) {
+    lua_pushvalue(L, from);
+    lua_rawseti(L, reply, LHSA_RESULTS_SO_FAR);
+  } else {
+    have = (int)lua_rawlen(L, -1);
+    for (i = 1; i <= n; i++) {
+      lua_rawgeti(L, from, i);
+      lua_rawseti(L, -2, have + i);
+    }
+  }
+  lua_settop(L, from - 1);
+}
+
+/* Adds the errors in the field `errors` of the object at idx, and removes it there; answers how many. */
+static int add_listed(lua_State *L, int reply, int idx, const lhsa_request_info *info, const hsa_outcome *outcome)
+{
+  int n, i, errors;
+
+  take_field(L, idx, "errors");
+  errors = lua_gettop(L);
+  if (lua_isnil(L, errors)) {
+    lua_pop(L, 1);
+    return 0;
+  }
+  if (!is_list(L, errors)) { /* a single one without its list */
+    lua_newtable(L);
+    lua_insert(L, errors);
+    lua_rawseti(L, errors, 1);
+  }
+  n = (int)lua_rawlen(L, errors);
+  for (i = 1; i <= n; i++) {
+    lua_rawgeti(L, errors, i);
+    add_partial(L, reply, info, outcome);
+  }
+  lua_settop(L, errors - 1);
+  return n;
+}
+
+/* Pushes what is said in place of a list of errors: HubSpot only counts them, or the batch is not complete. Pushes
+ * nothing and answers false if nothing is amiss. */
+static bool push_unlisted(lua_State *L, int idx)
+{
+  double reported;
+  bool is_complete;
+
+  lua_getfield(L, idx, "numErrors");
+  reported = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : 0;
+  lua_getfield(L, idx, "status");
+  is_complete = lua_isnil(L, -1) || (lua_type(L, -1) == LUA_TSTRING && strcmp(lua_tostring(L, -1), "COMPLETE") == 0);
+  if (reported > 0)
+    lua_pushfstring(L, "HubSpot reports %d errors and does not say which", (int)reported);
+  else if (!is_complete)
+    lua_pushfstring(L, "HubSpot answered with the status %s: not all of it is done",
+                    lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : luaL_typename(L, -1));
+  else {
+    lua_pop(L, 2);
+    return false;
+  }
+  lua_replace(L, -3);
+  lua_pop(L, 1);
+  return true;
+}
+
+/* Does the 2xx whose object is at idx tell of errors? */
+static bool has_partials(lua_State *L, int idx)
+{
+  bool has;
+
+  lua_getfield(L, idx, "errors");
+  has = !lua_isnil(L, -1);
+  lua_pop(L, 1);
+  if (!has && push_unlisted(L, idx)) {
+    has = true;
+    lua_pop(L, 1);
+  }
+  return has;
+}
+
+/* Adds the errors inside the 2xx whose object is at idx; false if there are none. */
+static bool add_partials(lua_State *L, int reply, int idx, const lhsa_request_info *info, const hsa_outcome *outcome)
+{
+  if (add_listed(L, reply, idx, info, outcome) > 0)
+    return true;
+  if (!push_unlisted(L, idx))
+    return false;
+  add_partial(L, reply, info, outcome);
+  return true;
+}
+
+/* Pushes the object of a 2xx, empty where there is no content, or what keeps it from being used: false. */
+static bool push_answer(lua_State *L, const lhsa_request_info *info, const hsa_outcome *outcome)
+{
+  lhsa_shape shape = info->endpoint->shape;
+  bool may_be_empty = shape == LHSA_TRUE || info->endpoint->empty_ok || outcome->http_status == 204;
+  const char *problem = NULL;
+  int answer = lua_gettop(L) + 1;
+
+  if (outcome->body_len == 0 && may_be_empty && shape != LHSA_WHOLE)
+    lua_newtable(L);
+  else if (outcome->body_len == 0)
+    problem = "it is empty";
+  else if (!lhsa_decode(L, outcome->body, outcome->body_len))
+    return false;
+  else if (!lua_istable(L, answer) || (is_list(L, answer) && lua_rawlen(L, answer) > 0))
+    problem = "it is not a JSON object";
+  else if (shape == LHSA_RESULTS) {
+    lua_getfield(L, answer, "results");
+    if (!lua_isnil(L, -1) && !is_list(L, answer + 1))
+      problem = "its results are not a list";
+    else if (lua_isnil(L, -1) && !may_be_empty && !has_partials(L, answer))
+      problem = "it has no results";
+    lua_pop(L, 1);
+  }
+  if (problem)
+    lua_pushstring(L, problem);
+  return problem == NULL;
+}
+
+/* Pushes a response with the fields of the envelope at idx, but for its results; it has room for ours. */
+static void push_rest(lua_State *L, int idx)
+{
+  lua_createtable(L, 0, 16);
+  lua_pushnil(L);
+  while (lua_next(L, idx)) {
+    lua_pushvalue(L, -2);
+    lua_insert(L, -2);
+    lua_rawset(L, -4);
+  }
+  lua_pushnil(L);
+  lua_setfield(L, -2, "results");
+}
+
+/* Adds the 2xx whose object is at idx. */
+static void add_answer(lua_State *L, int reply, int idx, const lhsa_request_info *info, const hsa_outcome *outcome)
+{
+  lhsa_shape shape = info->endpoint->shape;
+  bool is_partial = add_partials(L, reply, idx, info, outcome);
+
+  if (shape == LHSA_WHOLE) {
+    lua_pushvalue(L, idx);
+    lua_rawseti(L, reply, LHSA_RESULTS_SO_FAR);
+    push_envelope(L, idx);
+  } else {
+    lua_getfield(L, idx, "results");
+    if (shape == LHSA_TRUE) {
+      lua_pushboolean(L, 1);
+      lua_rawseti(L, reply, LHSA_RESULTS_SO_FAR);
+    } else {
+      if (lua_isnil(L, -1))
+        lua_newtable(L);
+      add_results(L, reply);
+    }
+    push_rest(L, idx);
+  }
+  if (is_partial) { /* it is shown beside the errors, in a log perhaps */
+    lhsa_push_masked(L, lua_gettop(L), info->request);
+    lua_remove(L, -2);
+  }
+  add_response(L, reply, info, outcome);
+}
+
+/* Adds a 2xx that cannot be used; what is wrong with it is at the top. */
+static void add_unusable(lua_State *L, int reply, const lhsa_request_info *info, const hsa_outcome *outcome)
+{
+  hsa_outcome unusable = *outcome;
+
+  unusable.kind = HSA_PROTOCOL;
+  unusable.ambiguous = outcome->ambiguous || info->endpoint->effect != HSA_SAFE; /* it may well have been applied */
+  lua_pushfstring(L, "HTTP %d, but the answer cannot be used: %s", outcome->http_status, lua_tostring(L, -1));
+  lua_newtable(L);
+  keep_body(L, info, outcome);
+  add_failure(L, reply, info, &unusable, lua_tostring(L, -2));
+  lua_newtable(L);
+  add_response(L, reply, info, outcome);
+}
+
+static void add_success(lua_State *L, int reply, const lhsa_request_info *info, const hsa_outcome *outcome)
+{
+  if (push_answer(L, info, outcome))
+    add_answer(L, reply, lua_gettop(L), info, outcome);
+  else
+    add_unusable(L, reply, info, outcome);
+}
+
+static void add_not_success(lua_State *L, int reply, const lhsa_request_info *info, const hsa_outcome *outcome)
+{
+  bool is_error_body = outcome->kind == HSA_API || outcome->kind == HSA_THROTTLED;
+  bool is_object = is_error_body && outcome->body_len && lhsa_decode(L, outcome->body, outcome->body_len) &&
+                   lua_istable(L, -1) && !(is_list(L, lua_gettop(L)) && lua_rawlen(L, -1) > 0);
+  int object;
+
+  if (!is_object) {
+    lua_newtable(L);
+    keep_body(L, info, outcome);
+  }
+  lhsa_push_masked(L, lua_gettop(L), info->request);
+  object = lua_gettop(L);
+  push_envelope(L, object);
+  push_default_message(L, outcome);
+  lua_pushvalue(L, object);
+  add_failure(L, reply, info, outcome, lua_tostring(L, -2));
+  lua_pop(L, 1);
+  if (outcome->http_status)
+    add_response(L, reply, info, outcome);
+}
+
+void lhsa_reply_add(lua_State *L, int reply, const lhsa_request_info *info, const hsa_outcome *outcome)
+{
+  int top = lua_gettop(L);
+
+  luaL_checkstack(L, 20, NULL);
+  if (outcome->kind == HSA_SUCCESS)
+    add_success(L, reply, info, outcome);
+  else
+    add_not_success(L, reply, info, outcome);
+  lua_settop(L, top);
+}
+
+int lhsa_reply_push(lua_State *L, int reply)
+{
+  luaL_checkstack(L, 8, NULL);
+  lua_rawgeti(L, reply, LHSA_RESULTS_SO_FAR);
+  lua_rawgeti(L, reply, LHSA_ERRORS);
+  if (lua_isnil(L, -2) && lua_isnil(L, -1)) { /* empty inputs: nothing was sent */
+    lua_newtable(L);
+    lua_replace(L, -3);
+  }
+  lua_rawgeti(L, reply, LHSA_RESPONSE);
+  if (!lua_istable(L, -1))
+    return 3;
+  lua_rawgeti(L, reply, LHSA_REQUESTS);
+  if (lua_istable(L, -1)) {
+    lua_pushvalue(L, -2);
+    lhsa_copy_table(L); /* not itself among them: a cycle would be a trap */
+    lua_replace(L, -3);
+  }
+  lua_setfield(L, -2, "requests"); /* nil: there was but one */
+  lua_rawgeti(L, reply, LHSA_EVENT_ERROR);
+  lua_setfield(L, -2, "on_event_error");
+  return 3;
+}
