@@ -1,0 +1,64 @@
+-- Which handler answers which path. To add a call: a row here and a handler.
+local errors = require "simulator.errors"
+local limits = require "simulator.limits"
+
+local M = {}
+
+-- method, parts of the path, handler. {date} stands for a dated version, any other {name} for a segment to hand on.
+local ROUTES = {}
+
+local function route(method, path, handler)
+  local parts = {}
+  for part in path:gmatch "[^/]+" do parts[#parts + 1] = part end
+  ROUTES[#ROUTES + 1] = { method = method, parts = parts, handler = handler }
+end
+
+for _, prefix in ipairs {
+  "/crm/associations/v4/definitions/configurations", -- as documented
+  "/crm/v4/associations/definitions/configurations", -- as HubSpot's own clients spell it
+  "/crm/associations/{date}/definitions/configurations",
+} do
+  route("GET", prefix .. "/all", limits.read_all)
+  route("GET", prefix .. "/{from}/{to}", limits.read_pair)
+  route("POST", prefix .. "/{from}/{to}/batch/create", limits.create)
+  route("POST", prefix .. "/{from}/{to}/batch/update", limits.update)
+  route("POST", prefix .. "/{from}/{to}/batch/purge", limits.purge)
+end
+
+-- Dated versions begin with 2025-09; any later one is taken for granted.
+local function is_date(text)
+  return text:find "^%d%d%d%d%-%d%d$" and text >= "2025-09"
+end
+
+-- The segments of a route if a path's parts fit it.
+local function match(parts, wanted)
+  if #parts ~= #wanted then return end
+  local segments = { version = "v4" }
+  for i, part in ipairs(parts) do
+    local name = wanted[i]:match "^{(.*)}$"
+    if name == "date" then
+      if not is_date(part) then return end
+      segments.version = part
+    elseif name then
+      segments[name] = part
+    elseif part ~= wanted[i] then
+      return
+    end
+  end
+  return segments
+end
+
+--- The handler of a call and its segments, or nil and the answer that refuses it.
+-- `parts`: the path's segments, each percent-decoded after the path was split.
+function M.find(method, parts)
+  local allowed = {}
+  for _, candidate in ipairs(ROUTES) do
+    local segments = match(parts, candidate.parts)
+    if segments and candidate.method == method then return candidate.handler, segments end
+    if segments then allowed[#allowed + 1] = candidate.method end
+  end
+  if #allowed > 0 then return nil, errors.wrong_method(table.concat(allowed, ", ")) end
+  return nil, errors.no_such_path()
+end
+
+return M
