@@ -1,0 +1,215 @@
+# hubspot_assoc: GNU make. `make` builds the module for LUA into build/$(LUA)/.
+#   make LUA=lua5.1|lua5.2|lua5.3|lua5.4|luajit   CC=clang   WERROR=   V=1 (whole command lines)
+#   make demo | test | lint | asan | valgrind | bench | simulator | embed | env | deps | install | clean
+#   make test SPEC=spec/codec_spec.lua BUSTED_ARGS='--filter=null'
+
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# --- what to build for ------------------------------------------------------------------------
+
+# The Lua that was asked for, if any: scripts/install-missing must not pick another one then.
+LUA_WANTED := $(or $(LUA),$(addprefix lua,$(LUA_VERSION)))
+# Without a wish: the newest Lua here that has lua-cjson (Ubuntu 22.04 has it for 5.1 and 5.2 only).
+ifeq ($(LUA_WANTED),)
+LUA := $(shell for l in lua5.4 lua5.3 lua5.2 lua5.1 luajit; do \
+         $$l -e 'require "cjson"' >/dev/null 2>&1 && { echo $$l; exit; }; done; echo lua5.4)
+else
+override LUA := $(LUA_WANTED)
+endif
+# Directory name of this Lua's modules: X.Y.
+LUA_VERSION ?= $(if $(findstring luajit,$(LUA)),5.1,$(patsubst lua%,%,$(LUA)))
+# Where lua.h is: Debian's place for $(LUA), then what others use. Give LUA_INCDIR= for any other.
+LUA_INCDIR ?= $(patsubst %/,%,$(dir $(firstword $(wildcard $(addsuffix /lua.h, \
+                /usr/include/$(if $(findstring luajit,$(LUA)),luajit-2.1,$(LUA)) \
+                /usr/local/include/$(if $(findstring luajit,$(LUA)),luajit-2.1,$(LUA)) \
+                /usr/include/lua$(LUA_VERSION) /usr/include/lua/$(LUA_VERSION) \
+                /usr/local/include /usr/include)))))
+
+# --- flags ------------------------------------------------------------------------------------
+
+BUILD   ?= build/$(LUA)
+CFLAGS  ?= -O2 -g
+# For our own builds. `make demo`, `make install` and LuaRocks go without: a newer compiler's new warning must not
+# stop a user.
+WERROR  ?= $(if $(filter run-demo install,$(MAKECMDGOALS)),,-Werror)
+LIBFLAG ?= -shared
+PREFIX  ?= /usr/local
+PORT    ?= 8080
+
+comma := ,
+
+# curl: given by LuaRocks as folders; Debian's compiler finds its own.
+CURL_FLAGS := $(addprefix -I,$(CURL_INCDIR))
+CURL_LIBS  := $(addprefix -L,$(CURL_LIBDIR)) -lcurl
+# A libcurl outside the system's folders must be found at run time too.
+CURL_LIBS  += $(addprefix -Wl$(comma)-rpath$(comma),$(filter-out /usr/lib% /lib%,$(CURL_LIBDIR)))
+
+# nodelete: lua_close would otherwise unload the module, and libcurl with it, under a resolver
+# thread of libcurl that still hangs in a name lookup. (macOS's linker has no such flag.)
+NODELETE := $(if $(filter Darwin,$(shell uname -s)),,-Wl$(comma)-z$(comma)nodelete)
+
+# address,undefined for `make asan`
+SANITIZE ?=
+SAN_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+
+ALL_CFLAGS = $(CFLAGS) $(SAN_FLAGS) -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread \
+             -Wall -Wextra -Wpedantic -Isrc/core $(CURL_FLAGS)
+LUA_CFLAGS = -isystem $(LUA_INCDIR)
+ALL_LDFLAGS = $(LDFLAGS) $(SAN_FLAGS)
+
+Q := $(if $(V),,@)
+SAY = $(if $(V),,@printf '  %-5s %s\n')
+
+# --- the module -------------------------------------------------------------------------------
+
+CORE_OBJ    := $(patsubst src/%.c,$(BUILD)/%.o,$(sort $(wildcard src/core/*.c)))
+BINDING_OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(sort $(wildcard src/lua/*.c)))
+MODULE      := $(BUILD)/hubspot_assoc/core.so
+UNIT_TESTS  := $(patsubst spec/core/%.c,$(BUILD)/unit/%,$(sort $(wildcard spec/core/test_*.c)))
+EMBED       := $(BUILD)/embed
+BENCHES     := $(patsubst bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard bench/*.c)))
+
+.PHONY: module
+module: $(MODULE)
+
+$(MODULE): $(CORE_OBJ) $(BINDING_OBJ)
+	$(SAY) LD $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_LDFLAGS) $(LIBFLAG) $(NODELETE) -o $@ $^ $(CURL_LIBS) -lpthread
+
+$(CORE_OBJ): $(BUILD)/%.o: src/%.c $(BUILD)/flags
+	$(SAY) CC $<
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(WERROR) $(CPPFLAGS) -MMD -MP -c -o $@ $<
+
+$(BINDING_OBJ): $(BUILD)/%.o: src/%.c $(BUILD)/flags
+	$(SAY) CC $<
+	@test -n "$(LUA_INCDIR)" || { echo "lua.h of $(LUA) not found: run 'make deps', or give LUA_INCDIR="; exit 1; }
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(WERROR) $(LUA_CFLAGS) $(CPPFLAGS) -MMD -MP -c -o $@ $<
+
+# Changes when the compiler or a flag does, so that nothing built the old way is kept. (Not with WERROR, which changes
+# no object: `make test` need not build anew what `make demo` built.)
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) $(CPPFLAGS) $(ALL_LDFLAGS) $(LIBFLAG) $(CURL_LIBS)' | cmp -s - $@ || \
+	 echo '$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) $(CPPFLAGS) $(ALL_LDFLAGS) $(LIBFLAG) $(CURL_LIBS)' > $@
+FORCE:
+
+-include $(CORE_OBJ:.o=.d) $(BINDING_OBJ:.o=.d) $(UNIT_TESTS:=.d) $(EMBED).d $(BENCHES:=.d)
+
+# --- programs around it -----------------------------------------------------------------------
+
+# One cmocka program per file, each with the whole engine.
+$(UNIT_TESTS): $(BUILD)/unit/%: spec/core/%.c $(CORE_OBJ)
+	$(SAY) CC $<
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(WERROR) $(CPPFLAGS) -MMD -MP -MF $@.d -o $@ $< $(CORE_OBJ) $(ALL_LDFLAGS) -lcmocka $(CURL_LIBS) -lpthread
+
+# A host that links engine, binding, Lua and lua-cjson statically (Debian: liblua5.x-dev, lua-cjson-dev).
+STATIC_LUA = $(if $(findstring luajit,$(LUA)),-l:libluajit-5.1.a,-l:liblua$(LUA_VERSION).a)
+$(EMBED): examples/embed.c $(CORE_OBJ) $(BINDING_OBJ)
+	$(SAY) CC $<
+	$(Q)$(CC) $(ALL_CFLAGS) $(WERROR) $(LUA_CFLAGS) $(CPPFLAGS) -MMD -MP -MF $@.d -o $@ $< $(CORE_OBJ) $(BINDING_OBJ) \
+	   $(ALL_LDFLAGS) -l:liblua$(LUA_VERSION)-cjson.a $(STATIC_LUA) $(CURL_LIBS) -lpthread -lm -ldl
+
+$(BENCHES): $(BUILD)/bench/%: bench/%.c $(CORE_OBJ)
+	$(SAY) CC $<
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(WERROR) $(CPPFLAGS) -MMD -MP -MF $@.d -o $@ $< $(CORE_OBJ) $(ALL_LDFLAGS) $(CURL_LIBS) -lpthread -lm
+
+.PHONY: embed
+embed: $(EMBED)
+
+# --- using the tree as built ------------------------------------------------------------------
+
+# The closing ;; keeps Lua's own default path.
+TREE_LUA_PATH  = $(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;
+TREE_LUA_CPATH = $(CURDIR)/$(BUILD)/?.so;;
+# A user's LUA_PATH_5_4 or LUA_INIT would go before ours.
+IN_TREE = env -u LUA_INIT -u LUA_INIT_5_2 -u LUA_INIT_5_3 -u LUA_INIT_5_4 \
+              -u LUA_PATH_5_2 -u LUA_PATH_5_3 -u LUA_PATH_5_4 -u LUA_CPATH_5_2 -u LUA_CPATH_5_3 -u LUA_CPATH_5_4 \
+              LUA_PATH='$(TREE_LUA_PATH)' LUA_CPATH='$(TREE_LUA_CPATH)' \
+              LUA='$(LUA)' BUILD='$(BUILD)' CC='$(CC)'
+INSTALL_MISSING = env LUA='$(LUA_WANTED)' LUA_INCDIR='$(LUA_INCDIR)' CC='$(CC)' scripts/install-missing
+
+# eval "$(make -s env)"
+.PHONY: env
+env:
+	@printf "export LUA_PATH='%s' LUA_CPATH='%s'\n" '$(TREE_LUA_PATH)' '$(TREE_LUA_CPATH)'
+
+# demo, test and the like first install what is missing, then call make again: which Lua there is,
+# and where its headers are, may have changed meanwhile.
+.PHONY: demo run-demo
+demo:
+	@$(INSTALL_MISSING) build simulator
+	@$(MAKE) run-demo
+run-demo: $(MODULE)
+	@$(IN_TREE) simulator/simulator exec $(LUA) examples/batch_update.lua
+
+.PHONY: test run-test check-core
+test:
+	@$(INSTALL_MISSING) build simulator test
+	@$(MAKE) run-test
+run-test: $(MODULE) $(UNIT_TESTS) $(EMBED)
+	@$(IN_TREE) SPEC='$(SPEC)' BUSTED_ARGS='$(BUSTED_ARGS)' scripts/run-tests $(if $(SPEC),busted,unit embed busted)
+check-core: $(UNIT_TESTS)
+	@$(IN_TREE) scripts/run-tests unit
+
+.PHONY: asan run-asan
+asan:
+	@$(INSTALL_MISSING) build simulator test sanitizers
+	@$(MAKE) run-asan BUILD=build/asan/$(LUA) SANITIZE=address,undefined CFLAGS='-O1 -g'
+run-asan: $(MODULE) $(UNIT_TESTS)
+	@$(IN_TREE) SPEC='$(SPEC)' BUSTED_ARGS='$(BUSTED_ARGS)' scripts/run-tests --asan $(if $(SPEC),,unit) busted
+
+.PHONY: valgrind run-valgrind
+valgrind:
+	@$(INSTALL_MISSING) build simulator test valgrind
+	@$(MAKE) run-valgrind
+run-valgrind: $(MODULE)
+	@$(IN_TREE) SPEC='$(SPEC)' BUSTED_ARGS='$(BUSTED_ARGS)' scripts/run-tests --valgrind busted
+
+.PHONY: lint run-lint
+lint:
+	@$(INSTALL_MISSING) build lint
+	@$(MAKE) run-lint
+run-lint: $(MODULE)
+	@LUA_INCDIR='$(LUA_INCDIR)' MODULE='$(MODULE)' scripts/lint
+
+.PHONY: bench run-bench
+bench:
+	@$(INSTALL_MISSING) build simulator test bench
+	@$(MAKE) run-bench
+run-bench: $(MODULE) $(BENCHES)
+	@$(IN_TREE) bench/run
+
+# In the foreground, until Ctrl-C.
+.PHONY: simulator
+simulator:
+	@$(INSTALL_MISSING) simulator
+	@PORT='$(PORT)' exec simulator/simulator run
+
+# Everything that demo and test need, and nothing else.
+.PHONY: deps
+deps:
+	@$(INSTALL_MISSING) build simulator test
+
+# --- installing -------------------------------------------------------------------------------
+
+LIBDIR ?= $(PREFIX)/lib/lua/$(LUA_VERSION)
+LUADIR ?= $(PREFIX)/share/lua/$(LUA_VERSION)
+
+.PHONY: install
+install: $(MODULE)
+	@mkdir -p '$(DESTDIR)$(LIBDIR)/hubspot_assoc'
+	cp $(MODULE) '$(DESTDIR)$(LIBDIR)/hubspot_assoc/core.so'
+	@cd lua && find . -name '*.lua' | while read -r file; do \
+	   mkdir -p "$(DESTDIR)$(LUADIR)/$${file%/*}" && \
+	   cp "$$file" "$(DESTDIR)$(LUADIR)/$$file" && chmod 644 "$(DESTDIR)$(LUADIR)/$$file" || exit 1; done
+	@echo "installed into $(DESTDIR)$(LIBDIR) and $(DESTDIR)$(LUADIR)"
+
+.PHONY: clean
+clean:
+	rm -rf build

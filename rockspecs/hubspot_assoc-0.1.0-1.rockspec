@@ -1,0 +1,43 @@
+rockspec_format = "3.0"
+package = "hubspot_assoc"
+version = "0.1.0-1"
+source = {
+  url = "git+https://github.com/hubspot-assoc/hubspot_assoc.git",
+  tag = "v0.1.0",
+}
+description = {
+  summary = "HubSpot's Associations API: batch update of association limits, labels, records",
+  detailed = [[
+    A C module on libcurl and lua-cjson with pacing, retries and deadlines,
+    for plain scripts, event loops and OpenResty. Lua 5.1 to 5.4 and LuaJIT.]],
+  homepage = "https://github.com/hubspot-assoc/hubspot_assoc",
+  license = "MIT",
+}
+supported_platforms = { "unix" }
+dependencies = {
+  "lua >= 5.1",
+  "lua-cjson >= 2.1.0",
+}
+external_dependencies = {
+  -- No header: Debian keeps curl.h in a multiarch folder, where LuaRocks does not look but the compiler does.
+  CURL = { library = "curl" },
+}
+build = {
+  -- The Makefile, not "builtin": that one can pass neither -fvisibility=hidden nor -Wl,-z,nodelete, without which
+  -- lua_close unloads libcurl under its resolver thread. No WERROR: a newer compiler's warnings must not stop a user.
+  type = "make",
+  build_target = "module",
+  variables = {
+    BUILD = "build/luarocks",
+    LUA_INCDIR = "$(LUA_INCDIR)",
+    CFLAGS = "$(CFLAGS)",
+    LIBFLAG = "$(LIBFLAG)",
+    WERROR = "",
+    CURL_INCDIR = "$(CURL_INCDIR)",
+    CURL_LIBDIR = "$(CURL_LIBDIR)",
+  },
+  install_variables = {
+    LIBDIR = "$(LIBDIR)",
+    LUADIR = "$(LUADIR)",
+  },
+}
