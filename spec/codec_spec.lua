@@ -1,0 +1,457 @@
+-- Lua tables to JSON and back: what arrives at the server, and what a caller gets of an answer.
+local cjson = require "cjson"
+local binding = require "spec.support.binding"
+local fault_server = require "spec.support.fault_server"
+local faults = require "spec.support.faults"
+
+local HAS_INTEGERS = math.type ~= nil
+local subtype = math.type or type
+
+-- The field `v` of the only result of an answer in which it stands as this JSON text.
+local function decoded(json, name)
+  name = name or "v"
+  local results, errors = binding.receive(('{"results":[{"%s":%s}]}'):format(name, json))
+  assert.is_nil(errors, tostring(errors))
+  return results[1][name]
+end
+
+-- A 200 with this body is no answer that the call can use.
+local function refused(body, call)
+  local results, errors, response = binding.receive(body, 200, nil, call)
+  assert.is_nil(results)
+  assert.equal(1, #errors)
+  assert.same({ "protocol", 200 }, { errors[1].kind, errors[1].http_status })
+  assert.is_string(errors[1].message)
+  assert.equal(200, response.http_status)
+  return errors[1]
+end
+
+-- What the server gets and what it sends back: the request's body, the results.
+local function echoed(category)
+  local client, server = binding.scripted(binding.echo)
+  local results, errors = client:batch_update("contacts", "companies", { binding.limit { category = category } })
+  assert.is_nil(errors, tostring(errors))
+  local seen = server:stop()
+  return seen[1].body, results
+end
+
+describe("a number in an answer", function()
+  teardown(fault_server.stop_all)
+
+  it("is an integer if it is one", function()
+    for _, json in ipairs { "0", "1", "-1", "279", "2147483647", "-2147483648", "4294967296", "999999999999999" } do
+      local value = decoded(json)
+      assert.equal(HAS_INTEGERS and "integer" or "number", subtype(value))
+      assert.equal(json, ("%d"):format(value))
+    end
+  end)
+
+  it("prints without a fraction", function()
+    assert.equal("279", tostring(decoded "279"))
+    assert.equal("0", tostring(decoded "0"))
+  end)
+
+  it("stays a float if it has a fraction", function()
+    for _, json in ipairs { "0.5", "-1.25", "3.14159", "1e-7", "123456789.75", "2.5E3", "1.5e10" } do
+      local value = decoded(json)
+      assert.equal("number", type(value))
+      assert.equal(tonumber(json), value)
+      if value % 1 ~= 0 then assert.equal(HAS_INTEGERS and "float" or "number", subtype(value)) end
+    end
+  end)
+
+  it("is exact beyond a double's 53 bits", function()
+    for _, digits in ipairs { "9007199254740993", "-9007199254740993", "9223372036854775807", "-9223372036854775808",
+      "1000000000000000", "1234567890123456789" } do
+      local value = decoded(digits)
+      if HAS_INTEGERS then
+        assert.equal("integer", subtype(value))
+      elseif type(value) == "number" then
+        assert.is_true(math.abs(value) <= 2 ^ 53)
+      end
+      assert.equal(digits, type(value) == "string" and value or ("%d"):format(value))
+    end
+  end)
+
+  it("is its exact digits beyond 64 bits", function()
+    for _, digits in ipairs { "9223372036854775808", "-9223372036854775809", "18446744073709551615",
+      "123456789012345678901234567890", ("9"):rep(400) } do
+      assert.equal(digits, decoded(digits))
+    end
+  end)
+
+  it("may have an exponent or a sign on zero", function()
+    assert.equal(1000, decoded "1e3")
+    assert.equal(1000, decoded "1E+3")
+    assert.equal(0, decoded "-0")
+    assert.equal(0, decoded "0e5")
+    assert.equal(1e300, decoded "1e300")
+    assert.equal(123456789012345680, decoded "1.2345678901234568e17")
+    assert.equal(0.001, decoded "1e-3")
+  end)
+
+  it("keeps its value where it has many digits and a fraction or an exponent", function()
+    assert.equal(12345678901234567.5, decoded "12345678901234567.5")
+    assert.equal(0.1234567890123456789, decoded "0.1234567890123456789")
+    assert.equal(12345678901234567e3, decoded "12345678901234567e3")
+  end)
+
+  it("keeps its place beside other long numbers", function()
+    local results = binding.receive '{"results":[{"a":[9007199254740993,1,"9007199254740995",9007199254740997]}]}'
+    local list = results[1].a
+    assert.equal(4, #list)
+    assert.equal("9007199254740993 1 9007199254740995 9007199254740997",
+      ("%s %s %s %s"):format(list[1], list[2], list[3], list[4]))
+    assert.equal("string", type(list[3]))
+  end)
+
+  it("is exact in errors and in the envelope too", function()
+    local _, errors, response = binding.receive('{"status":"COMPLETE","links":{"n":9007199254740993},"results":[],'
+      .. '"errors":[{"message":"x","context":{"n":[9007199254740993]}}],"numErrors":1}', 207)
+    assert.equal("9007199254740993", tostring(errors[1].context.n[1]))
+    assert.equal("9007199254740993", tostring(response.links.n))
+    assert.equal("1", tostring(response.numErrors))
+  end)
+
+  it("is refused if it is not JSON", function()
+    for _, text in ipairs { "NaN", "nan", "Infinity", "-Infinity", "inf", "-inf", "0x10", "-0x1F", "+1", "01", "-01",
+      "1_000", "0x9007199254740993", "--9007199254740993", "-" } do
+      refused(('{"results":[{"v":%s}]}'):format(text))
+    end
+  end)
+
+  it("is refused in the place of a key", function()
+    refused '{"results":[],12:1}'
+    refused '{"results":[],9007199254740993:1}'
+  end)
+end)
+
+describe("long digits inside a text", function()
+  teardown(fault_server.stop_all)
+
+  it("stay as they are", function()
+    for _, text in ipairs { "9007199254740993", "id 12345678901234567890", [[\"12345678901234567890\"]],
+      [[\\\"12345678901234567890]], [[\\]], "-9007199254740993" } do
+      local expected = text:gsub("\\(.)", "%1")
+      assert.equal(expected, decoded('"' .. text .. '"'))
+    end
+  end)
+
+  it("stay as they are beside a number that needs care", function()
+    local results = binding.receive [[{"results":[{"a":"\\","b":"x\"1234567890123456789","c":9007199254740993}]}]]
+    assert.equal("\\", results[1].a)
+    assert.equal('x"1234567890123456789', results[1].b)
+    assert.equal("9007199254740993", tostring(results[1].c))
+  end)
+
+  it("stay as they are in a key", function()
+    local results = binding.receive '{"results":[{"9007199254740993":9007199254740993}]}'
+    assert.equal("9007199254740993", tostring(results[1]["9007199254740993"]))
+  end)
+end)
+
+describe("a record id in an answer", function()
+  teardown(fault_server.stop_all)
+
+  it("is an exact string, however it came", function()
+    for _, name in ipairs { "id", "toObjectId" } do
+      for _, digits in ipairs { "0", "7", "123456789", "999999999999999", "1000000000000000", "9007199254740993",
+        "9223372036854775807", "18446744073709551616" } do
+        assert.equal(digits, decoded(digits, name))
+        assert.equal(digits, decoded('"' .. digits .. '"', name))
+      end
+    end
+  end)
+
+  it("is a string inside other objects too", function()
+    local results = binding.receive '{"results":[{"from":{"id":101},"to":[{"toObjectId":9007199254740993}]}]}'
+    assert.equal("101", results[1].from.id)
+    assert.equal("9007199254740993", results[1].to[1].toObjectId)
+  end)
+
+  it("is not what merely sounds like one", function()
+    assert.equal("number", type(decoded("279", "typeId")))
+    assert.equal("number", type(decoded("5", "userEnforcedMaxToObjectIds")))
+  end)
+end)
+
+describe("null in an answer", function()
+  teardown(fault_server.stop_all)
+
+  it("is an absent field of an object", function()
+    local results, errors, response = binding.receive(
+      '{"status":"COMPLETE","links":null,"errors":null,"numErrors":null,"results":[{"typeId":279,"label":null,'
+      .. '"x":{"y":null}}]}')
+    assert.is_nil(errors)
+    assert.same({ { typeId = 279, x = {} } }, results)
+    assert.is_nil(response.links)
+    assert.is_nil(response.numErrors)
+  end)
+
+  it("keeps its place in a list", function()
+    local results = binding.receive '{"results":[{"list":[1,null,3,null]}]}'
+    local list = results[1].list
+    assert.equal(4, #list)
+    assert.same({ 1, 3 }, { list[1], list[3] })
+    assert.equal(cjson.null, list[2])
+  end)
+
+  it("keeps its place among the results", function()
+    local results, errors = binding.receive '{"results":[null,{"typeId":279}]}'
+    assert.is_nil(errors)
+    assert.equal(2, #results)
+    assert.equal(279, results[2].typeId)
+  end)
+
+  it("is no text, number or list of HubSpot's", function()
+    local _, errors, response = binding.receive(
+      '{"status":"error","message":null,"category":null,"correlationId":null,"errors":null}', 400)
+    assert.is_string(errors[1].message)
+    assert.is_nil(errors[1].category)
+    assert.is_nil(errors[1].errors)
+    assert.is_nil(response.correlationId)
+    assert.is_string(tostring(errors))
+  end)
+end)
+
+describe("a text", function()
+  teardown(fault_server.stop_all)
+
+  it("survives the way there and back, whatever it holds", function()
+    for _, text in ipairs {
+      "a\0b", "\0", "\"quoted\"", "back\\slash", "/slash/", "a\nb\rc\td\be\f", "\1\2\31\127", "'single'",
+      "\195\164\195\182\195\188", "\226\130\172", "\240\159\152\128", "\239\187\191BOM", "\239\191\191",
+      "\244\143\191\191", "\226\128\168\226\128\169", "12345678901234567890", "%d %s %%", ("x"):rep(10000),
+      "</script>", "{\"a\":[1]}", " ",
+    } do
+      local _, results = echoed(text)
+      assert.equal(text, results[1].category)
+    end
+  end)
+
+  it("is sent as JSON", function()
+    local body = echoed "a\0b\"c\\d\nе\127"
+    assert.is_nil(body:find "%z")
+    assert.is_nil(body:find "[\1-\31]")
+    assert.equal("a\0b\"c\\d\nе\127", cjson.new().decode(body).inputs[1].category)
+  end)
+
+  it("may have escapes", function()
+    assert.equal("\"\\/\b\f\n\r\t", decoded [["\"\\\/\b\f\n\r\t"]])
+    assert.equal("A\195\164\226\130\172\240\159\152\128", decoded [["\u0041\u00e4\u20AC\ud83d\uDE00"]])
+    assert.equal("a\0b", decoded [["a\u0000b"]])
+    assert.equal("\\u0041", decoded [["\\u0041"]])
+  end)
+
+  it("is refused with half of a surrogate pair", function()
+    for _, text in ipairs { [["\ud83d"]], [["\ude00"]], [["\ud83dx"]], [["\ud83d\u0041"]], [["\ud83d\ud83d"]] } do
+      refused(('{"results":[{"v":%s}]}'):format(text))
+    end
+  end)
+
+  it("is refused with a wrong escape", function()
+    for _, text in ipairs { [["\x41"]], [["\u12"]], [["\u00g0"]], [["\"]], [["\a"]] } do
+      refused(('{"results":[{"v":%s}]}'):format(text))
+    end
+  end)
+
+  it("is refused if it is not UTF-8", function()
+    for _, bytes in ipairs { "\255", "\128", "\195(", "\192\175", "\193\191", "\224\128\175", "\237\160\189",
+      "\240\128\128\175", "\244\144\128\128", "\245\128\128\128", "\226\130", "ok then \255 at the end" } do
+      refused('{"results":[{"v":"' .. bytes .. '"}]}')
+    end
+    refused '{"results":[{"\255":1}]}'
+    refused '\255{"results":[]}'
+  end)
+
+  it("keeps a NUL in a key", function()
+    local results = binding.receive [[{"results":[{"a\u0000b":1}]}]]
+    assert.equal(1, results[1]["a\0b"])
+  end)
+end)
+
+describe("the result of invalid UTF-8", function()
+  teardown(fault_server.stop_all)
+
+  it("is a protocol error that says so", function()
+    local client = binding.scripted(faults.invalid_utf8)
+    local results, errors = client:batch_update("contacts", "companies", { binding.limit() })
+    assert.is_nil(results)
+    assert.equal("protocol", errors[1].kind)
+    assert.matches("UTF%-8", errors[1].message)
+  end)
+end)
+
+describe("an answer", function()
+  teardown(fault_server.stop_all)
+
+  it("may have empty lists and objects", function()
+    local results, errors = binding.receive '{"results":[{"a":[],"b":{},"c":[[],{}]}]}'
+    assert.is_nil(errors)
+    assert.same({ { a = {}, b = {}, c = { {}, {} } } }, results)
+    results, errors = binding.receive '{"status":"COMPLETE","results":[],"errors":[],"numErrors":0}'
+    assert.is_nil(errors)
+    assert.same({}, results)
+  end)
+
+  it("may have white space around", function()
+    local results, errors = binding.receive ' \r\n\t{ "results" : [ { "typeId" : 279 } ] }\n\n'
+    assert.is_nil(errors)
+    assert.equal(279, results[1].typeId)
+  end)
+
+  it("keeps the last of two fields of the same name", function()
+    assert.equal(2, (binding.receive '{"results":[{"v":1,"v":2}]}')[1].v)
+    assert.is_nil((binding.receive '{"results":[{"v":1,"v":null}]}')[1].v)
+    assert.equal(2, (binding.receive '{"results":[{"v":null,"v":2}]}')[1].v)
+  end)
+
+  it("may be nested, but not without end", function()
+    local function nested(depth)
+      return '{"results":[{"v":' .. ("["):rep(depth) .. ("]"):rep(depth) .. "}]}"
+    end
+    local results, errors = binding.receive(nested(40))
+    assert.is_nil(errors)
+    local depth, value = 0, results[1].v
+    while value do depth, value = depth + 1, value[1] end
+    assert.equal(40, depth)
+    refused(nested(1000))
+    refused(nested(20000))
+  end)
+
+  it("is a protocol error if it is nested a hundred thousand deep", function()
+    local client = binding.scripted(faults.deep_json)
+    local results, errors = client:batch_update("contacts", "companies", { binding.limit() })
+    assert.is_nil(results)
+    assert.equal("protocol", errors[1].kind)
+  end)
+
+  it("is refused if it is no JSON object with a list of results", function()
+    for _, body in ipairs { "", " ", "null", "true", "5", '"text"', "[]", "[1]", "{}", '{"results":null}',
+      '{"results":{"a":1}}', '{"results":"x"}', '{"results":5}', '{"results":true}', '{"Results":[]}', "all is well",
+      "<html></html>", "{'results':[]}", '{"results":[],}', '{"results":[1,]}', '{"results":[]', '{"results":[]}}',
+      '{"results":[]} x', '// x\n{"results":[]}', "\239\187\191", "{", "]" } do
+      refused(body)
+    end
+  end)
+
+  it("is refused with bytes behind its end, also behind a NUL", function()
+    refused '{"results":[]}\0'
+    refused '{"results":[]}\0garbage'
+    refused '{"results":[]}{"results":[]}'
+    refused '\0{"results":[]}'
+    refused '{"results":\0[]}'
+  end)
+
+  it("is refused with a byte order mark", function()
+    refused '\239\187\191{"results":[]}'
+  end)
+
+  it("is refused in another encoding", function()
+    local body = '{"results":[]}'
+    refused((body:gsub(".", "%0\0")))
+    refused((body:gsub(".", "\0%0")))
+  end)
+
+  it("is kept in part where it cannot be used", function()
+    assert.equal("all is well", refused("all is well").body)
+    assert.is_true(#refused(("x"):rep(100000)).body <= 4096)
+    assert.is_nil(refused("").body)
+  end)
+
+  it("says in one line why it cannot be used", function()
+    for _, body in ipairs { "", "all is well", "[]", '{"results":5}' } do
+      local message = refused(body).message
+      assert.is_nil(message:find "\n")
+      assert.matches("HTTP 200", message)
+    end
+  end)
+
+  it("may be empty where the call gives nothing", function()
+    for _, body in ipairs { "", '{"status":"COMPLETE","results":[]}', '{"status":"COMPLETE"}' } do
+      local results, errors = binding.receive(body, 200, nil, "batch_purge")
+      assert.is_nil(errors, tostring(errors))
+      assert.same({}, results)
+    end
+  end)
+end)
+
+describe("a list that is sent", function()
+  teardown(fault_server.stop_all)
+
+  it("is a JSON array, also with one element", function()
+    local body = echoed "HUBSPOT_DEFINED"
+    assert.matches('^{"inputs":%[{.*}%]}$', body)
+  end)
+end)
+
+describe("the host's own lua-cjson", function()
+  teardown(fault_server.stop_all)
+
+  it("keeps its settings", function()
+    local function settings()
+      return { cjson.decode_max_depth(), cjson.encode_max_depth(), cjson.decode_invalid_numbers(),
+        cjson.encode_invalid_numbers(), cjson.encode_number_precision(), cjson.encode_keep_buffer(),
+        cjson.encode_sparse_array() }
+    end
+    local before = settings()
+    local client = binding.client()
+    client:batch_update("contacts", "companies", { binding.limit() })
+    assert.same(before, settings())
+  end)
+
+  it("may be set as the host likes without changing ours", function()
+    local code = [[
+      local cjson = require "cjson"
+      cjson.decode_max_depth(1)
+      cjson.encode_max_depth(1)
+      cjson.encode_number_precision(1)
+      local assoc = require "hubspot_assoc"
+      cjson.encode_sparse_array(true, 1, 1)
+      cjson.decode_invalid_numbers(true)
+      local inputs = { { category = "HUBSPOT_DEFINED", typeId = 279, maxToObjectIds = 777 } }
+      local results, errors = assoc.batch_update("contacts", "companies", inputs)
+      print(errors, #results, results[1].typeId, results[1].userEnforcedMaxToObjectIds)
+      print(cjson.decode_max_depth(), cjson.encode_max_depth(), cjson.encode_number_precision())]]
+    local options, token = binding.simulator_options()
+    local output = binding.run(code, { HUBSPOT_ACCESS_TOKEN = token, HUBSPOT_BASE_URL = options.base_url })
+    assert.equal("nil\t1\t279\t777\n1\t1\t1", output)
+  end)
+
+  it("is not needed any more once the module is loaded", function()
+    local loaded = package.loaded.cjson
+    package.loaded.cjson = { encode = error, decode = error, new = error }
+    local client = binding.client()
+    local ok, results = pcall(client.get_all_limits, client)
+    package.loaded.cjson = loaded
+    assert.is_true(ok)
+    assert.equal(7, #results)
+  end)
+end)
+
+describe("results", function()
+  teardown(fault_server.stop_all)
+
+  it("belong to the caller: two calls share nothing", function()
+    local client = binding.client()
+    local first, second = client:get_all_limits(), client:get_all_limits()
+    assert.same(first, second)
+    assert.is_false(rawequal(first, second) or rawequal(first[1], second[1]))
+    assert.is_nil(getmetatable(first))
+  end)
+
+  it("may be many", function()
+    local client, server = binding.scripted [[
+      return function(conn) for _ in conn.request, conn do
+        local parts = {}
+        for i = 1, 20000 do parts[i] = ('{"typeId":%d,"label":"label %d"}'):format(i, i) end
+        conn:json(200, '{"results":[' .. table.concat(parts, ",") .. ']}')
+      end end]]
+    local results, errors = client:get_limits("contacts", "companies")
+    server:stop()
+    assert.is_nil(errors)
+    assert.equal(20000, #results)
+    assert.same({ typeId = 20000, label = "label 20000" }, results[20000])
+  end)
+end)
+

@@ -1,0 +1,341 @@
+/* Calls that wait for leave from outside, and calls that end before their time. */
+#include "fixture.h"
+
+/* ---- parking ---- */
+
+static void parks_first(void **state)
+{
+  static const server_step steps[] = {{.reply = BUSY_REPLY}, {.reply = OK_REPLY}};
+  fixture *f = *state;
+  const hsa_request request = request_of(HSA_ONCE, HSA_PARK_FIRST);
+  hsa_call *call;
+
+  begin(f, steps, COUNT(steps));
+  call = start(f, &request);
+  assert_int_equal(hsa_call_state(call), HSA_PARKED);
+  assert_int_equal(hsa_call_run(call, hsa_now() + LIMIT), HSA_PARKED); /* at once */
+  assert_int_equal(hsa_call_reason(call), HSA_REASON_FIRST);
+  assert_int_equal(hsa_call_go(call, NULL, 0), HSA_INVALID); /* it has none to keep */
+  assert_int_equal(hsa_call_go(call, "", 0), HSA_INVALID);
+  assert_int_equal(hsa_call_go(call, "a\r\nb", 0), HSA_INVALID);
+  assert_int_equal(hsa_call_state(call), HSA_PARKED);
+  assert_int_equal(hsa_call_go(call, "fresh", 0), HSA_OK);
+  assert_int_equal(outcome_of(call)->kind, HSA_SUCCESS); /* its second attempt asked nobody */
+  assert_int_equal(hsa_call_outcome(call)->attempts, 2);
+  assert_non_null(strstr(seen(f, 1)->head, "Bearer fresh\r\n"));
+  hsa_call_free(call);
+}
+
+static void parks_every_attempt(void **state)
+{
+  static const server_step steps[] = {{.reply = BUSY_REPLY}, {.reply = BUSY_REPLY}, {.reply = OK_REPLY}};
+  fixture *f = *state;
+  const hsa_request request = request_of(HSA_ONCE, HSA_PARK_EVERY);
+  hsa_call *call;
+
+  begin(f, steps, COUNT(steps));
+  call = start(f, &request);
+  assert_int_equal(hsa_call_reason(call), HSA_REASON_FIRST);
+  assert_int_equal(hsa_call_go(call, "one", 0), HSA_OK);
+  assert_int_equal(hsa_call_run(call, hsa_now() + LIMIT), HSA_PARKED);
+  assert_int_equal(hsa_call_reason(call), HSA_REASON_RETRY);
+  assert_int_equal(hsa_call_go(call, NULL, 20 * MS), HSA_OK); /* with the token it has */
+  assert_int_equal(hsa_call_run(call, hsa_now() + LIMIT), HSA_PARKED);
+  assert_int_equal(hsa_call_reason(call), HSA_REASON_RETRY);
+  assert_int_equal(hsa_call_go(call, "three", 0), HSA_OK);
+  assert_int_equal(outcome_of(call)->kind, HSA_SUCCESS);
+  assert_non_null(strstr(seen(f, 0)->head, "Bearer one\r\n"));
+  assert_non_null(strstr(seen(f, 1)->head, "Bearer one\r\n"));
+  assert_non_null(strstr(seen(f, 2)->head, "Bearer three\r\n"));
+  hsa_call_free(call);
+}
+
+/* The token that it has now, and none while it has none. */
+static void masks_its_token(void **state)
+{
+  static const server_step steps[] = {{.reply = OK_REPLY}};
+  static const struct {
+    const char *text, *masked;
+  } rows[] = {
+    {"", ""},           {"abc", "abc"},         {"aba", "***"},         {"xaba", "x***"},
+    {"abax", "***x"},   {"ababa", "***ba"},     {"abaaba", "******"},   {"ab", "ab"},
+  };
+  fixture *f = *state;
+  const hsa_request request = request_of(HSA_ONCE, HSA_PARK_FIRST);
+  hsa_call *call;
+  size_t i;
+
+  begin(f, steps, 1);
+  call = start(f, &request);
+  assert_false(hsa_call_mask(call, (char[]){"aba"}, 3));
+  assert_false(hsa_call_mask(NULL, (char[]){"aba"}, 3));
+  assert_int_equal(hsa_call_go(call, "aba", 0), HSA_OK);
+  for (i = 0; i < COUNT(rows); i++) {
+    char text[16];
+
+    snprintf(text, sizeof text, "%s", rows[i].text);
+    expect_int(rows[i].text, "had it", hsa_call_mask(call, text, strlen(text)),
+               strcmp(rows[i].text, rows[i].masked) != 0);
+    expect_str(rows[i].text, "masked", text, rows[i].masked);
+  }
+  hsa_call_free(call);
+}
+
+/* The expired token is asked for once; a second EXPIRED answer is the outcome. */
+static void parks_when_expired(fixture *f, hsa_park park, const char *second_answer)
+{
+  const server_step steps[] = {{.reply = EXPIRED_REPLY}, {.reply = second_answer}};
+  const hsa_request request = request_of(HSA_ONCE, park);
+  hsa_call *call;
+
+  begin(f, steps, COUNT(steps));
+  call = start(f, &request);
+  assert_int_equal(hsa_call_go(call, "stale", 0), HSA_OK);
+  assert_int_equal(hsa_call_run(call, hsa_now() + LIMIT), HSA_PARKED);
+  assert_int_equal(hsa_call_reason(call), HSA_REASON_EXPIRED);
+  assert_int_equal(hsa_call_go(call, "fresh", 0), HSA_OK);
+  assert_int_equal(outcome_of(call)->http_status, strncmp(second_answer, EXPIRED_REPLY, 12) == 0 ? 401 : 200);
+  assert_int_equal(hsa_call_outcome(call)->attempts, 2);
+  assert_non_null(strstr(seen(f, 1)->head, "Bearer fresh\r\n"));
+  hsa_call_free(call);
+  finish(f);
+}
+
+static void expired_tokens(void **state)
+{
+  static const server_step steps[] = {{.reply = EXPIRED_REPLY}};
+  fixture *f = *state;
+
+  parks_when_expired(f, HSA_PARK_FIRST, OK_REPLY);
+  parks_when_expired(f, HSA_PARK_FIRST, EXPIRED_REPLY);
+  parks_when_expired(f, HSA_PARK_EVERY, OK_REPLY);
+  parks_when_expired(f, HSA_PARK_EVERY, EXPIRED_REPLY);
+  begin(f, steps, 1);
+  assert_int_equal(status_of_one(f, HSA_ONCE), 401); /* a fixed token: nobody to ask */
+  assert_int_equal(requests(f), 1);
+}
+
+static void goes_after_a_delay(void **state)
+{
+  static const server_step steps[] = {{.reply = OK_REPLY}};
+  fixture *f = *state;
+  const hsa_request request = request_of(HSA_ONCE, HSA_PARK_EVERY);
+  hsa_call *call;
+  int64_t began;
+
+  begin(f, steps, 1);
+  call = start(f, &request);
+  began = hsa_now();
+  assert_int_equal(hsa_call_go(call, "token", 50 * MS), HSA_OK);
+  assert_int_equal(hsa_call_state(call), HSA_RUNNING);
+  assert_int_equal(outcome_of(call)->kind, HSA_SUCCESS);
+  assert_in_range(hsa_now() - began, 50 * MS, LIMIT);
+  hsa_call_free(call);
+}
+
+static void delay_beyond_the_deadline(void **state)
+{
+  static const server_step steps[] = {{.reply = OK_REPLY}};
+  static const int64_t delays[] = {LIMIT + S, INT64_MAX};
+  fixture *f = *state;
+  size_t i;
+
+  begin(f, steps, 1);
+  for (i = 0; i < COUNT(delays); i++) {
+    const hsa_request request = request_of(HSA_ONCE, HSA_PARK_EVERY);
+    hsa_call *call = start(f, &request);
+
+    assert_int_equal(hsa_call_go(call, "token", delays[i]), HSA_OK);
+    assert_int_equal(outcome_of(call)->kind, HSA_THROTTLED);
+    assert_int_equal(hsa_call_outcome(call)->retry_after, delays[i]);
+    assert_int_equal(hsa_call_outcome(call)->attempts, 0);
+    assert_in_range(hsa_call_outcome(call)->elapsed, 0, LIMIT / 2);
+    hsa_call_free(call);
+  }
+  assert_int_equal(requests(f), 0);
+}
+
+static void refused(void **state)
+{
+  static const server_step steps[] = {{.reply = EXPIRED_REPLY}};
+  fixture *f = *state;
+  const hsa_request request = request_of(HSA_ONCE, HSA_PARK_FIRST);
+  hsa_call *first, *second;
+
+  begin(f, steps, 1);
+  first = start(f, &request);
+  hsa_call_refuse(first);
+  assert_int_equal(outcome_of(first)->kind, HSA_CONFIG);
+  assert_int_equal(hsa_call_outcome(first)->attempts, 0);
+  second = start(f, &request);
+  assert_int_equal(hsa_call_go(second, "stale", 0), HSA_OK);
+  hsa_call_refuse(second); /* not parked: nothing happens */
+  assert_int_equal(hsa_call_run(second, hsa_now() + LIMIT), HSA_PARKED);
+  hsa_call_refuse(second); /* no fresh token */
+  assert_int_equal(outcome_of(second)->kind, HSA_CONFIG);
+  assert_int_equal(hsa_call_outcome(second)->attempts, 1);
+  assert_false(hsa_call_outcome(second)->retryable);
+  hsa_call_free(first);
+  hsa_call_free(second);
+}
+
+/* However the caller finds out: by running it, by running another, or by letting it go too late. */
+static void deadline_while_parked(void **state)
+{
+  static const server_step steps[] = {{.reply = OK_REPLY, .delay = 40}};
+  fixture *f = *state;
+  hsa_request request = request_of(HSA_ONCE, HSA_PARK_FIRST);
+  hsa_call *calls[4];
+  size_t i;
+
+  begin(f, steps, 1);
+  request.deadline = hsa_now() + 20 * MS;
+  for (i = 0; i < 3; i++)
+    calls[i] = start(f, &request);
+  calls[3] = start_simple(f, HSA_ONCE);
+  server_sleep(25);
+  assert_int_equal(hsa_call_run(calls[0], hsa_now() + LIMIT), HSA_DONE);
+  assert_int_equal(hsa_call_go(calls[1], "late", 0), HSA_OK);
+  assert_int_equal(outcome_of(calls[3])->kind, HSA_SUCCESS);
+  for (i = 0; i < 3; i++) {
+    assert_int_equal(hsa_call_state(calls[i]), HSA_DONE);
+    assert_int_equal(hsa_call_outcome(calls[i])->kind, HSA_TIMEOUT);
+    assert_int_equal(hsa_call_outcome(calls[i])->attempts, 0);
+    assert_false(hsa_call_outcome(calls[i])->ambiguous);
+    assert_true(hsa_call_outcome(calls[i])->retryable);
+  }
+  for (i = 0; i < 4; i++)
+    hsa_call_free(calls[i]);
+  assert_int_equal(requests(f), 1);
+}
+
+/* ---- ends before their time ---- */
+
+/* A call in each stage: done, parked, waiting, queued behind the rate, sending. */
+static void start_in_all_stages(fixture *f, hsa_call *calls[5])
+{
+  const hsa_request parked = request_of(HSA_ONCE, HSA_PARK_FIRST);
+
+  f->config.rate_requests = 2;
+  f->config.rate_interval = LIMIT / 4;
+  begin(f, (const server_step[]){{.reply = OK_REPLY}, {.reply = NULL}}, 2);
+  calls[0] = start_simple(f, HSA_ONCE);
+  outcome_of(calls[0]);
+  calls[1] = start(f, &parked);
+  calls[2] = start(f, &parked);
+  assert_int_equal(hsa_call_go(calls[2], "token", LIMIT / 2), HSA_OK);
+  calls[3] = start_simple(f, HSA_ONCE);
+  calls[4] = start_simple(f, HSA_ONCE);
+  while (requests(f) < 2)
+    assert_int_equal(hsa_call_run(calls[3], hsa_now() + MS), HSA_RUNNING);
+}
+
+static void engine_goes_first(void **state)
+{
+  fixture *f = *state;
+  hsa_call *calls[5];
+  int i;
+
+  start_in_all_stages(f, calls);
+  hsa_engine_free(f->engine);
+  f->engine = NULL;
+  assert_int_equal(hsa_call_outcome(calls[0])->kind, HSA_SUCCESS);
+  assert_string_equal(hsa_call_outcome(calls[0])->body, "{}");
+  for (i = 1; i < 5; i++) {
+    assert_int_equal(hsa_call_run(calls[i], hsa_now() + LIMIT), HSA_DONE);
+    assert_int_equal(hsa_call_outcome(calls[i])->kind, HSA_CANCELED);
+    assert_int_equal(hsa_call_outcome(calls[i])->ambiguous, i == 3); /* the one that was being sent */
+    assert_int_equal(hsa_call_outcome(calls[i])->attempts, i == 3);
+    assert_int_equal(hsa_call_go(calls[i], "late", 0), HSA_OK);
+    hsa_call_refuse(calls[i]);
+    assert_int_equal(hsa_call_outcome(calls[i])->kind, HSA_CANCELED);
+  }
+  for (i = 0; i < 5; i++)
+    hsa_call_free(calls[i]);
+  assert_int_equal(requests(f), 2);
+}
+
+/* In every order in which a list can lose its members. */
+static void calls_go_first(void **state)
+{
+  static const int orders[][5] = {{0, 1, 2, 3, 4}, {4, 3, 2, 1, 0}, {2, 0, 4, 1, 3}};
+  fixture *f = *state;
+  size_t o, i;
+
+  for (o = 0; o < COUNT(orders); o++) {
+    hsa_call *calls[5];
+
+    start_in_all_stages(f, calls);
+    for (i = 0; i < 5; i++)
+      hsa_call_free(calls[orders[o][i]]);
+    finish(f);
+  }
+  hsa_call_free(NULL);
+  hsa_engine_free(NULL);
+}
+
+/* The cancelled call's connection is closed, for its answer may still come; the engine goes on. */
+static void cancel_in_flight(void **state)
+{
+  static const server_step steps[] = {{.reply = OK_REPLY, .delay = 100}, {.reply = OK_REPLY}};
+  fixture *f = *state;
+  hsa_call *call;
+
+  begin(f, steps, COUNT(steps));
+  call = start_simple(f, HSA_ONCE);
+  while (requests(f) == 0)
+    hsa_call_run(call, hsa_now() + MS);
+  hsa_call_free(call);
+  assert_int_equal(status_of_one(f, HSA_ONCE), 200);
+  assert_int_equal(seen(f, 1)->connection, 1);
+  server_expect(&f->server.log->closed, 1); /* by us, seen after its late answer */
+  assert_int_equal(requests(f), 2);
+}
+
+/* A queue that loses its first, middle or last member still sends the others, in order. */
+static void cancel_in_the_queue(void **state)
+{
+  static const server_step steps[] = {{.reply = OK_REPLY}};
+  fixture *f = *state;
+  int gone, i;
+
+  for (gone = 0; gone < 3; gone++) {
+    hsa_call *calls[3];
+
+    begin(f, steps, 1);
+    for (i = 0; i < 3; i++) {
+      hsa_request request = request_of(HSA_SAFE, HSA_PARK_NEVER);
+
+      request.path = (const char *const[]){"/0", "/1", "/2"}[i];
+      calls[i] = start(f, &request);
+    }
+    hsa_call_free(calls[gone]);
+    for (i = 0; i < 3; i++)
+      if (i != gone) {
+        assert_int_equal(outcome_of(calls[i])->kind, HSA_SUCCESS);
+        hsa_call_free(calls[i]);
+      }
+    assert_int_equal(requests(f), 2);
+    finish(f);
+  }
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+    TEST(parks_first),
+    TEST(parks_every_attempt),
+    TEST(masks_its_token),
+    TEST(expired_tokens),
+    TEST(goes_after_a_delay),
+    TEST(delay_beyond_the_deadline),
+    TEST(refused),
+    TEST(deadline_while_parked),
+    TEST(engine_goes_first),
+    TEST(calls_go_first),
+    TEST(cancel_in_flight),
+    TEST(cancel_in_the_queue),
+  };
+
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,236 @@
+-- How fast a client sends: whole bursts, no 429 for a client alone, and never above a given rate. Seen from the server.
+local assoc = require "hubspot_assoc"
+local fault_server = require "spec.support.fault_server"
+local simulator = require "spec.support.simulator"
+local wire = require "spec.support.wire"
+
+local AT_ONCE = 0.4  -- s
+local JITTER = 0.015 -- s: how differently two requests may travel; the client's margin is 0.02 s at least
+
+local token
+
+-- An account with this limit.
+local function account(max, interval)
+  token = simulator.token()
+  simulator.control("rate", { token = token, max = max, interval_ms = interval * 1000 })
+end
+
+-- A client of the account, of the default rate unless options tell one.
+local function paced(options)
+  local all = { base_url = simulator.url, access_token = token, max_attempts = 1, deadline = 60 }
+  for name, value in pairs(options or {}) do all[name] = value end
+  return assoc.new(all)
+end
+
+local function make_calls(client, n)
+  for _ = 1, n do wire.good_call(client, "get_limits") end
+end
+
+local function refused(log)
+  local n = 0
+  for _, call in ipairs(log) do
+    if call.status == 429 then n = n + 1 end
+  end
+  return n
+end
+
+-- The largest number of calls within any `interval` seconds.
+local function busiest(log, interval)
+  local most, first = 0, 1
+  for last, call in ipairs(log) do
+    while call.time - log[first].time >= interval do first = first + 1 end
+    most = math.max(most, last - first + 1)
+  end
+  return most
+end
+
+-- How long it took from the first call to the n-th.
+local function span(log, n)
+  return log[n].time - log[1].time
+end
+
+local function assert_between(low, high, value)
+  assert.is_true(value >= low and value <= high, ("%s is not within %s and %s"):format(value, low, high))
+end
+
+describe("a client alone on its account", function()
+  after_each(fault_server.stop_all)
+
+  it("uses whole bursts, window after window, and meets no 429", function()
+    account(20, 0.7)
+    make_calls(paced(), 70)
+    local log = simulator.log(token)
+    assert.equal(0, refused(log))
+    assert.equal(20, busiest(log, 0.7))
+    assert.is_true(span(log, 20) < 0.4) -- a burst is not spread over the window
+    assert.is_true(span(log, 40) < 1.1)
+    assert_between(2.1, 3, span(log, 61)) -- the fourth burst begins when three windows have passed
+    for _, call in ipairs(log) do assert.equal(log[1].connection, call.connection) end
+  end)
+
+  it("learns that its account allows more than the default 100 in 10 s", function()
+    account(150, 1)
+    local client = paced()
+    make_calls(client, 160)
+    local log = simulator.log(token)
+    assert.equal(0, refused(log))
+    assert.is_true(span(log, 150) < 1)
+    assert.is_true(span(log, 160) >= 1)
+    assert.equal(150, wire.good_call(client, "get_limits").response.rate_limit.max)
+  end)
+
+  it("notices that its account's limit has changed", function()
+    account(100, 0.5)
+    local client = paced()
+    make_calls(client, 5)
+    simulator.control("rate", { token = token, max = 10 })
+    make_calls(client, 25)
+    local log = simulator.log(token)
+    assert.equal(0, refused(log))
+    assert_between(1, 2, span(log, 30))
+  end)
+
+  it("keeps to the default until it knows better", function()
+    local server = fault_server.start [[ return function(conn) for _ in conn.request, conn do
+      conn:send("HTTP/1.1 200 OK\r\nContent-Length: ", #OK, "\r\n\r\n", OK) end end ]]
+    local client = assoc.new { base_url = server.url, access_token = wire.TOKEN, deadline = 1 }
+    make_calls(client, 100)
+    local outcome = wire.call(client, "get_limits")
+    assert.same({ "throttled", 0 }, { outcome.error.kind, outcome.error.attempts })
+    assert.equal(100, #server:stop())
+  end)
+end)
+
+describe("a rate", function()
+  it("is a ceiling where the account would allow more", function()
+    account(100, 1)
+    make_calls(paced { rate = { requests = 5, interval = 0.5 } }, 13)
+    local log = simulator.log(token)
+    assert.equal(5, busiest(log, 0.5 - JITTER))
+    assert_between(1 - JITTER, 1.7, span(log, 11))
+    assert.is_true(span(log, 5) < 0.3)
+  end)
+
+  it("does not lift the account's limit", function()
+    account(5, 0.5)
+    make_calls(paced { rate = { requests = 1000, interval = 1 } }, 13)
+    local log = simulator.log(token)
+    assert.equal(0, refused(log))
+    assert.equal(5, busiest(log, 0.5))
+  end)
+
+  it("holds for every window, wherever it begins", function()
+    account(100, 1)
+    local client = paced { rate = { requests = 4, interval = 0.4 } }
+    make_calls(client, 2)
+    wire.sleep(0.25)
+    make_calls(client, 10)
+    assert.equal(4, busiest(simulator.log(token), 0.4 - JITTER))
+  end)
+
+  it("of false is none", function()
+    account(30, 5)
+    local client = paced { rate = false }
+    for _ = 1, 40 do wire.call(client, "get_limits") end
+    local log = simulator.log(token)
+    assert.equal(40, #log)
+    assert.equal(10, refused(log))
+    assert.is_true(span(log, 40) < 2)
+  end)
+
+  it("counts the retries too", function()
+    account(100, 1)
+    simulator.fault(token, { status = 477, retry_after = 0, times = 1 })
+    wire.good_call(paced { rate = { requests = 1, interval = 0.8 }, max_attempts = 2 }, "get_limits")
+    local log = simulator.log(token)
+    assert.equal(2, #log)
+    assert.is_true(span(log, 2) >= 0.8 - JITTER) -- longer than any wait before a second attempt
+  end)
+end)
+
+describe("two clients on one account", function()
+  it("share its limit: each slows down for the other's calls", function()
+    account(20, 0.8)
+    local mine, other = paced(), paced()
+    for _ = 1, 30 do -- in turns: each sees in the answers what the other has used
+      wire.call(mine, "get_limits")
+      wire.call(other, "get_limits")
+    end
+    local log = simulator.log(token)
+    assert.equal(60, #log)
+    assert.is_true(refused(log) <= 3, refused(log) .. " were refused")
+    assert.is_true(span(log, 60) >= 1.6)
+  end)
+
+  it("do not overrun it when one comes late and fast", function()
+    account(20, 1)
+    local mine, other = paced(), paced { rate = false }
+    make_calls(mine, 5)
+    make_calls(other, 10)
+    make_calls(mine, 10) -- after the first of these it knows of the other's
+    assert.equal(0, refused(simulator.log(token)))
+  end)
+end)
+
+describe("a client that was refused with 429", function()
+  it("waits for its next calls too", function()
+    account(100, 1)
+    local client = paced { deadline = 0.6 }
+    simulator.fault(token, { status = 429, retry_after = 1 })
+    assert.equal(429, wire.call(client, "get_limits").error.http_status)
+    local outcome = wire.call(client, "batch_update")
+    assert.same({ "throttled", 0 }, { outcome.error.kind, outcome.error.attempts })
+    assert_between(0.5, 1, outcome.error.retry_after)
+    assert.is_true(outcome.seconds < AT_ONCE)
+    wire.good_call(client, "batch_update", { deadline = 5 })
+    local log = simulator.log(token)
+    assert.equal(2, #log)
+    assert_between(0.99, 2, span(log, 2))
+  end)
+end)
+
+describe("a wait for the rate that would outlast the deadline", function()
+  it("fails at once as throttled and says when to come back", function()
+    account(100, 10)
+    local client = paced { rate = { requests = 2, interval = 5 }, deadline = 1 }
+    make_calls(client, 2)
+    for _, method in ipairs { "batch_update", "batch_create" } do
+      local outcome = wire.call(client, method)
+      local err = outcome.error
+      assert.is_nil(outcome.results)
+      assert.is_nil(outcome.response)
+      assert.same({ "throttled", 0, true, false }, { err.kind, err.attempts, err.retryable, err.ambiguous })
+      assert.is_nil(err.http_status)
+      assert_between(4, 5.1, err.retry_after)
+      assert.is_true(outcome.seconds < AT_ONCE)
+    end
+    assert.equal(2, simulator.log(token).count)
+  end)
+
+  it("is right about when to come back", function()
+    account(100, 10)
+    local client = paced { rate = { requests = 1, interval = 0.6 }, deadline = 0.3 }
+    make_calls(client, 1)
+    wire.sleep(wire.call(client, "get_limits").error.retry_after)
+    local outcome = wire.good_call(client, "get_limits")
+    assert.is_true(outcome.seconds < AT_ONCE)
+  end)
+
+  it("ends a large batch in order: what was sent, what failed, what was not sent", function()
+    account(100, 10)
+    local client = paced { rate = { requests = 2, interval = 5 }, deadline = 1 }
+    local inputs = {}
+    for i = 1, 5 do inputs[i] = wire.INPUTS.batch_update[1] end
+    local outcome = wire.timed(client, "batch_update", "contacts", "companies", inputs, { batch_size = 1 })
+    assert.equal(2, #outcome.results)
+    assert.is_true(outcome.seconds < AT_ONCE)
+    local next_input = 3
+    for _, err in ipairs(outcome.errors) do
+      assert.same({ "throttled", 0, next_input }, { err.kind, err.attempts, err.first })
+      next_input = err.last + 1
+    end
+    assert.equal(6, next_input)
+    assert.is_true(#outcome.errors <= 2, "one error for all that was not sent")
+    assert.equal(2, simulator.log(token).count)
+  end)
+end)

@@ -1,0 +1,73 @@
+-- Runs Lua code in a process of its own, in the Lua that the spec itself runs in and with the tree's modules: for what
+-- must be there before a process starts (its environment), or what may end it.
+local shell = require "spec.support.shell"
+local system = require "system" -- busted needs it too
+
+local child = {}
+
+local MOST = 30 -- s, for a process
+
+local function interpreter()
+  local lowest = 0
+  while arg and arg[lowest - 1] do lowest = lowest - 1 end
+  return arg and lowest < 0 and arg[lowest] or assert(os.getenv "LUA", "which Lua is this?")
+end
+
+local function temporary_file(text)
+  local name = os.tmpname()
+  local file = assert(io.open(name, "w"))
+  file:write(text)
+  file:close()
+  return name
+end
+
+-- child.run({ http_proxy = "…", HOME = false }, [[ return 1, "two" ]], …) → { "1", "two", status = "0", seconds = 0.1 }
+-- Sets variables in the environment, or unsets those that are false. What the code returns comes back as strings, "nil"
+-- included; its arguments are in `...`. status is the shell's exit status: "0", "141" after SIGPIPE, "124" if the
+-- process had to be stopped.
+function child.run(environment, code, ...)
+  local script = temporary_file(([[
+    package.path = %q .. package.path
+    local function report(...)
+      for i = 1, select("#", ...) do print((tostring(select(i, ...)):gsub("\n", " "))) end
+    end
+    report((function(...) %s
+    end)(...))
+  ]]):format("./?.lua;", code))
+  local words = { "timeout", MOST, "env", "-u", "LUA_INIT" }
+  for name, value in pairs(environment) do
+    if not value then words[#words + 1] = "-u " .. name end
+  end
+  for name, value in pairs(environment) do
+    if value then words[#words + 1] = shell.quote(name .. "=" .. value) end
+  end
+  for _, word in ipairs { interpreter(), script, ... } do words[#words + 1] = shell.quote(word) end
+  local started = system.monotime()
+  local pipe = assert(io.popen(table.concat(words, " ") .. " </dev/null 2>&1; echo $?"))
+  local lines = {}
+  for line in pipe:lines() do lines[#lines + 1] = line end
+  pipe:close()
+  os.remove(script)
+  lines.seconds = system.monotime() - started
+  lines.status = table.remove(lines)
+  return lines
+end
+
+-- A value of LD_PRELOAD with this shared object behind what is preloaded already (a sanitizer).
+function child.preload(path)
+  local already = os.getenv "LD_PRELOAD"
+  return already and already ~= "" and already .. ":" .. path or path
+end
+
+-- The path of spec/support/NAME.c, compiled into a shared object under build/. It needs no headers of any Lua.
+function child.shared_object(name)
+  local folder = os.getenv "BUILD" or "build"
+  local path = ("%s/%s.so"):format(folder, name)
+  local command = ("mkdir -p %s && %s -std=c11 -D_GNU_SOURCE -Wall -Wextra -O1 -fPIC -shared -o %s %s -ldl"):format(
+    shell.quote(folder), os.getenv "CC" or "cc", shell.quote(path), shell.quote(shell.folder .. name .. ".c"))
+  local status = os.execute(command)
+  assert(status == true or status == 0, "could not compile " .. name .. ".c")
+  return path
+end
+
+return child
