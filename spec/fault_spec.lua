@@ -124,9 +124,11 @@ describe("a fault", function()
         { attempts = fault.again and 2 or 1, retryable = fault.again or false, ambiguous = applied })
     end)
 
-    it(("'%s' ends batch_create, which is sent once"):format(name), function()
-      check_broken(name, "batch_create", { attempts = 1, retryable = false, ambiguous = applied })
-    end)
+    if fault.again then
+      it(("'%s' ends batch_create, which is sent once"):format(name), function()
+        check_broken(name, "batch_create", { attempts = 1, retryable = false, ambiguous = applied })
+      end)
+    end
   end
 
   for _, name in ipairs { "reset_without_reply", "never_answers", "garbage" } do

@@ -131,7 +131,7 @@ for _, style in ipairs(styles) do
   end
 end
 
-describe("a call on limits", function()
+describe("a call on limits #valgrind", function()
   local client, token
 
   before_each(function() client, token = binding.client() end)

@@ -140,11 +140,12 @@ describe("a rate", function()
 
   it("counts the retries too", function()
     account(100, 1)
-    simulator.fault(token, { status = 477, retry_after = 0, times = 1 })
-    wire.good_call(paced { rate = { requests = 1, interval = 0.8 }, max_attempts = 2 }, "get_limits")
+    simulator.fault(token, { status = 477, retry_after = 0 })
+    local client = paced { rate = { requests = 2, interval = 0.8 }, max_attempts = 2 }
+    make_calls(client, 2)
     local log = simulator.log(token)
-    assert.equal(2, #log)
-    assert.is_true(span(log, 2) >= 0.8 - JITTER) -- longer than any wait before a second attempt
+    assert.equal(3, #log)
+    assert.is_true(span(log, 3) >= 0.8 - JITTER) -- longer than any wait before a second attempt
   end)
 end)
 

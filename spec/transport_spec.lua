@@ -70,13 +70,13 @@ describe("a request", function()
   end)
 
   it("does not wait for leave to send a large body", function()
-    local client = wire.client(server)
-    local outcome = wire.timed(client, "batch_update", "contacts", "companies", many_inputs(2000))
+    local inputs = many_inputs(2000)
+    for _, input in ipairs(inputs) do input.category = ("X"):rep(600) end
+    local outcome = wire.timed(wire.client(server), "batch_update", "contacts", "companies", inputs)
     assert.is_nil(outcome.errors)
     local request = server:stop()[1]
-    assert.is_true(#request.body > 100000)
+    assert.is_true(#request.body > 1024 * 1024) -- from there on, libcurl would ask, and wait for 1 s
     assert.is_nil(request.headers.expect)
-    assert.is_true(outcome.seconds < 0.9) -- libcurl would wait 1 s for "100 Continue"
   end)
 
   it("names this library, libcurl and Lua in its User-Agent", function()
@@ -148,12 +148,12 @@ describe("between two requests", function()
   it("the connection is kept", function()
     local server = fault_server.start(faults.none)
     local client = wire.client(server)
-    for _ = 1, 10 do
+    for _ = 1, 5 do
       wire.good_call(client, "batch_update")
       wire.good_call(client, "get_limits")
     end
     local seen = server:stop()
-    assert.same({ 20, 1 }, { #seen, seen.connections })
+    assert.same({ 10, 1 }, { #seen, seen.connections })
   end)
 
   it("the connection is kept after errors of the API", function()
@@ -203,9 +203,8 @@ describe("between two requests", function()
 
   it("a dropped client's connection is closed", function()
     local server = fault_server.start(ENDS_SOON)
-    local client = wire.client(server)
-    wire.good_call(client, "batch_update")
-    client = nil -- luacheck: ignore
+    local function use_client() wire.good_call(wire.client(server), "batch_update") end
+    use_client()
     collect()
     wire.sleep(0.5)
     server:stop()
@@ -213,10 +212,13 @@ describe("between two requests", function()
 
   it("a program that is started does not inherit the connection, which would keep it open", function()
     local server = fault_server.start(ENDS_SOON)
-    local client = wire.client(server)
-    wire.good_call(client, "batch_update")
-    local program = io.popen "exec sleep 0.8"
-    client = nil -- luacheck: ignore
+    local program
+    local function use_client()
+      local client = wire.client(server)
+      wire.good_call(client, "batch_update")
+      program = io.popen "exec sleep 0.8" -- while the connection is open
+    end
+    use_client()
     collect()
     wire.sleep(0.5)
     server:stop()
@@ -226,15 +228,19 @@ describe("between two requests", function()
   it("dropped clients leave no descriptor open", function()
     local function descriptors()
       collect()
-      local pipe = assert(io.popen "ls /proc/$PPID/fd | wc -l")
+      -- The pipe of the question itself may be seen once or twice.
+      local pipe = assert(io.popen "ls -l /proc/$PPID/fd | grep -v pipe: | wc -l")
       local n = tonumber(pipe:read "*a")
       pipe:close()
       return n
     end
     local server = fault_server.start(faults.none)
-    wire.good_call(wire.client(server), "batch_update") -- libcurl keeps some for the process
+    local function use_clients(n) -- in a function of its own, so that no register keeps the last one
+      for _ = 1, n do wire.good_call(wire.client(server), "batch_update") end
+    end
+    use_clients(1) -- libcurl keeps some for the process
     local before = descriptors()
-    for _ = 1, 5 do wire.good_call(wire.client(server), "batch_update") end
+    use_clients(5)
     assert.is_true(descriptors() <= before)
   end)
 end)
@@ -391,8 +397,8 @@ describe("a connection", function()
   end)
 end)
 
--- SIGPIPE comes from libcurl's TLS, which writes to a connection that is gone. Between client and simulator there is a
--- relay that resets; the programs run by themselves, because the signal would end this one.
+-- SIGPIPE comes from the TLS of an older libcurl (7.81, not 7.88) that writes to a connection which is gone. Between
+-- client and simulator there is a relay that resets; the programs run by themselves: the signal would end this one.
 describe("SIGPIPE", function()
   after_each(fault_server.stop_all)
 

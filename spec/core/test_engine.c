@@ -267,6 +267,9 @@ static void outcome_tells_all(void **state)
   assert_int_equal(outcome->rate.daily_remaining, 5);
   assert_int_equal(outcome->body_len, 17); /* NUL and all, as it came */
   assert_memory_equal(outcome->body, "<token-1>\0token-1", 18);
+  memcpy(text, outcome->body, sizeof text); /* what is shown of it goes through hsa_call_mask */
+  assert_true(hsa_call_mask(call, text, sizeof text));
+  assert_memory_equal(text, "<*******>\0*******", sizeof text);
   assert_string_equal(outcome->correlation_id, "id-*******");
   assert_in_range(outcome->elapsed, 20 * MS, LIMIT);
   hsa_call_free(call);

@@ -103,20 +103,21 @@ function Conn:drip(bytes, per_second)
   return true
 end
 
--- The start of an answer: status line and headers, with the empty line. Give Content-Length yourself.
-function Conn:head(status, headers)
+-- The start of an answer: status line and headers, with the empty line. Give Content-Length yourself. What is given as
+-- body goes along in the same write: in two, the second would wait for the client's acknowledgement of the first.
+function Conn:head(status, headers, body)
   local lines = { ("HTTP/1.1 %d Scripted"):format(status) }
   for name, value in pairs(headers or {}) do
     lines[#lines + 1] = name .. ": " .. value
   end
-  return self:send(table.concat(lines, "\r\n"), "\r\n\r\n")
+  return self:send(table.concat(lines, "\r\n"), "\r\n\r\n", body or "")
 end
 
 -- A whole, well-formed answer; the connection stays open.
 function Conn:answer(status, body, headers)
   local all = { ["Content-Length"] = #body }
   for name, value in pairs(headers or {}) do all[name] = value end
-  return self:head(status, all) and self:send(body)
+  return self:head(status, all, body)
 end
 
 function Conn:json(status, body, headers)
