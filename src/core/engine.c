@@ -1,375 +1,34 @@
+/* engine.c - engines, and who drives them: the caller, or a thread of their own (thread.c). */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "clock.h"
-#include "hsa.h"
-#include "pace.h"
-#include "retry.h"
+#include "engine.h"
 #include "sigpipe.h"
-#include "timer.h"
-#include "transport.h"
 #include "url.h"
 
 enum { MAX_URL = 8 * 1024 };
 
-#define TIMEOUT_GRACE (HSA_SECOND / 20) /* libcurl's own timeout comes first where it works: it knows more */
-
-/* A call goes PARKED -> (WAITING ->) QUEUED -> SENDING, from there to WAITING or PARKED for another
- * attempt, and from anywhere to ENDED. Its timer is set in all stages but ENDED. */
-typedef enum stage { STAGE_PARKED, STAGE_WAITING, STAGE_QUEUED, STAGE_SENDING, STAGE_ENDED } stage;
-
-struct hsa_call {
-  hsa_engine *engine;       /* NULL once the engine is gone */
-  hsa_call *prev, *next;    /* all calls of the engine */
-  hsa_call *qprev, *qnext;  /* the queue, while QUEUED */
-  stage stage;
-  hsa_reason reason;        /* while PARKED */
-  const char *method;
-  char *url, *body, *token;
-  size_t body_len;
-  hsa_effect effect;
-  hsa_park park;
-  int64_t timeout, deadline, started;
-  int max_attempts, attempts;
-  bool refreshed, ambiguous;
-  bool must_park;           /* HSA_PARK_EVERY: at the end of this wait for another attempt */
-  bool told_wait;           /* this time in the queue has its WAIT event */
-  hsa_timer timer;
-  hsa_transfer *transfer;   /* while SENDING */
-  uint64_t send_number;     /* of hsa_pace_count */
-  hsa_result result;        /* of the last attempt */
-  hsa_outcome outcome;
-  hsa_event *events;
-  size_t nevents, next_event, events_cap;
-};
-
-struct hsa_engine {
-  hsa_config config;        /* its strings are owned */
-  hsa_transport *transport; /* NULL until the first call */
-  hsa_pace pace;
-  hsa_budget budget;
-  hsa_timers timers;
-  hsa_call *calls;
-  size_t ncalls;
-  hsa_call *queue_first, *queue_last; /* calls that wait for their turn to be sent */
-  int64_t queue_at;         /* when the queue may go on; with a queue only */
-  uint64_t random;
-  pid_t pid;
-};
-
-/* ---- small helpers ---- */
-
-static char *copy(const char *bytes, size_t len)
+static void lock(hsa_engine *engine)
 {
-  char *text = malloc(len + 1);
-
-  if (text) {
-    memcpy(text, bytes, len);
-    text[len] = '\0';
-  }
-  return text;
+  pthread_mutex_lock(&engine->lock);
 }
 
-static double next_random(hsa_engine *engine) /* xorshift64*: enough to spread retries */
+static void unlock(hsa_engine *engine)
 {
-  uint64_t x = engine->random;
-
-  x ^= x >> 12;
-  x ^= x << 25;
-  x ^= x >> 27;
-  engine->random = x;
-  return (double)((x * UINT64_C(2685821657736338717)) >> 11) / 9007199254740992.0;
+  pthread_mutex_unlock(&engine->lock);
 }
 
-static void add_event(hsa_call *call, hsa_event_type type, int64_t delay)
+/* After something that the thread may be asleep to. */
+static void wake(hsa_engine *engine)
 {
-  hsa_event *events;
-
-  if (!call->engine->config.events)
-    return;
-  if (call->nevents == call->events_cap) {
-    size_t cap = call->events_cap ? call->events_cap * 2 : 8;
-
-    events = realloc(call->events, cap * sizeof *events);
-    if (!events)
-      return; /* an event less harms no call */
-    call->events = events;
-    call->events_cap = cap;
-  }
-  call->events[call->nevents++] = (hsa_event){
-    .type = type,
-    .attempt = call->attempts,
-    .http_status = call->result.http_status,
-    .kind = type == HSA_EVENT_DONE ? call->outcome.kind : call->result.kind,
-    .delay = delay,
-  };
+  if (engine->has_thread)
+    hsa_transport_wake(engine->transport);
 }
 
-/* ---- the queue ---- */
-
-static void enqueue(hsa_call *call)
-{
-  hsa_engine *engine = call->engine;
-
-  call->stage = STAGE_QUEUED;
-  call->told_wait = false;
-  call->qnext = NULL;
-  call->qprev = engine->queue_last;
-  if (engine->queue_last)
-    engine->queue_last->qnext = call;
-  else
-    engine->queue_first = call;
-  engine->queue_last = call;
-  engine->queue_at = INT64_MIN;
-  hsa_timer_set(&engine->timers, &call->timer, call->deadline);
-}
-
-static void dequeue(hsa_call *call)
-{
-  hsa_engine *engine = call->engine;
-
-  if (call->qprev)
-    call->qprev->qnext = call->qnext;
-  else
-    engine->queue_first = call->qnext;
-  if (call->qnext)
-    call->qnext->qprev = call->qprev;
-  else
-    engine->queue_last = call->qprev;
-  engine->queue_at = INT64_MIN;
-}
-
-/* ---- the stages of a call ---- */
-
-/* Takes the call out of whatever it is doing. */
-static void stop(hsa_call *call)
-{
-  hsa_engine *engine = call->engine;
-
-  if (call->stage == STAGE_QUEUED)
-    dequeue(call);
-  hsa_timer_clear(&engine->timers, &call->timer);
-  if (call->transfer)
-    hsa_transfer_release(call->transfer);
-  call->transfer = NULL;
-}
-
-/* Ends the call. The outcome's flags not given here come from `verdict`. */
-static void end(hsa_call *call, const hsa_verdict *verdict, const char *detail)
-{
-  hsa_result *result = &call->result;
-  hsa_outcome *outcome = &call->outcome;
-
-  stop(call);
-  call->stage = STAGE_ENDED;
-  call->ambiguous = verdict->ambiguous;
-  *outcome = (hsa_outcome){
-    .kind = verdict->kind,
-    .code = verdict->kind == HSA_TRANSPORT ? result->code : HSA_CODE_NONE,
-    .http_status = result->http_status,
-    .attempts = call->attempts,
-    .retryable = verdict->retryable,
-    .ambiguous = verdict->ambiguous,
-    .daily = verdict->daily,
-    .retry_after = verdict->retry_after,
-    .elapsed = hsa_now() - call->started,
-    .detail = detail ? detail : result->detail,
-    .body = hsa_buf_str(&result->body),
-    .body_len = result->body.len,
-    .correlation_id = result->headers.correlation_id,
-    .rate = result->headers.rate,
-  };
-  add_event(call, HSA_EVENT_DONE, 0);
-}
-
-/* Ends a call that no answer decided: time ran out, or it could not go on. */
-static void end_early(hsa_call *call, hsa_kind kind, int64_t retry_after, const char *detail)
-{
-  hsa_verdict verdict = {
-    .kind = kind,
-    .ambiguous = call->ambiguous,
-    .retryable = (kind == HSA_TIMEOUT || kind == HSA_THROTTLED) && (call->effect != HSA_ONCE || !call->ambiguous),
-    .retry_after = retry_after,
-  };
-
-  end(call, &verdict, detail);
-}
-
-static void cancel(hsa_call *call)
-{
-  bool may_be_applied = call->stage == STAGE_SENDING && call->effect != HSA_SAFE;
-
-  call->ambiguous = call->ambiguous || may_be_applied;
-  end_early(call, HSA_CANCELED, -1, "the call was canceled");
-}
-
-static void park(hsa_call *call, hsa_reason reason)
-{
-  call->stage = STAGE_PARKED;
-  call->reason = reason;
-  call->must_park = false;
-  hsa_timer_set(&call->engine->timers, &call->timer, call->deadline);
-}
-
-static void wait_until(hsa_call *call, int64_t at)
-{
-  call->stage = STAGE_WAITING;
-  hsa_timer_set(&call->engine->timers, &call->timer, at);
-}
-
-static void end_rate_limited(hsa_call *call, int64_t wait)
-{
-  end_early(call, HSA_THROTTLED, wait, "the rate limit lets nothing be sent before the deadline");
-}
-
-static void send_now(hsa_call *call, int64_t now)
-{
-  hsa_engine *engine = call->engine;
-  int64_t left = call->deadline - now;
-  hsa_attempt attempt = {
-    .method = call->method,
-    .url = call->url,
-    .token = call->token,
-    .body = call->body,
-    .body_len = call->body_len,
-    .once = call->effect == HSA_ONCE,
-    .timeout = call->timeout < left ? call->timeout : left,
-    .owner = call,
-  };
-
-  dequeue(call);
-  hsa_timer_clear(&engine->timers, &call->timer);
-  call->stage = STAGE_WAITING;
-  if (hsa_transport_start(engine->transport, &attempt, &call->transfer) != HSA_OK) {
-    end_early(call, HSA_CONFIG, -1, "libcurl could not set up the request (out of memory?)");
-    return;
-  }
-  call->stage = STAGE_SENDING;
-  hsa_timer_set(&engine->timers, &call->timer, now + attempt.timeout + TIMEOUT_GRACE);
-  call->attempts++;
-  call->send_number = hsa_pace_count(&engine->pace, now);
-  add_event(call, HSA_EVENT_ATTEMPT, 0);
-}
-
-/* Sends from the queue what the rate allows. */
-static void pump(hsa_engine *engine, int64_t now)
-{
-  hsa_call *call;
-
-  while (now >= engine->queue_at && (call = engine->queue_first) != NULL) {
-    int64_t at = hsa_pace_next(&engine->pace, now);
-
-    if (now >= call->deadline)
-      end_early(call, HSA_TIMEOUT, -1, "the deadline passed before the request was sent");
-    else if (at >= call->deadline)
-      end_rate_limited(call, at - now);
-    else if (at <= now)
-      send_now(call, now);
-    else {
-      engine->queue_at = at;
-      if (!call->told_wait)
-        add_event(call, HSA_EVENT_WAIT, at - now);
-      call->told_wait = true;
-    }
-  }
-}
-
-static void conclude_attempt(hsa_call *call, int64_t now)
-{
-  hsa_engine *engine = call->engine;
-  hsa_retry_input input = {
-    .result = &call->result,
-    .effect = call->effect,
-    .refreshable = call->park != HSA_PARK_NEVER && !call->refreshed,
-    .ambiguous = call->ambiguous,
-    .attempt = call->attempts,
-    .max_attempts = call->max_attempts,
-    .now = now,
-    .deadline = call->deadline,
-    .random = next_random(engine),
-  };
-  hsa_verdict verdict = hsa_retry_judge(&input, &engine->budget);
-
-  call->ambiguous = verdict.ambiguous;
-  if (verdict.throttled)
-    hsa_pace_hold(&engine->pace, now + verdict.retry_after);
-  if (verdict.action == HSA_GIVE_UP)
-    end(call, &verdict, NULL);
-  else if (verdict.action == HSA_RETRY) {
-    add_event(call, HSA_EVENT_RETRY, verdict.delay);
-    call->must_park = call->park == HSA_PARK_EVERY;
-    wait_until(call, now + verdict.delay);
-  } else {
-    call->refreshed = true;
-    park(call, HSA_REASON_EXPIRED);
-  }
-}
-
-/* Takes in an attempt that has ended. */
-static void take_in(hsa_engine *engine, hsa_transfer *transfer)
-{
-  hsa_call *call = hsa_transfer_owner(transfer);
-  int64_t now = hsa_now();
-
-  hsa_buf_free(&call->result.body);
-  hsa_transfer_take(transfer, &call->result);
-  stop(call);
-  if (call->result.sent) {
-    hsa_pace_sent(&engine->pace, call->send_number, call->result.sent_at);
-    hsa_pace_learn(&engine->pace, &call->result.headers.rate, call->result.sent_at, now);
-  }
-  engine->queue_at = INT64_MIN; /* the rate may have changed */
-  conclude_attempt(call, now);
-}
-
-/* Takes in the attempts that have ended; false if there was none. */
-static bool collect(hsa_engine *engine)
-{
-  bool any = false;
-  hsa_transfer *transfer;
-
-  hsa_transport_perform(engine->transport);
-  while ((transfer = hsa_transport_ended(engine->transport)) != NULL) {
-    take_in(engine, transfer);
-    any = true;
-  }
-  return any;
-}
-
-static void end_past_deadline(hsa_call *call, int64_t now)
-{
-  hsa_engine *engine = call->engine;
-
-  if (call->stage == STAGE_PARKED)
-    end_early(call, HSA_TIMEOUT, -1, "the deadline passed before a token or a go was given");
-  else if (engine->queue_at > now)
-    end_rate_limited(call, engine->queue_at - now);
-  else
-    end_early(call, HSA_TIMEOUT, -1, "the deadline passed before the request was sent");
-}
-
-static void expire(hsa_engine *engine, int64_t now)
-{
-  hsa_timer *timer;
-
-  while ((timer = hsa_timers_first(&engine->timers)) != NULL && timer->at <= now) {
-    hsa_call *call = (hsa_call *)(void *)((char *)timer - offsetof(hsa_call, timer));
-
-    hsa_timer_clear(&engine->timers, timer);
-    if (call->stage == STAGE_SENDING) {
-      hsa_transfer_time_out(call->transfer);
-      take_in(engine, call->transfer);
-    } else if (call->stage != STAGE_WAITING)
-      end_past_deadline(call, now);
-    else if (call->must_park)
-      park(call, HSA_REASON_RETRY);
-    else
-      enqueue(call);
-  }
-}
-
-/* ---- engines ---- */
+/* ---- fork ---- */
 
 static void check_fork(hsa_engine *engine)
 {
@@ -380,15 +39,146 @@ static void check_fork(hsa_engine *engine)
     return;
   engine->pid = pid;
   engine->random ^= (uint64_t)pid << 32;
+  engine->has_thread = false;
+  hsa_notice_close(&engine->notice); /* the parent reads from it */
   if (engine->transport)
     hsa_transport_abandon(engine->transport);
   engine->transport = NULL;
   for (call = engine->calls; call; call = call->next) {
     call->transfer = NULL;
     if (call->stage != STAGE_ENDED)
-      cancel(call);
+      hsa_call_end_canceled(call);
   }
 }
+
+/* ---- driving ---- */
+
+static bool wants_attention(const hsa_call *call)
+{
+  return call->stage == STAGE_PARKED || call->stage == STAGE_ENDED || call->next_event < call->nevents;
+}
+
+static bool has_news(const hsa_engine *engine, const hsa_call *awaited)
+{
+  if (engine->must_stop || engine->must_pause)
+    return true;
+  if (engine->has_thread)
+    return false; /* the thread goes on; others hear of news by `changed` */
+  return awaited ? wants_attention(awaited) : engine->marked_first != NULL;
+}
+
+static int64_t next_wake(const hsa_engine *engine, int64_t until)
+{
+  const hsa_timer *timer = hsa_timers_first(&engine->timers);
+
+  if (timer && timer->at < until)
+    until = timer->at;
+  if (engine->queue_first && engine->queue_at < until)
+    until = engine->queue_at;
+  return until;
+}
+
+void hsa_engine_reap(hsa_engine *engine)
+{
+  while (engine->given_up) {
+    hsa_call *call = engine->given_up;
+
+    engine->given_up = call->qnext;
+    hsa_call_stop(call);
+    hsa_call_destroy(call);
+  }
+}
+
+void hsa_engine_turn(hsa_engine *engine, int64_t until, const hsa_call *awaited)
+{
+  int64_t now = hsa_now(), at;
+  bool any;
+
+  hsa_engine_reap(engine);
+  hsa_engine_expire(engine, now);
+  hsa_engine_pump(engine, now);
+  if (!engine->transport || has_news(engine, awaited))
+    return;
+  unlock(engine);
+  hsa_transport_perform(engine->transport);
+  lock(engine);
+  any = hsa_engine_collect(engine);
+  at = next_wake(engine, until);
+  now = hsa_now();
+  if (any || engine->given_up || has_news(engine, awaited) || at <= now)
+    return;
+  unlock(engine);
+  hsa_transport_wait(engine->transport, at - now);
+  lock(engine);
+}
+
+/* Waits for the thread to have news, until `until` at most. */
+static void wait_for_thread(hsa_engine *engine, int64_t until)
+{
+  struct timespec at = {.tv_sec = (time_t)(until / HSA_SECOND), .tv_nsec = (long)(until % HSA_SECOND) * 1000};
+
+  if (until == INT64_MAX)
+    pthread_cond_wait(&engine->changed, &engine->lock);
+  else
+    pthread_cond_timedwait(&engine->changed, &engine->lock, &at);
+}
+
+/* Drives the engine, or lets its thread do so, until the awaited call, or any, wants attention. */
+static void run(hsa_engine *engine, int64_t until, const hsa_call *awaited)
+{
+  hsa_sigpipe saved;
+  bool is_driver = !engine->has_thread;
+
+  if (is_driver) {
+    hsa_sigpipe_block(&saved);
+    hsa_engine_expire(engine, hsa_now()); /* also where the call is parked, and nothing else is looked at */
+  }
+  while (awaited ? !wants_attention(awaited) : !engine->marked_first) {
+    if (is_driver)
+      hsa_engine_turn(engine, until, awaited);
+    else
+      wait_for_thread(engine, until);
+    if (hsa_now() >= until)
+      break;
+  }
+  if (is_driver)
+    hsa_sigpipe_restore(&saved);
+}
+
+void hsa_engine_run(hsa_engine *engine, int64_t until)
+{
+  check_fork(engine);
+  lock(engine);
+  if (engine->transport) /* else there never was a call */
+    run(engine, until, NULL);
+  unlock(engine);
+}
+
+hsa_call *hsa_engine_next(hsa_engine *engine)
+{
+  hsa_call *call;
+
+  check_fork(engine);
+  lock(engine);
+  call = engine->marked_first;
+  if (call)
+    hsa_call_unmark(call);
+  unlock(engine);
+  return call;
+}
+
+int hsa_engine_fd(hsa_engine *engine)
+{
+  int fd;
+
+  check_fork(engine);
+  lock(engine);
+  fd = hsa_notice_fd(&engine->notice);
+  unlock(engine);
+  return fd;
+}
+
+/* ---- engines ---- */
 
 static bool own(const char **string)
 {
@@ -412,6 +202,25 @@ static bool own_strings(hsa_config *config)
   return ok;
 }
 
+static bool init_locks(hsa_engine *engine)
+{
+  pthread_condattr_t monotonic;
+  bool ok = pthread_condattr_init(&monotonic) == 0;
+
+  ok = ok && pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0 &&
+       pthread_cond_init(&engine->changed, &monotonic) == 0;
+  pthread_condattr_destroy(&monotonic);
+  return ok && pthread_mutex_init(&engine->lock, NULL) == 0;
+}
+
+static uint64_t seed(const hsa_engine *engine)
+{
+  uint64_t value = (uint64_t)hsa_now() * UINT64_C(0x9E3779B97F4A7C15) ^ ((uint64_t)engine->pid << 32) ^
+                   (uint64_t)(uintptr_t)engine;
+
+  return value ? value : 1;
+}
+
 hsa_status hsa_engine_new(const hsa_config *config, hsa_engine **out)
 {
   hsa_engine *engine = calloc(1, sizeof *engine);
@@ -420,18 +229,31 @@ hsa_status hsa_engine_new(const hsa_config *config, hsa_engine **out)
     return HSA_NOMEM;
   engine->config = *config;
   engine->pid = getpid();
-  engine->random = (uint64_t)hsa_now() * UINT64_C(0x9E3779B97F4A7C15) ^ ((uint64_t)engine->pid << 32) ^
-                   (uint64_t)(uintptr_t)engine;
-  if (!engine->random)
-    engine->random = 1;
+  engine->random = seed(engine);
+  hsa_notice_init(&engine->notice);
   hsa_budget_init(&engine->budget);
-  if (!own_strings(&engine->config) || hsa_pace_init(&engine->pace, config->rate_requests, config->rate_interval,
-                                                      config->rate_is_ceiling) != HSA_OK) {
+  if (!own_strings(&engine->config) || !init_locks(engine) ||
+      hsa_pace_init(&engine->pace, config->rate_requests, config->rate_interval, config->rate_is_ceiling) != HSA_OK) {
     hsa_engine_free(engine);
     return HSA_NOMEM;
   }
   *out = engine;
   return HSA_OK;
+}
+
+/* Takes all calls from the engine. Their users still have them. */
+static void let_go(hsa_engine *engine)
+{
+  hsa_engine_reap(engine);
+  while (engine->calls) {
+    hsa_call *call = engine->calls;
+
+    if (call->stage != STAGE_ENDED)
+      hsa_call_end_canceled(call);
+    hsa_call_unmark(call);
+    engine->calls = call->next;
+    call->engine = NULL;
+  }
 }
 
 void hsa_engine_free(hsa_engine *engine)
@@ -440,28 +262,36 @@ void hsa_engine_free(hsa_engine *engine)
 
   if (!engine)
     return;
-  hsa_sigpipe_block(&saved);
   check_fork(engine);
-  while (engine->calls) {
-    hsa_call *call = engine->calls;
-
-    if (call->stage != STAGE_ENDED)
-      cancel(call);
-    engine->calls = call->next;
-    call->engine = NULL;
-  }
+  hsa_engine_stop_thread(engine);
+  hsa_sigpipe_block(&saved);
+  let_go(engine);
   hsa_transport_free(engine->transport);
   hsa_sigpipe_restore(&saved);
+  hsa_notice_close(&engine->notice);
   hsa_pace_free(&engine->pace);
   hsa_timers_free(&engine->timers);
   free((char *)engine->config.base_url);
   free((char *)engine->config.proxy);
   free((char *)engine->config.ca_file);
   free((char *)engine->config.user_agent);
+  pthread_mutex_destroy(&engine->lock);
+  pthread_cond_destroy(&engine->changed);
   free(engine);
 }
 
 /* ---- calls ---- */
+
+static char *copy(const char *bytes, size_t len)
+{
+  char *text = malloc(len + 1);
+
+  if (text) {
+    memcpy(text, bytes, len);
+    text[len] = '\0';
+  }
+  return text;
+}
 
 static hsa_status set_up_call(hsa_call *call, const hsa_request *request)
 {
@@ -489,16 +319,6 @@ static hsa_status set_up_call(hsa_call *call, const hsa_request *request)
   return HSA_OK;
 }
 
-static void free_call(hsa_call *call)
-{
-  free(call->url);
-  free(call->body);
-  free(call->token);
-  free(call->events);
-  hsa_buf_free(&call->result.body);
-  free(call);
-}
-
 static hsa_call *new_call(hsa_engine *engine, const hsa_request *request)
 {
   hsa_call *call = calloc(1, sizeof *call);
@@ -513,14 +333,34 @@ static hsa_call *new_call(hsa_engine *engine, const hsa_request *request)
   call->timeout = request->timeout;
   call->deadline = request->deadline;
   call->max_attempts = request->max_attempts;
+  call->user = request->user;
   call->started = hsa_now();
   hsa_headers_reset(&call->result.headers);
   return call;
 }
 
-static hsa_status ensure_transport(hsa_engine *engine)
+/* Takes the new call in, with the lock held. */
+static hsa_status take(hsa_engine *engine, hsa_call *call, const hsa_request *request)
 {
-  return engine->transport ? HSA_OK : hsa_transport_new(&engine->config, &engine->transport);
+  hsa_status status = engine->transport ? HSA_OK : hsa_transport_new(&engine->config, &engine->transport);
+
+  if (status == HSA_OK)
+    status = hsa_timers_reserve(&engine->timers, engine->ncalls + 1);
+  if (status == HSA_OK)
+    status = set_up_call(call, request);
+  if (status != HSA_OK)
+    return status;
+  engine->ncalls++;
+  call->next = engine->calls;
+  if (call->next)
+    call->next->prev = call;
+  engine->calls = call;
+  if (call->park == HSA_PARK_NEVER)
+    hsa_call_enqueue(call);
+  else
+    hsa_call_park(call, HSA_REASON_FIRST);
+  wake(engine);
+  return HSA_OK;
 }
 
 hsa_status hsa_call_start(hsa_engine *engine, const hsa_request *request, hsa_call **out)
@@ -530,98 +370,85 @@ hsa_status hsa_call_start(hsa_engine *engine, const hsa_request *request, hsa_ca
 
   check_fork(engine);
   call = new_call(engine, request);
-  status = call ? ensure_transport(engine) : HSA_NOMEM;
+  if (!call)
+    return HSA_NOMEM;
+  lock(engine);
+  status = take(engine, call, request);
+  unlock(engine);
   if (status == HSA_OK)
-    status = hsa_timers_reserve(&engine->timers, engine->ncalls + 1);
-  if (status == HSA_OK)
-    status = set_up_call(call, request);
-  if (status != HSA_OK) {
-    if (call)
-      free_call(call);
-    return status;
+    *out = call;
+  else {
+    call->engine = NULL;
+    hsa_call_destroy(call);
   }
-  engine->ncalls++;
-  call->next = engine->calls;
-  if (call->next)
-    call->next->prev = call;
-  engine->calls = call;
-  if (call->park == HSA_PARK_NEVER)
-    enqueue(call);
-  else
-    park(call, HSA_REASON_FIRST);
-  *out = call;
-  return HSA_OK;
+  return status;
 }
 
-hsa_state hsa_call_state(const hsa_call *call)
+void *hsa_call_user(const hsa_call *call)
+{
+  return call->user;
+}
+
+/* The calls below read or change a call that its engine may be working on. */
+static hsa_engine *lock_of(const hsa_call *call)
+{
+  if (call->engine) {
+    check_fork(call->engine);
+    lock(call->engine);
+  }
+  return call->engine;
+}
+
+static void unlock_of(hsa_engine *engine)
+{
+  if (engine)
+    unlock(engine);
+}
+
+static hsa_state state_of(const hsa_call *call)
 {
   if (call->stage == STAGE_ENDED)
     return HSA_DONE;
   return call->stage == STAGE_PARKED ? HSA_PARKED : HSA_RUNNING;
 }
 
+hsa_state hsa_call_state(const hsa_call *call)
+{
+  hsa_engine *engine = lock_of(call);
+  hsa_state state = state_of(call);
+
+  unlock_of(engine);
+  return state;
+}
+
 hsa_reason hsa_call_reason(const hsa_call *call)
 {
-  return call->reason;
-}
-
-static int64_t next_wake(const hsa_engine *engine, int64_t until)
-{
-  const hsa_timer *timer = hsa_timers_first(&engine->timers);
-
-  if (timer && timer->at < until)
-    until = timer->at;
-  if (engine->queue_first && engine->queue_at < until)
-    until = engine->queue_at;
-  return until;
-}
-
-static bool wants_attention(const hsa_call *call)
-{
-  return hsa_call_state(call) != HSA_RUNNING || call->next_event < call->nevents;
+  return call->reason; /* does not change while it is parked */
 }
 
 hsa_state hsa_call_run(hsa_call *call, int64_t until)
 {
-  hsa_engine *engine = call->engine;
-  hsa_sigpipe saved;
-  int64_t now, wake;
+  hsa_engine *engine = lock_of(call);
+  hsa_state state;
 
   if (!engine)
-    return hsa_call_state(call);
-  hsa_sigpipe_block(&saved);
-  check_fork(engine);
-  expire(engine, hsa_now()); /* also where the call is parked, and nothing else is looked at */
-  while (!wants_attention(call)) {
-    now = hsa_now();
-    expire(engine, now);
-    pump(engine, now);
-    if (collect(engine) || wants_attention(call))
-      continue;
-    wake = next_wake(engine, until);
-    now = hsa_now();
-    if (now >= until)
-      break;
-    if (wake > now)
-      hsa_transport_wait(engine->transport, wake - now);
-  }
-  hsa_sigpipe_restore(&saved);
-  return hsa_call_state(call);
+    return state_of(call);
+  run(engine, until, call);
+  if (wants_attention(call))
+    hsa_call_unmark(call);
+  state = state_of(call);
+  unlock(engine);
+  return state;
 }
 
-hsa_status hsa_call_go(hsa_call *call, const char *token, int64_t delay)
+static hsa_status go(hsa_call *call, const char *token, int64_t delay)
 {
   int64_t now = hsa_now();
-  char *fresh = NULL;
+  char *fresh;
 
-  if (!call->engine)
-    return HSA_OK; /* it ended with its engine */
-  check_fork(call->engine);
   if (call->stage != STAGE_PARKED)
     return HSA_OK; /* its deadline passed meanwhile: the outcome says so */
-  if (token && hsa_check_header_value(token, strlen(token)))
-    return HSA_INVALID;
-  if (!token && !call->token)
+  if (token ? hsa_check_header_value(token, strlen(token)) != NULL : !call->token)
     return HSA_INVALID;
   if (token) {
     fresh = copy(token, strlen(token));
@@ -630,22 +457,33 @@ hsa_status hsa_call_go(hsa_call *call, const char *token, int64_t delay)
     free(call->token);
     call->token = fresh;
   }
+  hsa_call_unmark(call);
   if (delay <= 0 || now >= call->deadline)
-    enqueue(call);
+    hsa_call_enqueue(call);
   else if (delay >= call->deadline - now)
-    end_rate_limited(call, delay);
+    hsa_call_end_rate_limited(call, delay);
   else
-    wait_until(call, now + delay);
+    hsa_call_wait(call, now + delay);
+  wake(call->engine);
   return HSA_OK;
+}
+
+hsa_status hsa_call_go(hsa_call *call, const char *token, int64_t delay)
+{
+  hsa_engine *engine = lock_of(call);
+  hsa_status status = engine ? go(call, token, delay) : HSA_OK; /* it ended with its engine */
+
+  unlock_of(engine);
+  return status;
 }
 
 void hsa_call_refuse(hsa_call *call)
 {
-  if (!call->engine)
-    return;
-  check_fork(call->engine);
-  if (call->stage == STAGE_PARKED)
-    end_early(call, HSA_CONFIG, -1, "no token was given");
+  hsa_engine *engine = lock_of(call);
+
+  if (engine && call->stage == STAGE_PARKED)
+    hsa_call_end_early(call, HSA_CONFIG, -1, "no token was given");
+  unlock_of(engine);
 }
 
 bool hsa_call_mask(const hsa_call *call, char *text, size_t len)
@@ -655,12 +493,15 @@ bool hsa_call_mask(const hsa_call *call, char *text, size_t len)
 
 bool hsa_call_event(hsa_call *call, hsa_event *event)
 {
-  if (call->next_event >= call->nevents) {
+  hsa_engine *engine = lock_of(call);
+  bool any = call->next_event < call->nevents;
+
+  if (any)
+    *event = call->events[call->next_event++];
+  else
     call->next_event = call->nevents = 0;
-    return false;
-  }
-  *event = call->events[call->next_event++];
-  return true;
+  unlock_of(engine);
+  return any;
 }
 
 const hsa_outcome *hsa_call_outcome(const hsa_call *call)
@@ -668,36 +509,62 @@ const hsa_outcome *hsa_call_outcome(const hsa_call *call)
   return &call->outcome;
 }
 
-static void unlink_call(hsa_call *call)
+/* Only who drives the engine may take a transfer from libcurl: the thread is told to. */
+static void give_up(hsa_call *call)
 {
   hsa_engine *engine = call->engine;
 
-  if (call->prev)
-    call->prev->next = call->next;
-  else
-    engine->calls = call->next;
-  if (call->next)
-    call->next->prev = call->prev;
-  engine->ncalls--;
+  hsa_call_unmark(call);
+  call->is_given_up = true;
+  call->qnext = engine->given_up;
+  engine->given_up = call;
+  wake(engine);
+}
+
+hsa_outcome hsa_call_cancel(hsa_call *call)
+{
+  hsa_engine *engine = lock_of(call);
+  hsa_outcome outcome = {
+    .kind = HSA_CANCELED,
+    .attempts = call->attempts,
+    .ambiguous = hsa_call_may_be_applied(call),
+    .retry_after = -1,
+    .elapsed = hsa_now() - call->started,
+    .detail = "the call was canceled",
+    .body = "",
+    .correlation_id = "",
+    .rate = {-1, -1, -1, -1, -1},
+  };
+
+  unlock_of(engine);
+  hsa_call_free(call);
+  return outcome;
 }
 
 void hsa_call_free(hsa_call *call)
 {
+  hsa_engine *engine;
   hsa_sigpipe saved;
 
   if (!call)
     return;
-  if (call->engine) {
-    check_fork(call->engine);
-    if (call->transfer) {
+  engine = lock_of(call);
+  if (!engine)
+    hsa_call_destroy(call);
+  else if (call->transfer && engine->has_thread)
+    give_up(call);
+  else {
+    if (call->transfer)
       hsa_sigpipe_block(&saved);
-      stop(call);
+    hsa_call_unmark(call);
+    if (call->transfer) {
+      hsa_call_stop(call);
       hsa_sigpipe_restore(&saved);
     } else
-      stop(call);
-    unlink_call(call);
+      hsa_call_stop(call);
+    hsa_call_destroy(call);
   }
-  free_call(call);
+  unlock_of(engine);
 }
 
 /* ---- names ---- */
@@ -705,7 +572,7 @@ void hsa_call_free(hsa_call *call)
 const char *hsa_kind_name(hsa_kind kind)
 {
   static const char *const names[] = {NULL,        "api",      "throttled", "timeout",
-                                      "transport", "protocol", "canceled",  "config"};
+                                      "transport", "protocol", "canceled",  "config", "pending"};
 
   return names[kind];
 }

@@ -10,10 +10,11 @@
  * Units. Times are int64_t microseconds, on the monotonic clock where they are
  * points in time (hsa_now). Negative means unknown where a comment says so.
  *
- * Threads. An engine and its calls are used by one thread at a time.
+ * Threads. An engine and its calls are used by one thread at a time. An engine may have an I/O thread
+ * of its own (hsa_engine_start_thread); the choice changes no outcome.
  *
  * Fork. In a child process an engine abandons its parent's connections, untouched;
- * calls that were under way end there with HSA_CANCELED. */
+ * calls that were under way end there with HSA_CANCELED. The I/O thread does not come along. */
 #ifndef HSA_H
 #define HSA_H
 
@@ -40,8 +41,9 @@ typedef enum hsa_kind {
   HSA_TIMEOUT,     /* an attempt's time or the whole call's ran out */
   HSA_TRANSPORT,   /* no answer; the code says where it broke */
   HSA_PROTOCOL,    /* a 3xx, or an answer that is not sound HTTP or too large */
-  HSA_CANCELED,    /* by hsa_call_free, hsa_engine_free or fork */
-  HSA_CONFIG       /* the call could not be set up: no memory, no usable CA file, ... */
+  HSA_CANCELED,    /* by hsa_call_cancel, hsa_engine_free or fork */
+  HSA_CONFIG,      /* the call could not be set up: no memory, no usable CA file, ... */
+  HSA_PENDING      /* no outcome: what one may tell who does not wait any longer */
 } hsa_kind;
 
 /* Where the transport broke. */
@@ -117,6 +119,7 @@ typedef struct hsa_request {
   int64_t timeout;    /* us, one attempt */
   int64_t deadline;   /* point in time: the whole call with waits and retries */
   int max_attempts;
+  void *user;         /* the caller's own: hsa_call_user */
 } hsa_request;
 
 /* Response headers of interest; -1 where not seen. */
@@ -174,14 +177,31 @@ hsa_status hsa_engine_new(const hsa_config *config, hsa_engine **out);
 /* Cancels what is under way and frees the engine; its calls stay readable. NULL is fine. */
 void hsa_engine_free(hsa_engine *engine);
 
+/* Starts the engine's I/O thread, if it has none: calls then move on by themselves. It blocks all signals.
+ * HSA_NOMEM if there can be no thread. */
+hsa_status hsa_engine_start_thread(hsa_engine *engine);
+
+/* A descriptor that is readable while hsa_engine_next has a call to give; the engine's, not to be read or
+ * closed. Negative if there can be none. */
+int hsa_engine_fd(hsa_engine *engine);
+
+/* Waits until hsa_engine_next has a call to give, or until the point in time `until`; without a thread it
+ * drives the engine meanwhile. */
+void hsa_engine_run(hsa_engine *engine, int64_t until);
+
+/* The next call that is parked, done or has an event, first come first served; NULL: none. Each is given once
+ * for each time that it wants attention. */
+hsa_call *hsa_engine_next(hsa_engine *engine);
+
 /* Takes in a call. HSA_NOMEM; HSA_TOOLARGE if the URL is longer than 8 KiB; HSA_INVALID if the
  * template has a name that segments lacks, or a segment or the token cannot be sent. */
 hsa_status hsa_call_start(hsa_engine *engine, const hsa_request *request, hsa_call **out);
 
-/* Drives the engine in the calling thread until this call is parked, done or has an
- * event, or until the point in time `until`. Answers the call's state. */
+/* Waits until this call is parked, done or has an event, or until the point in time `until`; without a thread it
+ * drives the engine meanwhile. Answers the call's state; hsa_engine_next then does not give it. */
 hsa_state hsa_call_run(hsa_call *call, int64_t until);
 
+void *hsa_call_user(const hsa_call *call);
 hsa_state hsa_call_state(const hsa_call *call);
 hsa_reason hsa_call_reason(const hsa_call *call); /* while HSA_PARKED */
 
@@ -202,7 +222,10 @@ const hsa_outcome *hsa_call_outcome(const hsa_call *call);
  * that is NULL has none. */
 bool hsa_call_mask(const hsa_call *call, char *text, size_t len);
 
-/* Ends the call, whatever it is doing, and frees it. NULL is fine. */
+/* As hsa_call_free, for a call that is not done; tells how it ended, with HSA_CANCELED. */
+hsa_outcome hsa_call_cancel(hsa_call *call);
+
+/* Ends the call, whatever it is doing, and frees it; returns at once. NULL is fine. */
 void hsa_call_free(hsa_call *call);
 
 #endif

@@ -264,6 +264,7 @@ static bool set_up(hsa_transfer *transfer)
   SET(CURLOPT_ACCEPT_ENCODING, "gzip");
   SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
   SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+  SET(CURLOPT_PIPEWAIT, transfer->transport->base.is_https ? 1L : 0L); /* one HTTP/2 connection rather than many */
   SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   SET(CURLOPT_MAXLIFETIME_CONN, MAX_CONNECTION_AGE);
   SET(CURLOPT_CONNECTTIMEOUT_MS, (long)((config->connect_timeout + 999) / 1000));
@@ -584,6 +585,11 @@ void hsa_transport_wait(hsa_transport *transport, int64_t timeout)
   int64_t ms = (timeout + 999) / 1000;
 
   curl_multi_poll(transport->multi, NULL, 0, ms > INT_MAX ? INT_MAX : (int)ms, NULL);
+}
+
+void hsa_transport_wake(hsa_transport *transport)
+{
+  curl_multi_wakeup(transport->multi);
 }
 
 hsa_transfer *hsa_transport_ended(hsa_transport *transport)

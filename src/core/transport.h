@@ -35,6 +35,9 @@ void hsa_transport_perform(hsa_transport *transport);
 /* Waits until a transfer can move on, `timeout` us at most. */
 void hsa_transport_wait(hsa_transport *transport, int64_t timeout);
 
+/* Ends a hsa_transport_wait under way in another thread, or else the next one. */
+void hsa_transport_wake(hsa_transport *transport);
+
 /* The next transfer that has ended, or NULL. */
 hsa_transfer *hsa_transport_ended(hsa_transport *transport);
 

@@ -1,0 +1,379 @@
+/* call.c - what a call goes through, from stage to stage. */
+#include <stdlib.h>
+
+#include "clock.h"
+#include "engine.h"
+
+#define TIMEOUT_GRACE (HSA_SECOND / 20) /* libcurl's own timeout comes first where it works: it knows more */
+
+static double next_random(hsa_engine *engine) /* xorshift64*: enough to spread retries */
+{
+  uint64_t x = engine->random;
+
+  x ^= x >> 12;
+  x ^= x << 25;
+  x ^= x >> 27;
+  engine->random = x;
+  return (double)((x * UINT64_C(2685821657736338717)) >> 11) / 9007199254740992.0;
+}
+
+/* ---- attention ---- */
+
+void hsa_call_mark(hsa_call *call)
+{
+  hsa_engine *engine = call->engine;
+
+  if (call->is_marked || call->is_given_up)
+    return;
+  call->is_marked = true;
+  call->mnext = NULL;
+  call->mprev = engine->marked_last;
+  if (engine->marked_last)
+    engine->marked_last->mnext = call;
+  else
+    engine->marked_first = call;
+  engine->marked_last = call;
+  hsa_notice_set(&engine->notice, true);
+  if (engine->has_thread)
+    pthread_cond_broadcast(&engine->changed);
+}
+
+void hsa_call_unmark(hsa_call *call)
+{
+  hsa_engine *engine = call->engine;
+
+  if (!call->is_marked)
+    return;
+  call->is_marked = false;
+  if (call->mprev)
+    call->mprev->mnext = call->mnext;
+  else
+    engine->marked_first = call->mnext;
+  if (call->mnext)
+    call->mnext->mprev = call->mprev;
+  else
+    engine->marked_last = call->mprev;
+  if (!engine->marked_first)
+    hsa_notice_set(&engine->notice, false);
+}
+
+static void add_event(hsa_call *call, hsa_event_type type, int64_t delay)
+{
+  hsa_event *events;
+
+  if (!call->engine->config.events)
+    return;
+  if (call->nevents == call->events_cap) {
+    size_t cap = call->events_cap ? call->events_cap * 2 : 8;
+
+    events = realloc(call->events, cap * sizeof *events);
+    if (!events)
+      return; /* an event less harms no call */
+    call->events = events;
+    call->events_cap = cap;
+  }
+  call->events[call->nevents++] = (hsa_event){
+    .type = type,
+    .attempt = call->attempts,
+    .http_status = call->result.http_status,
+    .kind = type == HSA_EVENT_DONE ? call->outcome.kind : call->result.kind,
+    .delay = delay,
+  };
+  hsa_call_mark(call);
+}
+
+/* ---- the queue ---- */
+
+void hsa_call_enqueue(hsa_call *call)
+{
+  hsa_engine *engine = call->engine;
+
+  call->stage = STAGE_QUEUED;
+  call->told_wait = false;
+  call->qnext = NULL;
+  call->qprev = engine->queue_last;
+  if (engine->queue_last)
+    engine->queue_last->qnext = call;
+  else
+    engine->queue_first = call;
+  engine->queue_last = call;
+  engine->queue_at = INT64_MIN;
+  hsa_timer_set(&engine->timers, &call->timer, call->deadline);
+}
+
+static void dequeue(hsa_call *call)
+{
+  hsa_engine *engine = call->engine;
+
+  if (call->qprev)
+    call->qprev->qnext = call->qnext;
+  else
+    engine->queue_first = call->qnext;
+  if (call->qnext)
+    call->qnext->qprev = call->qprev;
+  else
+    engine->queue_last = call->qprev;
+  engine->queue_at = INT64_MIN;
+}
+
+/* ---- the stages of a call ---- */
+
+/* Takes the call out of whatever it is doing. */
+void hsa_call_stop(hsa_call *call)
+{
+  hsa_engine *engine = call->engine;
+
+  if (call->stage == STAGE_QUEUED)
+    dequeue(call);
+  hsa_timer_clear(&engine->timers, &call->timer);
+  if (call->transfer)
+    hsa_transfer_release(call->transfer);
+  call->transfer = NULL;
+}
+
+/* Ends the call. The outcome's flags not given here come from `verdict`. */
+static void end(hsa_call *call, const hsa_verdict *verdict, const char *detail)
+{
+  hsa_result *result = &call->result;
+  hsa_outcome *outcome = &call->outcome;
+
+  hsa_call_stop(call);
+  call->stage = STAGE_ENDED;
+  call->ambiguous = verdict->ambiguous;
+  *outcome = (hsa_outcome){
+    .kind = verdict->kind,
+    .code = verdict->kind == HSA_TRANSPORT ? result->code : HSA_CODE_NONE,
+    .http_status = result->http_status,
+    .attempts = call->attempts,
+    .retryable = verdict->retryable,
+    .ambiguous = verdict->ambiguous,
+    .daily = verdict->daily,
+    .retry_after = verdict->retry_after,
+    .elapsed = hsa_now() - call->started,
+    .detail = detail ? detail : result->detail,
+    .body = hsa_buf_str(&result->body),
+    .body_len = result->body.len,
+    .correlation_id = result->headers.correlation_id,
+    .rate = result->headers.rate,
+  };
+  add_event(call, HSA_EVENT_DONE, 0);
+  hsa_call_mark(call);
+}
+
+/* Ends a call that no answer decided: time ran out, or it could not go on. */
+void hsa_call_end_early(hsa_call *call, hsa_kind kind, int64_t retry_after, const char *detail)
+{
+  hsa_verdict verdict = {
+    .kind = kind,
+    .ambiguous = call->ambiguous,
+    .retryable = (kind == HSA_TIMEOUT || kind == HSA_THROTTLED) && (call->effect != HSA_ONCE || !call->ambiguous),
+    .retry_after = retry_after,
+  };
+
+  end(call, &verdict, detail);
+}
+
+bool hsa_call_may_be_applied(const hsa_call *call)
+{
+  return call->ambiguous || (call->stage == STAGE_SENDING && call->effect != HSA_SAFE);
+}
+
+void hsa_call_end_canceled(hsa_call *call)
+{
+  call->ambiguous = hsa_call_may_be_applied(call);
+  hsa_call_end_early(call, HSA_CANCELED, -1, "the call was canceled");
+}
+
+void hsa_call_park(hsa_call *call, hsa_reason reason)
+{
+  call->stage = STAGE_PARKED;
+  call->reason = reason;
+  call->must_park = false;
+  hsa_timer_set(&call->engine->timers, &call->timer, call->deadline);
+  hsa_call_mark(call);
+}
+
+void hsa_call_wait(hsa_call *call, int64_t at)
+{
+  call->stage = STAGE_WAITING;
+  hsa_timer_set(&call->engine->timers, &call->timer, at);
+}
+
+void hsa_call_end_rate_limited(hsa_call *call, int64_t wait)
+{
+  hsa_call_end_early(call, HSA_THROTTLED, wait, "the rate limit lets nothing be sent before the deadline");
+}
+
+static void send_now(hsa_call *call, int64_t now)
+{
+  hsa_engine *engine = call->engine;
+  int64_t left = call->deadline - now;
+  hsa_attempt attempt = {
+    .method = call->method,
+    .url = call->url,
+    .token = call->token,
+    .body = call->body,
+    .body_len = call->body_len,
+    .once = call->effect == HSA_ONCE,
+    .timeout = call->timeout < left ? call->timeout : left,
+    .owner = call,
+  };
+
+  dequeue(call);
+  hsa_timer_clear(&engine->timers, &call->timer);
+  call->stage = STAGE_WAITING;
+  if (hsa_transport_start(engine->transport, &attempt, &call->transfer) != HSA_OK) {
+    hsa_call_end_early(call, HSA_CONFIG, -1, "libcurl could not set up the request (out of memory?)");
+    return;
+  }
+  call->stage = STAGE_SENDING;
+  hsa_timer_set(&engine->timers, &call->timer, now + attempt.timeout + TIMEOUT_GRACE);
+  call->attempts++;
+  call->send_number = hsa_pace_count(&engine->pace, now);
+  add_event(call, HSA_EVENT_ATTEMPT, 0);
+}
+
+/* Sends from the queue what the rate allows. */
+void hsa_engine_pump(hsa_engine *engine, int64_t now)
+{
+  hsa_call *call;
+
+  while (now >= engine->queue_at && (call = engine->queue_first) != NULL) {
+    int64_t at = hsa_pace_next(&engine->pace, now);
+
+    if (now >= call->deadline)
+      hsa_call_end_early(call, HSA_TIMEOUT, -1, "the deadline passed before the request was sent");
+    else if (at >= call->deadline)
+      hsa_call_end_rate_limited(call, at - now);
+    else if (at <= now)
+      send_now(call, now);
+    else {
+      engine->queue_at = at;
+      if (!call->told_wait)
+        add_event(call, HSA_EVENT_WAIT, at - now);
+      call->told_wait = true;
+    }
+  }
+}
+
+static void conclude_attempt(hsa_call *call, int64_t now)
+{
+  hsa_engine *engine = call->engine;
+  hsa_retry_input input = {
+    .result = &call->result,
+    .effect = call->effect,
+    .refreshable = call->park != HSA_PARK_NEVER && !call->refreshed,
+    .ambiguous = call->ambiguous,
+    .attempt = call->attempts,
+    .max_attempts = call->max_attempts,
+    .now = now,
+    .deadline = call->deadline,
+    .random = next_random(engine),
+  };
+  hsa_verdict verdict = hsa_retry_judge(&input, &engine->budget);
+
+  call->ambiguous = verdict.ambiguous;
+  if (verdict.throttled)
+    hsa_pace_hold(&engine->pace, now + verdict.retry_after);
+  if (verdict.action == HSA_GIVE_UP)
+    end(call, &verdict, NULL);
+  else if (verdict.action == HSA_RETRY) {
+    add_event(call, HSA_EVENT_RETRY, verdict.delay);
+    call->must_park = call->park == HSA_PARK_EVERY;
+    hsa_call_wait(call, now + verdict.delay);
+  } else {
+    call->refreshed = true;
+    hsa_call_park(call, HSA_REASON_EXPIRED);
+  }
+}
+
+/* Takes in an attempt that has ended. */
+static void take_in(hsa_engine *engine, hsa_transfer *transfer)
+{
+  hsa_call *call = hsa_transfer_owner(transfer);
+  int64_t now = hsa_now();
+
+  hsa_buf_free(&call->result.body);
+  hsa_transfer_take(transfer, &call->result);
+  hsa_call_stop(call);
+  if (call->is_given_up)
+    return; /* hsa_engine_reap frees it */
+  if (call->result.sent) {
+    hsa_pace_sent(&engine->pace, call->send_number, call->result.sent_at);
+    hsa_pace_learn(&engine->pace, &call->result.headers.rate, call->result.sent_at, now);
+  }
+  engine->queue_at = INT64_MIN; /* the rate may have changed */
+  conclude_attempt(call, now);
+}
+
+/* Takes in the attempts that have ended; false if there was none. */
+bool hsa_engine_collect(hsa_engine *engine)
+{
+  bool any = false;
+  hsa_transfer *transfer;
+
+  hsa_transport_perform(engine->transport);
+  while ((transfer = hsa_transport_ended(engine->transport)) != NULL) {
+    take_in(engine, transfer);
+    any = true;
+  }
+  return any;
+}
+
+static void end_past_deadline(hsa_call *call, int64_t now)
+{
+  hsa_engine *engine = call->engine;
+
+  if (call->stage == STAGE_PARKED)
+    hsa_call_end_early(call, HSA_TIMEOUT, -1, "the deadline passed before a token or a go was given");
+  else if (engine->queue_at > now)
+    hsa_call_end_rate_limited(call, engine->queue_at - now);
+  else
+    hsa_call_end_early(call, HSA_TIMEOUT, -1, "the deadline passed before the request was sent");
+}
+
+void hsa_engine_expire(hsa_engine *engine, int64_t now)
+{
+  hsa_timer *timer;
+
+  while ((timer = hsa_timers_first(&engine->timers)) != NULL && timer->at <= now) {
+    hsa_call *call = (hsa_call *)(void *)((char *)timer - offsetof(hsa_call, timer));
+
+    hsa_timer_clear(&engine->timers, timer);
+    if (call->stage == STAGE_SENDING) {
+      hsa_transfer_time_out(call->transfer);
+      take_in(engine, call->transfer);
+    } else if (call->stage != STAGE_WAITING)
+      end_past_deadline(call, now);
+    else if (call->must_park)
+      hsa_call_park(call, HSA_REASON_RETRY);
+    else
+      hsa_call_enqueue(call);
+  }
+}
+
+static void unlink_call(hsa_call *call)
+{
+  hsa_engine *engine = call->engine;
+
+  if (call->prev)
+    call->prev->next = call->next;
+  else
+    engine->calls = call->next;
+  if (call->next)
+    call->next->prev = call->prev;
+  engine->ncalls--;
+}
+
+void hsa_call_destroy(hsa_call *call)
+{
+  if (call->engine)
+    unlink_call(call);
+  free(call->url);
+  free(call->body);
+  free(call->token);
+  free(call->events);
+  hsa_buf_free(&call->result.body);
+  free(call);
+}
+

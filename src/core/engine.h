@@ -1,0 +1,117 @@
+/* engine.h - the inside of the engine: call.c knows what a call goes through, engine.c who drives it, thread.c
+ * the thread that may do so.
+ *
+ * All functions here but those of thread.c are called with the engine's lock held. */
+#ifndef HSA_ENGINE_H
+#define HSA_ENGINE_H
+
+#include <pthread.h>
+#include <sys/types.h>
+
+#include "hsa.h"
+#include "notice.h"
+#include "pace.h"
+#include "retry.h"
+#include "timer.h"
+#include "transport.h"
+
+/* A call goes PARKED -> (WAITING ->) QUEUED -> SENDING, from there to WAITING or PARKED for another
+ * attempt, and from anywhere to ENDED. Its timer is set in all stages but ENDED. */
+typedef enum stage { STAGE_PARKED, STAGE_WAITING, STAGE_QUEUED, STAGE_SENDING, STAGE_ENDED } stage;
+
+struct hsa_call {
+  hsa_engine *engine;       /* NULL once the engine is gone */
+  hsa_call *prev, *next;    /* all calls of the engine */
+  hsa_call *qprev, *qnext;  /* the queue, while QUEUED; the list of calls given up (qnext) */
+  hsa_call *mprev, *mnext;  /* calls that want attention, while is_marked */
+  bool is_marked;
+  bool is_given_up;         /* freed by its user; the I/O thread frees it */
+  stage stage;
+  hsa_reason reason;        /* while PARKED */
+  void *user;
+  const char *method;
+  char *url, *body, *token;
+  size_t body_len;
+  hsa_effect effect;
+  hsa_park park;
+  int64_t timeout, deadline, started;
+  int max_attempts, attempts;
+  bool refreshed, ambiguous;
+  bool must_park;           /* HSA_PARK_EVERY: at the end of this wait for another attempt */
+  bool told_wait;           /* this time in the queue has its WAIT event */
+  hsa_timer timer;
+  hsa_transfer *transfer;   /* while SENDING */
+  uint64_t send_number;     /* of hsa_pace_count */
+  hsa_result result;        /* of the last attempt */
+  hsa_outcome outcome;
+  hsa_event *events;
+  size_t nevents, next_event, events_cap;
+};
+
+struct hsa_engine {
+  hsa_config config;        /* its strings are owned; never changes */
+  pid_t pid;
+  hsa_transport *transport; /* NULL until the first call; used by who drives the engine, without the lock */
+  pthread_mutex_t lock;     /* guards all that follows, and the calls */
+  pthread_cond_t changed;   /* a call wants attention; the thread pauses or goes on */
+  bool has_thread, must_stop, must_pause, is_paused;
+  pthread_t thread;
+  hsa_engine *next_threaded; /* thread.c */
+  hsa_notice notice;         /* set while a call wants attention */
+  hsa_call *marked_first, *marked_last;
+  hsa_call *given_up;        /* for the thread to free */
+  hsa_pace pace;
+  hsa_budget budget;
+  hsa_timers timers;
+  hsa_call *calls;
+  size_t ncalls;
+  hsa_call *queue_first, *queue_last; /* calls that wait for their turn to be sent */
+  int64_t queue_at;         /* when the queue may go on; with a queue only */
+  uint64_t random;
+};
+
+/* ---- call.c ---- */
+
+/* Puts the call into the queue, or lets it wait for hsa_call_go, or until a point in time. */
+void hsa_call_enqueue(hsa_call *call);
+void hsa_call_park(hsa_call *call, hsa_reason reason);
+void hsa_call_wait(hsa_call *call, int64_t at);
+
+/* Ends a call that no answer decided. detail: static. */
+void hsa_call_end_early(hsa_call *call, hsa_kind kind, int64_t retry_after, const char *detail);
+void hsa_call_end_rate_limited(hsa_call *call, int64_t wait);
+void hsa_call_end_canceled(hsa_call *call);
+
+/* Can it be that HubSpot has done, or is doing, what the call asks for? */
+bool hsa_call_may_be_applied(const hsa_call *call);
+
+/* Takes the call out of whatever it is doing; only who drives the engine may do it to one that is SENDING. */
+void hsa_call_stop(hsa_call *call);
+
+/* The call wants attention, or no longer. */
+void hsa_call_mark(hsa_call *call);
+void hsa_call_unmark(hsa_call *call);
+
+/* Moves on what time asks for; sends from the queue what the rate allows; takes in what has ended. */
+void hsa_engine_expire(hsa_engine *engine, int64_t now);
+void hsa_engine_pump(hsa_engine *engine, int64_t now);
+bool hsa_engine_collect(hsa_engine *engine);
+
+/* Takes the call out of the engine's list and frees it. */
+void hsa_call_destroy(hsa_call *call);
+
+/* ---- engine.c ---- */
+
+/* Drives the engine a step further, and waits until `until` at most. Ends early when there is news: for
+ * `awaited` if given, else for any call, or for the thread. Leaves the lock while it waits. */
+void hsa_engine_turn(hsa_engine *engine, int64_t until, const hsa_call *awaited);
+
+/* Frees the calls given up. */
+void hsa_engine_reap(hsa_engine *engine);
+
+/* ---- thread.c ---- */
+
+/* Ends the thread and waits for that: it sleeps in the network at most, from which it is woken. */
+void hsa_engine_stop_thread(hsa_engine *engine);
+
+#endif
