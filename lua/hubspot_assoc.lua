@@ -9,22 +9,33 @@
 -- Every API call is a function of the module, on a default client made from the environment
 -- (HUBSPOT_ACCESS_TOKEN, HUBSPOT_BASE_URL, HUBSPOT_API_VERSION), and a method of a client.
 -- All return results, errors, response; `if errors then` is the one test that is always right.
+-- client.async has the same methods; they return a future at once.
 
 local core = require "hubspot_assoc.core"
 
 local assoc = { _VERSION = core._VERSION }
 
-local Client = { __name = "hubspot_assoc.client" }
-Client.__index = Client
-
-function Client.__tostring()
-  return "hubspot_assoc.client"
+local function new_class(name)
+  local class = { __name = name }
+  class.__index = class
+  function class.__tostring()
+    return name
+  end
+  return class
 end
+
+local Client = new_class("hubspot_assoc.client")
+local Async = new_class("hubspot_assoc.async")
+local Future = new_class("hubspot_assoc.future")
+
+-- ---- functions that may yield ----
+
+local is_lua51 = _VERSION == "Lua 5.1" and not rawget(_G, "jit")
 
 --- pcall, where the function may yield. Only PUC Lua 5.1's pcall stops a yield; there the function
 -- runs in a coroutine of its own, whose yields are passed on (but not through a pcall of the caller's).
 local protected = pcall
-if _VERSION == "Lua 5.1" and not rawget(_G, "jit") then
+if is_lua51 then
   local function pass_on(thread, ok, ...)
     if coroutine.status(thread) ~= "suspended" then
       return ok, ...
@@ -39,6 +50,62 @@ if _VERSION == "Lua 5.1" and not rawget(_G, "jit") then
   end
 end
 
+local function is_in_coroutine()
+  local thread, is_main = coroutine.running()
+  return thread ~= nil and not is_main
+end
+
+-- ---- calls under way ----
+
+--- The future of a call has come to its end; step hands it out.
+local function complete(future, ...)
+  local client = future.client
+  future.results = { n = select("#", ...), ... }
+  client.under_way[future.call] = nil
+  client.count = client.count - 1
+  client.finished[#client.finished + 1] = future
+  if future.resume then
+    client.to_resume[#client.to_resume + 1] = future
+  end
+end
+
+--- Looks after a call that wants attention. A token function is called here, in a Lua frame, so that it may yield.
+local function look_after(future, done, ...)
+  if done then
+    complete(future, ...)
+  elseif done == false then
+    local token_function, reason = ...
+    future.call:go(protected(token_function, reason))
+  end
+end
+
+--- Looks after all calls that want attention, then lets go on who waits for them.
+local function look_around(client)
+  local call = client.core:next()
+  while call do
+    local future = client.under_way[call]
+    if future then
+      look_after(future, call:run(0))
+    end
+    call = client.core:next()
+  end
+  while client.to_resume[1] do
+    local future = table.remove(client.to_resume, 1)
+    future.resume()
+  end
+end
+
+local function submit(client, call)
+  local future = setmetatable({ client = client, call = call, callbacks = {} }, Future)
+  client.under_way[call] = future
+  client.count = client.count + 1
+  call:submit()
+  look_after(future, call:run(0))
+  return future
+end
+
+-- ---- ordinary calls ----
+
 local finish
 
 local function pass_results(call, done, results, errors, response)
@@ -50,19 +117,256 @@ local function pass_results(call, done, results, errors, response)
   return finish(call)
 end
 
---- Runs a call to its end. The token function is called here, in a Lua frame, so that it may yield.
+--- Runs a call to its end in the caller's time.
 function finish(call)
   return pass_results(call, call:run())
 end
 
-local function to_client(core_client)
-  return setmetatable({ core = core_client }, Client)
+local function unpack_results(future)
+  return future.results[1], future.results[2], future.results[3]
+end
+
+--- Watches the client's descriptor while anybody waits for one of its calls.
+local function wait_in_loop(client, loop, future)
+  client.waiting = client.waiting + 1
+  if client.waiting == 1 then
+    client.stop_watching = loop.watch(client.core:fd(), function() look_around(client) end)
+  end
+  if not future.results then
+    loop.suspend(function(resume) future.resume = resume end)
+  end
+  client.waiting = client.waiting - 1
+  if client.waiting == 0 then
+    client.stop_watching()
+  end
+end
+
+--- As finish; but in a coroutine of an event loop others go on meanwhile.
+local function finish_in_loop(client, loop, call)
+  local future = submit(client, call)
+  while not future.results do
+    wait_in_loop(client, loop, future)
+  end
+  future.is_handed_out = true
+  for i = #client.finished, 1, -1 do
+    if client.finished[i] == future then
+      table.remove(client.finished, i)
+    end
+  end
+  return unpack_results(future)
+end
+
+local function perform(client, call)
+  if client.loop and is_in_coroutine() then
+    return finish_in_loop(client, client.loop, call)
+  end
+  return finish(call)
+end
+
+-- ---- futures ----
+
+local function expect_future(self, name)
+  if getmetatable(self) ~= Future then
+    error(("'%s' is a method of a future: call it with a colon, future:%s(...)"):format(name, name), 3)
+  end
+end
+
+--- Has the call come to its end?
+function Future:done()
+  expect_future(self, "done")
+  look_around(self.client)
+  return self.results ~= nil
+end
+
+--- Waits for the call's end.
+-- @param seconds how long at most; nil: as long as it takes, which its deadline bounds
+-- @return results, errors, response; or nil and an error of kind "pending" if the time ran out, and the call goes on
+function Future:wait(seconds)
+  expect_future(self, "wait")
+  local client = self.client
+  if not self.results and seconds == nil and client.loop and is_in_coroutine() then
+    while not self.results do
+      wait_in_loop(client, client.loop, self)
+    end
+  end
+  local give_up_at = seconds and core.now() + seconds
+  while not self.results do
+    look_around(client)
+    if self.results then
+      break
+    end
+    local left = give_up_at and give_up_at - core.now()
+    if left and left <= 0 then
+      return nil, self.call:pending()
+    end
+    client.core:wait(left or math.huge)
+  end
+  return unpack_results(self)
+end
+
+--- Ends the call at once, whatever it is doing; it then has an error of kind "canceled".
+-- @return false if it was done already
+function Future:cancel()
+  expect_future(self, "cancel")
+  if self.results then
+    return false
+  end
+  self.call:cancel()
+  look_after(self, self.call:run(0))
+  look_around(self.client)
+  return true
+end
+
+--- Has fn(results, errors, response) called once, from step or drain, when the call is done, also if it is so
+-- already. It may start calls, cancel and close; it may not yield. An error in it leaves step.
+-- @return the future
+function Future:on_done(fn)
+  expect_future(self, "on_done")
+  if type(fn) ~= "function" then
+    error(("bad argument #1 to 'on_done' (function expected, got %s)"):format(type(fn)), 2)
+  end
+  self.callbacks[#self.callbacks + 1] = fn
+  if self.is_handed_out then
+    self.is_handed_out = false
+    self.client.finished[#self.client.finished + 1] = self
+  end
+  return self
+end
+
+-- ---- clients ----
+
+local function expect_client(self, name)
+  if getmetatable(self) ~= Client then
+    error(("'%s' is a method of a client: call it with a colon, client:%s(...)"):format(name, name), 3)
+  end
+end
+
+local function check_seconds(seconds, name)
+  if seconds ~= nil and type(seconds) ~= "number" then
+    error(("bad argument #1 to '%s' (number expected, got %s)"):format(name, type(seconds)), 3)
+  end
+end
+
+--- Calls the functions of a future that has just been handed out. Each is taken off before it is called.
+local function call_back(future)
+  while future.callbacks[1] do
+    core.call(table.remove(future.callbacks, 1), unpack_results(future))
+  end
+end
+
+--- Hands out what has finished, after a wait of so many seconds at most while there is nothing.
+local function step(client, seconds)
+  look_around(client)
+  if not client.finished[1] and client.count > 0 then
+    client.core:wait(seconds)
+    look_around(client)
+  end
+  local n = 0
+  -- What finishes while functions are called is for the next step: a function that starts calls must not keep it busy.
+  for _ = 1, #client.finished do
+    local future = table.remove(client.finished, 1)
+    if not future then
+      break
+    end
+    future.is_handed_out = true
+    n = n + 1
+    call_back(future)
+  end
+  return n
+end
+
+--- Hands out the asynchronous calls that have finished: their on_done functions are called.
+-- @param seconds how long to wait if there is none (default 0); without an I/O thread the calls move on meanwhile
+-- @return how many were handed out
+function Client:step(seconds)
+  expect_client(self, "step")
+  check_seconds(seconds, "step")
+  return step(self, seconds or 0)
+end
+
+--- How many asynchronous calls have not been handed out yet, under way or finished.
+function Client:pending()
+  expect_client(self, "pending")
+  return self.count + #self.finished
+end
+
+--- Steps until no call is pending, or the time is up.
+-- @param seconds how long at most; nil: as long as it takes
+-- @return how many were handed out
+function Client:drain(seconds)
+  expect_client(self, "drain")
+  check_seconds(seconds, "drain")
+  local give_up_at = seconds and core.now() + seconds
+  local n = 0
+  while self.count + #self.finished > 0 do
+    local left = give_up_at and give_up_at - core.now() or math.huge
+    n = n + step(self, left > 0 and left or 0)
+    if left <= 0 then
+      break
+    end
+  end
+  return n
+end
+
+--- A descriptor that is readable while there is something for step; nil when the client is closed. Raises if the client
+-- has io_thread = false.
+function Client:fd()
+  expect_client(self, "fd")
+  local fd = self.core:fd()
+  return fd
+end
+
+--- Cancels all calls under way and closes all connections, at once. The canceled futures are still handed out; calls made
+-- afterwards fail with an error of kind "config".
+function Client:close()
+  expect_client(self, "close")
+  self.core:close()
+  local futures = {}
+  for _, future in pairs(self.under_way) do
+    futures[#futures + 1] = future
+  end
+  for _, future in ipairs(futures) do
+    look_after(future, future.call:run(0))
+  end
+  look_around(self)
+end
+
+-- ---- the module ----
+
+local function load_loop(options, level)
+  local loop = options and rawget(options, "loop")
+  if type(loop) == "string" then
+    local ok, module = pcall(require, "hubspot_assoc.loop." .. loop)
+    if not ok then
+      error(("bad argument #1 to 'new' (options.loop: %s)"):format(tostring(module)), level + 1)
+    end
+    return module
+  elseif loop ~= nil and not (type(loop.watch) == "function" and type(loop.suspend) == "function") then
+    error("bad argument #1 to 'new' (options.loop: a table with the functions watch and suspend expected)", level + 1)
+  end
+  return loop
+end
+
+--- @param level of the call stack that is to blame for wrong options: 2 is the caller's caller
+local function new_client(options, level, name)
+  local client = { core = core.new(options, level + 1, name) }
+  client.loop = load_loop(options, level)
+  if client.loop then
+    client.core:fd() -- raises without an I/O thread
+  end
+  client.async = setmetatable({ client = client }, Async)
+  client.under_way = {} -- call -> future
+  client.count = 0 -- of those
+  client.finished = {} -- futures for step to hand out
+  client.waiting = 0 -- coroutines of an event loop
+  client.to_resume = {} -- futures of those
+  return setmetatable(client, Client)
 end
 
 local default_client
 
 local function default()
-  default_client = default_client or to_client(core.new())
+  default_client = default_client or new_client(nil, 2, "new")
   return default_client
 end
 
@@ -76,12 +380,13 @@ end
 -- @param options table or nil: access_token (string, or function(reason) -> token, or nil and a message),
 --   base_url, api_version ("v4", "2025-09", ...), timeout, connect_timeout, deadline (s), max_attempts,
 --   max_response_bytes, rate ({ requests =, interval = (s) } or false), proxy, ca_file, allow_http,
---   max_connections, user_agent, on_event (function(event)). The README tells their defaults.
+--   max_connections, user_agent, on_event (function(event)), io_thread (boolean), loop ("luv", "cqueues", or a
+--   table of two functions). The README tells their defaults.
 -- @return client; raises if an option is unknown or wrong
 function assoc.new(options)
   expect_dot(options, "new")
-  local core_client = core.new(options, 2, "new")
-  return to_client(core_client)
+  local client = new_client(options, 2, "new")
+  return client
 end
 
 --- Replaces the client that the module's functions use.
@@ -89,8 +394,7 @@ end
 -- @return the client; raises as assoc.new does
 function assoc.configure(options)
   expect_dot(options, "configure")
-  local core_client = core.new(options, 2, "configure")
-  default_client = to_client(core_client)
+  default_client = new_client(options, 2, "configure")
   return default_client
 end
 
@@ -103,19 +407,30 @@ function assoc.check(results, errors, response)
   return results, errors, response
 end
 
+--- The default client's, which is made on first use.
+assoc.async = setmetatable({}, Async)
+
 for name, start in pairs(core.calls) do
   Client[name] = function(self, ...)
-    if getmetatable(self) ~= Client then
-      error(("'%s' is a method of a client: call it with a colon, client:%s(...)"):format(name, name), 2)
-    end
+    expect_client(self, name)
     local call = start(self.core, ...)
-    return finish(call)
+    return perform(self, call)
+  end
+
+  Async[name] = function(self, ...)
+    if getmetatable(self) ~= Async then
+      error(("'%s' is a method of client.async: call it with a colon, client.async:%s(...)"):format(name, name), 2)
+    end
+    local client = self.client or default()
+    local call = start(client.core, ...)
+    return submit(client, call)
   end
 
   assoc[name] = function(...)
     expect_dot(..., name)
-    local call = start(default().core, ...)
-    return finish(call)
+    local client = default()
+    local call = start(client.core, ...)
+    return perform(client, call)
   end
 end
 

@@ -1,4 +1,5 @@
 /* call.c - one API call: checks its arguments, splits its inputs, sends, joins what comes back. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -308,7 +309,7 @@ static const char *find_token(const lhsa_client *client, const char **problem)
 {
   const char *token = client->token;
 
-  *problem = client->problem;
+  *problem = client->engine ? client->problem : "the client is closed";
   if (*problem || client->has_token_function)
     return NULL;
   if (!token)
@@ -345,6 +346,7 @@ static hsa_status start_request(lua_State *L, int user, lhsa_call *call, const c
     .timeout = call->timeout,
     .deadline = call->deadline,
     .max_attempts = call->max_attempts,
+    .user = call,
   };
   hsa_status status;
 
@@ -566,9 +568,7 @@ static lhsa_call *check_call(lua_State *L)
 static int call_run(lua_State *L)
 {
   lhsa_call *call = check_call(L);
-  double seconds = luaL_optnumber(L, 2, -1);
-  int64_t until = seconds < 0 || seconds > 1e9 ? INT64_MAX : hsa_now() + (int64_t)(seconds * (double)HSA_SECOND);
-  run_state state = run(L, 1, call, until);
+  run_state state = run(L, 1, call, lhsa_until(luaL_optnumber(L, 2, HUGE_VAL)));
 
   if (state == RUN_PENDING)
     return 0;
@@ -587,6 +587,54 @@ static int call_go(lua_State *L)
   lua_settop(L, 4);
   go(L, 1, call, lua_toboolean(L, 2), 3, 4);
   return 0;
+}
+
+/* call:submit(): from now on the client's I/O thread works on it, if it may have one, and client:next gives it */
+static int call_submit(lua_State *L)
+{
+  lhsa_call *call = check_call(L);
+  lhsa_client *client = call->client;
+
+  lhsa_getuservalue(L, 1);
+  lua_rawgeti(L, -1, LHSA_CLIENT);
+  lhsa_remember_call(L, lua_gettop(L), 1);
+  if (client->engine && client->may_have_thread && hsa_engine_start_thread(client->engine) != HSA_OK)
+    return luaL_error(L, "hubspot_assoc: the I/O thread cannot be started");
+  return 0;
+}
+
+/* call:cancel(): ends it; call:run then gives what it has */
+static int call_cancel(lua_State *L)
+{
+  lhsa_call *call = check_call(L);
+  lhsa_request_info info;
+  hsa_outcome outcome;
+
+  lhsa_getuservalue(L, 1);
+  if (call->request && hsa_call_state(call->request) != HSA_DONE) {
+    info = info_of(call, call->next - 1);
+    outcome = hsa_call_cancel(call->request);
+    call->request = NULL;
+    lhsa_reply_add(L, lua_gettop(L), &info, &outcome);
+  } else if (call->request)
+    finish(L, lua_gettop(L), call);
+  stop_rest(L, lua_gettop(L), call, HSA_CANCELED, -1, "not sent: the call was canceled");
+  return 0;
+}
+
+/* call:pending() -> an error list that says that it is still under way */
+static int call_pending(lua_State *L)
+{
+  lhsa_call *call = check_call(L);
+  lhsa_request_info info = info_of(call, call->next > 0 ? call->next - 1 : 0);
+  const hsa_outcome outcome = {
+    .kind = HSA_PENDING, .retry_after = -1, .detail = "the call goes on", .body = "", .correlation_id = ""};
+
+  info.is_part = false;
+  lua_createtable(L, LHSA_SLOTS, 0);
+  lhsa_reply_add(L, lua_gettop(L), &info, &outcome);
+  lua_rawgeti(L, -1, LHSA_ERRORS);
+  return 1;
 }
 
 static int call_collect(lua_State *L)
@@ -627,7 +675,9 @@ int lhsa_function(lua_State *L)
 
 void lhsa_call_open(lua_State *L)
 {
-  static const luaL_Reg methods[] = {{"run", call_run}, {"go", call_go}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {
+    {"run", call_run},       {"go", call_go},           {"submit", call_submit},
+    {"cancel", call_cancel}, {"pending", call_pending}, {NULL, NULL}};
   const luaL_Reg *method;
 
   luaL_newmetatable(L, CALL_TYPE);

@@ -32,6 +32,8 @@ static const lhsa_field option_fields[] = {
   {.name = "max_connections", .type = LHSA_INTEGER, .min = 1, .max = 1000},
   {.name = "user_agent", .type = LHSA_HEADER},
   {.name = "on_event", .type = LHSA_FUNCTION},
+  {.name = "io_thread", .type = LHSA_BOOLEAN},
+  {.name = "loop", .type = LHSA_LOOP},
   {.name = NULL},
 };
 
@@ -121,7 +123,7 @@ static void blame_environment(lua_State *L, lhsa_client *client, const char *nam
 static const char *base_url_of(lua_State *L, int options, lhsa_client *client, const blame *who)
 {
   const char *option = lhsa_string_option(L, options, "base_url"), *url = option, *problem;
-  bool allow_http = lhsa_boolean_option(L, options, "allow_http");
+  bool allow_http = lhsa_boolean_option(L, options, "allow_http", false);
 
   if (!url)
     url = environment("HUBSPOT_BASE_URL");
@@ -154,14 +156,20 @@ static void set_version(lua_State *L, int options, lhsa_client *client, const bl
   snprintf(client->version, sizeof client->version, "%s", version && !problem ? version : "v4");
 }
 
-/* Keeps the functions among the options in the client's user value. */
+/* The client's user value: the functions among the options, and the calls under way by their addresses. */
 static void keep_functions(lua_State *L, int options, int idx, lhsa_client *client)
 {
-  lua_createtable(L, 0, 2);
+  lua_createtable(L, 0, 4);
   client->has_token_function = lhsa_push_function_option(L, options, "access_token");
   lua_setfield(L, -2, "access_token");
   client->has_on_event = lhsa_push_function_option(L, options, "on_event");
   lua_setfield(L, -2, "on_event");
+  lua_newtable(L);
+  lua_createtable(L, 0, 1);
+  lua_pushliteral(L, "v");
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+  lua_setfield(L, -2, "calls");
   lhsa_setuservalue(L, idx);
 }
 
@@ -179,6 +187,7 @@ static void push_client(lua_State *L, int options, const blame *who)
   client->timeout = lhsa_seconds_option(L, options, "timeout", 30 * HSA_SECOND);
   client->deadline = lhsa_seconds_option(L, options, "deadline", 120 * HSA_SECOND);
   client->max_attempts = (int)lhsa_number_option(L, options, "max_attempts", 4);
+  client->may_have_thread = lhsa_boolean_option(L, options, "io_thread", true);
   base_url = base_url_of(L, options, client, who);
   set_version(L, options, client, who);
   token = client->has_token_function ? NULL : lhsa_string_option(L, options, "access_token");
@@ -267,6 +276,94 @@ void lhsa_client_function(lua_State *L, int client, const char *name)
   lua_remove(L, -2);
 }
 
+void lhsa_remember_call(lua_State *L, int client, int idx)
+{
+  lhsa_getuservalue(L, client);
+  lua_getfield(L, -1, "calls");
+  lua_pushlightuserdata(L, lua_touserdata(L, idx));
+  lua_pushvalue(L, idx);
+  lua_rawset(L, -3);
+  lua_pop(L, 2);
+}
+
+void lhsa_push_call(lua_State *L, int client, const void *address)
+{
+  lhsa_getuservalue(L, client);
+  lua_getfield(L, -1, "calls");
+  lua_pushlightuserdata(L, (void *)(uintptr_t)address);
+  lua_rawget(L, -2);
+  lua_replace(L, -3);
+  lua_pop(L, 1);
+}
+
+/* ---- Lua: methods of a client, for the Lua layer ---- */
+
+static lhsa_client *check_client(lua_State *L)
+{
+  lhsa_client *client = lhsa_to_client(L, 1);
+
+  if (!client)
+    luaL_error(L, "a client expected, got %s", luaL_typename(L, 1));
+  return client;
+}
+
+/* client:wait(seconds): until client:next has a call to give, or the time is up */
+static int client_wait(lua_State *L)
+{
+  lhsa_client *client = check_client(L);
+
+  if (client->engine)
+    hsa_engine_run(client->engine, lhsa_until(luaL_checknumber(L, 2)));
+  return 0;
+}
+
+/* client:next() -> the next submitted call that wants attention, or nil */
+static int client_next(lua_State *L)
+{
+  lhsa_client *client = check_client(L);
+  hsa_call *call;
+
+  while (client->engine && (call = hsa_engine_next(client->engine)) != NULL) {
+    lhsa_push_call(L, 1, hsa_call_user(call));
+    if (!lua_isnil(L, -1))
+      return 1;
+    lua_pop(L, 1);
+  }
+  return 0;
+}
+
+/* client:fd() -> descriptor; nil when closed; raises without an I/O thread: nobody would make it readable */
+static int client_fd(lua_State *L)
+{
+  lhsa_client *client = check_client(L);
+  int fd;
+
+  if (!client->may_have_thread) {
+    luaL_where(L, 2);
+    lua_pushliteral(L, "'fd' needs the I/O thread: this client was made with io_thread = false");
+    lua_concat(L, 2);
+    return lua_error(L);
+  }
+  fd = client->engine ? hsa_engine_fd(client->engine) : -1;
+  if (fd < 0)
+    return 0;
+  lua_pushinteger(L, fd);
+  return 1;
+}
+
+/* client:close(): cancels what is under way; calls made afterwards fail. */
+static int client_close(lua_State *L)
+{
+  lhsa_client *client = check_client(L);
+  hsa_engine *engine = client->engine;
+
+  if (!engine)
+    return 0;
+  client->engine = NULL;
+  hsa_engine_free(engine);
+  return 0;
+}
+
 static int collect(lua_State *L)
 {
   lhsa_client *client = lhsa_to_client(L, 1);
@@ -288,6 +385,9 @@ static int to_string(lua_State *L)
 
 void lhsa_client_open(lua_State *L)
 {
+  static const luaL_Reg methods[] = {
+    {"wait", client_wait}, {"next", client_next}, {"fd", client_fd}, {"close", client_close}, {NULL, NULL}};
+  const luaL_Reg *method;
   const lhsa_endpoint *endpoint;
 
   luaL_newmetatable(L, CLIENT_TYPE);
@@ -302,6 +402,10 @@ void lhsa_client_open(lua_State *L)
     lua_pushlightuserdata(L, (void *)(uintptr_t)endpoint);
     lua_pushcclosure(L, lhsa_method, 1);
     lua_setfield(L, -2, endpoint->name);
+  }
+  for (method = methods; method->name; method++) {
+    lua_pushcfunction(L, method->func);
+    lua_setfield(L, -2, method->name);
   }
   lua_setfield(L, -2, "__index");
   lua_pop(L, 1);

@@ -21,6 +21,7 @@ typedef enum lhsa_type {
   LHSA_BOOLEAN,
   LHSA_FUNCTION,
   LHSA_TOKEN,   /* as LHSA_HEADER, or a function */
+  LHSA_LOOP,    /* string or table: hubspot_assoc.lua knows which */
   LHSA_OBJECT,  /* table with `fields` */
   LHSA_SWITCH,  /* false, or as LHSA_OBJECT */
   LHSA_LIST     /* of at least `min` elements; every element is a table with `fields` */
@@ -54,10 +55,13 @@ int lhsa_bad_argument(lua_State *L, int level, int arg, const char *call, const 
  * A string is NULL if it is absent, and lives as long as the table. Seconds become microseconds. */
 
 const char *lhsa_string_option(lua_State *L, int idx, const char *name);
-bool lhsa_boolean_option(lua_State *L, int idx, const char *name);
+bool lhsa_boolean_option(lua_State *L, int idx, const char *name, bool otherwise);
 double lhsa_number_option(lua_State *L, int idx, const char *name, double otherwise);
 bool lhsa_push_function_option(lua_State *L, int idx, const char *name); /* pushes it; is it a function? */
 int64_t lhsa_seconds_option(lua_State *L, int idx, const char *name, int64_t otherwise);
+
+/* The point in time this many seconds from now; over 1e9 is never. */
+int64_t lhsa_until(double seconds);
 
 /* ---- endpoint.c: the API calls ---- */
 
@@ -130,11 +134,12 @@ void lhsa_set_boolean(lua_State *L, const char *name, bool value);
 /* ---- client.c ---- */
 
 typedef struct lhsa_client {
-  hsa_engine *engine;
+  hsa_engine *engine;    /* NULL once closed */
   char *token;           /* NULL: a function's, or the environment's at the time of a call */
   char *problem;         /* a setting of the environment cannot be used: calls fail with this */
   char version[8];       /* "v4", "2026-03" */
   bool has_token_function, has_on_event; /* in the user value, by these names */
+  bool may_have_thread;
   int64_t timeout, deadline; /* us */
   int max_attempts;
 } lhsa_client;
@@ -156,6 +161,10 @@ int lhsa_configure(lua_State *L);
 
 /* Pushes the client's token function or event handler: "access_token", "on_event". */
 void lhsa_client_function(lua_State *L, int client, const char *name);
+
+/* Remembers the call at idx, by its address, in the client at `client`, weakly; pushes the call so remembered, or nil. */
+void lhsa_remember_call(lua_State *L, int client, int idx);
+void lhsa_push_call(lua_State *L, int client, const void *address);
 
 /* ---- call.c ---- */
 

@@ -23,12 +23,12 @@ const char *lhsa_string_option(lua_State *L, int idx, const char *name)
   return text;
 }
 
-bool lhsa_boolean_option(lua_State *L, int idx, const char *name)
+bool lhsa_boolean_option(lua_State *L, int idx, const char *name, bool otherwise)
 {
   bool value;
 
   push_option(L, idx, name);
-  value = lua_toboolean(L, -1);
+  value = lua_isnil(L, -1) ? otherwise : lua_toboolean(L, -1);
   lua_pop(L, 1);
   return value;
 }
@@ -48,4 +48,11 @@ int64_t lhsa_seconds_option(lua_State *L, int idx, const char *name, int64_t oth
   double seconds = lhsa_number_option(L, idx, name, -1);
 
   return seconds < 0 ? otherwise : (int64_t)(seconds * (double)HSA_SECOND);
+}
+
+int64_t lhsa_until(double seconds)
+{
+  if (seconds > 1e9)
+    return INT64_MAX;
+  return hsa_now() + (seconds > 0 ? (int64_t)(seconds * (double)HSA_SECOND) : 0);
 }
