@@ -57,25 +57,80 @@ end
 
 -- ---- calls under way ----
 
+--- Whoever waits for a future in an event loop is to go on; look_around sees to that.
+local function wake(future)
+  local to_resume = future.client.to_resume
+  for _, resume in ipairs(future.waiting) do
+    to_resume[#to_resume + 1] = resume
+  end
+  future.waiting = {}
+end
+
+--- A future is to be handed out by step. The descriptor stays readable until none is.
+local function add_finished(client, future)
+  client.finished[#client.finished + 1] = future
+  if #client.finished == 1 then
+    client.core:announce(true)
+  end
+end
+
+local function remove_finished(client, i)
+  local future = table.remove(client.finished, i)
+  if not client.finished[1] then
+    client.core:announce(false)
+  end
+  return future
+end
+
 --- The future of a call has come to its end; step hands it out.
 local function complete(future, ...)
   local client = future.client
   future.results = { n = select("#", ...), ... }
   client.under_way[future.call] = nil
   client.count = client.count - 1
-  client.finished[#client.finished + 1] = future
-  if future.resume then
-    client.to_resume[#client.to_resume + 1] = future
-  end
+  add_finished(client, future)
+  wake(future)
 end
 
---- Looks after a call that wants attention. A token function is called here, in a Lua frame, so that it may yield.
+local function answer(future, token_function, reason)
+  future.call:go(protected(token_function, reason))
+end
+
+--- Looks after a call that wants attention. A token function is called in a Lua frame, so that it may yield: in the
+-- coroutine that waits for the call, if there is one.
 local function look_after(future, done, ...)
   if done then
     complete(future, ...)
+  elseif done == false and future.waiting[1] then
+    future.question = { ... }
+    wake(future)
   elseif done == false then
-    local token_function, reason = ...
-    future.call:go(protected(token_function, reason))
+    answer(future, ...)
+  end
+end
+
+local function stop_watching(client)
+  if client.stop_watching then
+    client.stop_watching()
+    client.stop_watching = nil
+  end
+end
+
+--- Lets those go on who waited. The error of one must not keep the others waiting.
+local function resume_all(client)
+  local all_ok, first_message = true, nil
+  while client.to_resume[1] do
+    client.waiting = client.waiting - 1
+    local ok, message = pcall(table.remove(client.to_resume, 1))
+    if all_ok and not ok then
+      all_ok, first_message = false, message
+    end
+  end
+  if client.waiting == 0 then
+    stop_watching(client)
+  end
+  if not all_ok then
+    error(first_message, 0)
   end
 end
 
@@ -89,14 +144,13 @@ local function look_around(client)
     end
     call = client.core:next()
   end
-  while client.to_resume[1] do
-    local future = table.remove(client.to_resume, 1)
-    future.resume()
+  if client.to_resume[1] then
+    resume_all(client)
   end
 end
 
 local function submit(client, call)
-  local future = setmetatable({ client = client, call = call, callbacks = {} }, Future)
+  local future = setmetatable({ client = client, call = call, callbacks = {}, waiting = {} }, Future)
   client.under_way[call] = future
   client.count = client.count + 1
   call:submit()
@@ -126,31 +180,30 @@ local function unpack_results(future)
   return future.results[1], future.results[2], future.results[3]
 end
 
---- Watches the client's descriptor while anybody waits for one of its calls.
+--- Suspends the running coroutine until the call is done, and answers the call's questions for a token meanwhile. The
+-- client's descriptor is watched while anybody waits. (Who goes on is counted by who lets it, for a coroutine may die.)
 local function wait_in_loop(client, loop, future)
-  client.waiting = client.waiting + 1
-  if client.waiting == 1 then
-    client.stop_watching = loop.watch(client.core:fd(), function() look_around(client) end)
-  end
-  if not future.results then
-    loop.suspend(function(resume) future.resume = resume end)
-  end
-  client.waiting = client.waiting - 1
-  if client.waiting == 0 then
-    client.stop_watching()
+  while not future.results do
+    client.stop_watching = client.stop_watching
+      or loop.watch(client.core:fd(), function() look_around(client) end)
+    client.waiting = client.waiting + 1
+    loop.suspend(function(resume) table.insert(future.waiting, resume) end)
+    local question = future.question
+    if question and not future.results then
+      future.question = nil
+      answer(future, question[1], question[2])
+    end
   end
 end
 
 --- As finish; but in a coroutine of an event loop others go on meanwhile.
 local function finish_in_loop(client, loop, call)
   local future = submit(client, call)
-  while not future.results do
-    wait_in_loop(client, loop, future)
-  end
+  wait_in_loop(client, loop, future)
   future.is_handed_out = true
   for i = #client.finished, 1, -1 do
     if client.finished[i] == future then
-      table.remove(client.finished, i)
+      remove_finished(client, i)
     end
   end
   return unpack_results(future)
@@ -185,9 +238,7 @@ function Future:wait(seconds)
   expect_future(self, "wait")
   local client = self.client
   if not self.results and seconds == nil and client.loop and is_in_coroutine() then
-    while not self.results do
-      wait_in_loop(client, client.loop, self)
-    end
+    wait_in_loop(client, client.loop, self)
   end
   local give_up_at = seconds and core.now() + seconds
   while not self.results do
@@ -228,7 +279,7 @@ function Future:on_done(fn)
   self.callbacks[#self.callbacks + 1] = fn
   if self.is_handed_out then
     self.is_handed_out = false
-    self.client.finished[#self.client.finished + 1] = self
+    add_finished(self.client, self)
   end
   return self
 end
@@ -264,7 +315,7 @@ local function step(client, seconds)
   local n = 0
   -- What finishes while functions are called is for the next step: a function that starts calls must not keep it busy.
   for _ = 1, #client.finished do
-    local future = table.remove(client.finished, 1)
+    local future = client.finished[1] and remove_finished(client, 1)
     if not future then
       break
     end
@@ -308,8 +359,8 @@ function Client:drain(seconds)
   return n
 end
 
---- A descriptor that is readable while there is something for step; nil when the client is closed. Raises if the client
--- has io_thread = false.
+--- A descriptor that is readable while there is something for step; nil when the client is closed. Raises if the
+-- client has io_thread = false.
 function Client:fd()
   expect_client(self, "fd")
   local fd = self.core:fd()
@@ -320,6 +371,7 @@ end
 -- afterwards fail with an error of kind "config".
 function Client:close()
   expect_client(self, "close")
+  stop_watching(self) -- while the descriptor is still the client's
   self.core:close()
   local futures = {}
   for _, future in pairs(self.under_way) do
@@ -359,7 +411,7 @@ local function new_client(options, level, name)
   client.count = 0 -- of those
   client.finished = {} -- futures for step to hand out
   client.waiting = 0 -- coroutines of an event loop
-  client.to_resume = {} -- futures of those
+  client.to_resume = {} -- functions that let them go on
   return setmetatable(client, Client)
 end
 

@@ -110,7 +110,7 @@ describe("a batch", function()
       end
       local results, errors = client[call](client, "contacts", "companies", inputs, { batch_size = 2 })
       assert.is_nil(errors)
-      assert.equal(3, #results)
+      assert.equal(call == "batch_purge" and 0 or 3, #results) -- a purge gives {}, whatever the server answers
       assert.same({ 2, 1 }, (sent(server:stop())))
     end
   end)

@@ -19,6 +19,11 @@ static double next_random(hsa_engine *engine) /* xorshift64*: enough to spread r
 
 /* ---- attention ---- */
 
+void hsa_engine_notify(hsa_engine *engine)
+{
+  hsa_notice_set(&engine->notice, engine->marked_first || engine->is_announced);
+}
+
 void hsa_call_mark(hsa_call *call)
 {
   hsa_engine *engine = call->engine;
@@ -33,7 +38,7 @@ void hsa_call_mark(hsa_call *call)
   else
     engine->marked_first = call;
   engine->marked_last = call;
-  hsa_notice_set(&engine->notice, true);
+  hsa_engine_notify(engine);
   if (engine->has_thread)
     pthread_cond_broadcast(&engine->changed);
 }
@@ -53,8 +58,7 @@ void hsa_call_unmark(hsa_call *call)
     call->mnext->mprev = call->mprev;
   else
     engine->marked_last = call->mprev;
-  if (!engine->marked_first)
-    hsa_notice_set(&engine->notice, false);
+  hsa_engine_notify(engine);
 }
 
 static void add_event(hsa_call *call, hsa_event_type type, int64_t delay)

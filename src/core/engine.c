@@ -30,7 +30,7 @@ static void wake(hsa_engine *engine)
 
 /* ---- fork ---- */
 
-static void check_fork(hsa_engine *engine)
+void hsa_engine_check_fork(hsa_engine *engine)
 {
   pid_t pid = getpid();
   hsa_call *call;
@@ -147,7 +147,7 @@ static void run(hsa_engine *engine, int64_t until, const hsa_call *awaited)
 
 void hsa_engine_run(hsa_engine *engine, int64_t until)
 {
-  check_fork(engine);
+  hsa_engine_check_fork(engine);
   lock(engine);
   if (engine->transport) /* else there never was a call */
     run(engine, until, NULL);
@@ -158,7 +158,7 @@ hsa_call *hsa_engine_next(hsa_engine *engine)
 {
   hsa_call *call;
 
-  check_fork(engine);
+  hsa_engine_check_fork(engine);
   lock(engine);
   call = engine->marked_first;
   if (call)
@@ -167,11 +167,20 @@ hsa_call *hsa_engine_next(hsa_engine *engine)
   return call;
 }
 
+void hsa_engine_announce(hsa_engine *engine, bool is_more)
+{
+  hsa_engine_check_fork(engine);
+  lock(engine);
+  engine->is_announced = is_more;
+  hsa_engine_notify(engine);
+  unlock(engine);
+}
+
 int hsa_engine_fd(hsa_engine *engine)
 {
   int fd;
 
-  check_fork(engine);
+  hsa_engine_check_fork(engine);
   lock(engine);
   fd = hsa_notice_fd(&engine->notice);
   unlock(engine);
@@ -202,7 +211,7 @@ static bool own_strings(hsa_config *config)
   return ok;
 }
 
-static bool init_locks(hsa_engine *engine)
+bool hsa_engine_init_locks(hsa_engine *engine)
 {
   pthread_condattr_t monotonic;
   bool ok = pthread_condattr_init(&monotonic) == 0;
@@ -232,7 +241,7 @@ hsa_status hsa_engine_new(const hsa_config *config, hsa_engine **out)
   engine->random = seed(engine);
   hsa_notice_init(&engine->notice);
   hsa_budget_init(&engine->budget);
-  if (!own_strings(&engine->config) || !init_locks(engine) ||
+  if (!own_strings(&engine->config) || !hsa_engine_init_locks(engine) ||
       hsa_pace_init(&engine->pace, config->rate_requests, config->rate_interval, config->rate_is_ceiling) != HSA_OK) {
     hsa_engine_free(engine);
     return HSA_NOMEM;
@@ -262,7 +271,7 @@ void hsa_engine_free(hsa_engine *engine)
 
   if (!engine)
     return;
-  check_fork(engine);
+  hsa_engine_check_fork(engine);
   hsa_engine_stop_thread(engine);
   hsa_sigpipe_block(&saved);
   let_go(engine);
@@ -368,7 +377,7 @@ hsa_status hsa_call_start(hsa_engine *engine, const hsa_request *request, hsa_ca
   hsa_call *call;
   hsa_status status;
 
-  check_fork(engine);
+  hsa_engine_check_fork(engine);
   call = new_call(engine, request);
   if (!call)
     return HSA_NOMEM;
@@ -393,7 +402,7 @@ void *hsa_call_user(const hsa_call *call)
 static hsa_engine *lock_of(const hsa_call *call)
 {
   if (call->engine) {
-    check_fork(call->engine);
+    hsa_engine_check_fork(call->engine);
     lock(call->engine);
   }
   return call->engine;

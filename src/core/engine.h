@@ -57,7 +57,8 @@ struct hsa_engine {
   bool has_thread, must_stop, must_pause, is_paused;
   pthread_t thread;
   hsa_engine *next_threaded; /* thread.c */
-  hsa_notice notice;         /* set while a call wants attention */
+  hsa_notice notice;         /* set while a call wants attention, or its user has something to hand on */
+  bool is_announced;         /* the latter */
   hsa_call *marked_first, *marked_last;
   hsa_call *given_up;        /* for the thread to free */
   hsa_pace pace;
@@ -92,6 +93,9 @@ void hsa_call_stop(hsa_call *call);
 void hsa_call_mark(hsa_call *call);
 void hsa_call_unmark(hsa_call *call);
 
+/* Makes the notice say what is so. */
+void hsa_engine_notify(hsa_engine *engine);
+
 /* Moves on what time asks for; sends from the queue what the rate allows; takes in what has ended. */
 void hsa_engine_expire(hsa_engine *engine, int64_t now);
 void hsa_engine_pump(hsa_engine *engine, int64_t now);
@@ -106,8 +110,15 @@ void hsa_call_destroy(hsa_call *call);
  * `awaited` if given, else for any call, or for the thread. Leaves the lock while it waits. */
 void hsa_engine_turn(hsa_engine *engine, int64_t until, const hsa_call *awaited);
 
+/* In a forked child, when the engine is used for the first time: leaves the parent's connections to it. Without
+ * the lock. */
+void hsa_engine_check_fork(hsa_engine *engine);
+
 /* Frees the calls given up. */
 void hsa_engine_reap(hsa_engine *engine);
+
+/* Makes the lock and the condition variable, without the lock. */
+bool hsa_engine_init_locks(hsa_engine *engine);
 
 /* ---- thread.c ---- */
 

@@ -185,6 +185,9 @@ hsa_status hsa_engine_start_thread(hsa_engine *engine);
  * closed. Negative if there can be none. */
 int hsa_engine_fd(hsa_engine *engine);
 
+/* While `is_more`, the descriptor is readable in any case: its user has taken a call and not yet handed it on. */
+void hsa_engine_announce(hsa_engine *engine, bool is_more);
+
 /* Waits until hsa_engine_next has a call to give, or until the point in time `until`; without a thread it
  * drives the engine meanwhile. */
 void hsa_engine_run(hsa_engine *engine, int64_t until);

@@ -49,10 +49,11 @@ static void in_child(void)
   for (engine = threaded; engine; engine = engine->next_threaded) {
     engine->must_pause = engine->is_paused = false;
     engine->has_thread = false;
-    pthread_mutex_unlock(&engine->lock);
+    /* Made anew, not destroyed: they remember a waiter that is not there. */
+    hsa_engine_init_locks(engine);
   }
   threaded = NULL;
-  pthread_mutex_unlock(&threaded_lock);
+  pthread_mutex_unlock(&threaded_lock); /* taken by this thread, in prepare */
 }
 
 static void guard_fork(void)
@@ -103,6 +104,7 @@ hsa_status hsa_engine_start_thread(hsa_engine *engine)
 {
   bool ok = true;
 
+  hsa_engine_check_fork(engine);
   pthread_once(&fork_once, guard_fork);
   pthread_mutex_lock(&threaded_lock);
   pthread_mutex_lock(&engine->lock);

@@ -6,6 +6,8 @@
 
 #include "lhsa.h"
 
+#define RECORD_ID "record id (a string of digits)"
+
 enum { MAX_NAME = 32, MAX_SHOWN = 40, MAX_DIGITS = 19 };
 
 /* ---- messages ---- */
@@ -295,13 +297,13 @@ static bool take_id(lua_State *L, int idx, const lhsa_field *field)
     return true;
   }
   if (text || lua_type(L, idx) != LUA_TNUMBER || number < 0)
-    return fail_type(L, idx, field, "record id (a string of digits)");
+    return fail_type(L, idx, field, RECORD_ID);
   if (lua_isinteger(L, idx))
     snprintf(digits, sizeof digits, "%lld", (long long)lua_tointeger(L, idx));
-  else if (floor(number) == number && number <= 9007199254740992.0)
+  else if (floor(number) == number && number < 9007199254740992.0) /* 2^53 may have been another number */
     snprintf(digits, sizeof digits, "%.0f", number);
   else
-    return fail_type(L, idx, field, "record id (a string of digits)");
+    return fail_type(L, idx, field, RECORD_ID);
   lua_pushstring(L, digits);
   return true;
 }

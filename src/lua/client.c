@@ -351,6 +351,16 @@ static int client_fd(lua_State *L)
   return 1;
 }
 
+/* client:announce(is_more): whether finished futures wait to be handed out; fd is readable then */
+static int client_announce(lua_State *L)
+{
+  lhsa_client *client = check_client(L);
+
+  if (client->engine)
+    hsa_engine_announce(client->engine, lua_toboolean(L, 2));
+  return 0;
+}
+
 /* client:close(): cancels what is under way; calls made afterwards fail. */
 static int client_close(lua_State *L)
 {
@@ -386,7 +396,8 @@ static int to_string(lua_State *L)
 void lhsa_client_open(lua_State *L)
 {
   static const luaL_Reg methods[] = {
-    {"wait", client_wait}, {"next", client_next}, {"fd", client_fd}, {"close", client_close}, {NULL, NULL}};
+    {"wait", client_wait}, {"next", client_next}, {"fd", client_fd}, {"announce", client_announce},
+    {"close", client_close}, {NULL, NULL}};
   const luaL_Reg *method;
   const lhsa_endpoint *endpoint;
 

@@ -189,11 +189,12 @@ static void push_quoted(lua_State *L, const char *json, size_t len)
 
 /* ---- after decoding: integers, ids, nulls ---- */
 
+/* Is it the name of a record id, or of the place in a list from which to go on? */
 static bool is_id_key(lua_State *L, int idx)
 {
   const char *key = lua_type(L, idx) == LUA_TSTRING ? lua_tostring(L, idx) : "";
 
-  return strcmp(key, "id") == 0 || strcmp(key, "toObjectId") == 0 || strcmp(key, "fromObjectId") == 0;
+  return strcmp(key, "id") == 0 || strcmp(key, "after") == 0 || strcmp(key, "toObjectId") == 0 || strcmp(key, "fromObjectId") == 0;
 }
 
 /* Pushes the value that the number at idx stands for; false if it is fine as it is. */

@@ -316,7 +316,7 @@ static bool push_answer(lua_State *L, const lhsa_request_info *info, const hsa_o
   const char *problem = NULL;
   int answer = lua_gettop(L) + 1;
 
-  if (outcome->body_len == 0 && may_be_empty && shape != LHSA_WHOLE)
+  if (outcome->body_len == 0 && may_be_empty && (shape != LHSA_WHOLE || outcome->http_status == 204))
     lua_newtable(L);
   else if (outcome->body_len == 0)
     problem = "it is empty";
@@ -367,7 +367,7 @@ static void add_answer(lua_State *L, int reply, int idx, const lhsa_request_info
       lua_pushboolean(L, 1);
       lua_rawseti(L, reply, LHSA_RESULTS_SO_FAR);
     } else {
-      if (lua_isnil(L, -1))
+      if (lua_isnil(L, -1) || info->endpoint->empty_ok)
         lua_newtable(L);
       add_results(L, reply);
     }
