@@ -33,20 +33,40 @@ local Future = new_class("hubspot_assoc.future")
 local is_lua51 = _VERSION == "Lua 5.1" and not rawget(_G, "jit")
 
 --- pcall, where the function may yield. Only PUC Lua 5.1's pcall stops a yield; there the function
--- runs in a coroutine of its own, whose yields are passed on (but not through a pcall of the caller's).
+-- runs in a coroutine of its own, whose yields are passed on (but not through a pcall of the caller's). Whoever is to
+-- let it go on resumes either that coroutine or the outer one.
 local protected = pcall
 if is_lua51 then
-  local function pass_on(thread, ok, ...)
-    if coroutine.status(thread) ~= "suspended" then
-      return ok, ...
-    elseif not coroutine.running() then
-      return false, "attempt to yield from outside a coroutine"
-    end
-    return pass_on(thread, coroutine.resume(thread, coroutine.yield(...)))
+  local unpack = rawget(_G, "unpack")
+
+  local function pack(...)
+    return { n = select("#", ...), ... }
   end
+
   protected = function(fn, ...)
-    local thread = coroutine.create(fn)
-    return pass_on(thread, coroutine.resume(thread, ...))
+    local outer, input = coroutine.running(), pack(...)
+    local is_passing_on, results
+    local inner = coroutine.create(function(...)
+      results = pack(true, fn(...))
+      if not is_passing_on then -- who resumed it knows nothing of the outer one
+        coroutine.resume(outer)
+      end
+    end)
+    while true do
+      is_passing_on = true
+      local output = pack(coroutine.resume(inner, unpack(input, 1, input.n)))
+      is_passing_on = false
+      if not results and output[1] and outer then
+        input = pack(coroutine.yield(unpack(output, 2, output.n)))
+      end
+      if results then
+        return unpack(results, 1, results.n)
+      elseif not output[1] then
+        return false, output[2]
+      elseif not outer then
+        return false, "attempt to yield from outside a coroutine"
+      end
+    end
   end
 end
 
@@ -74,12 +94,16 @@ local function add_finished(client, future)
   end
 end
 
-local function remove_finished(client, i)
-  local future = table.remove(client.finished, i)
+local function forget_finished(client, future)
+  for i, other in ipairs(client.finished) do
+    if other == future then
+      table.remove(client.finished, i)
+      break
+    end
+  end
   if not client.finished[1] then
     client.core:announce(false)
   end
-  return future
 end
 
 --- The future of a call has come to its end; step hands it out.
@@ -158,6 +182,43 @@ local function submit(client, call)
   return future
 end
 
+local function unpack_results(future)
+  return future.results[1], future.results[2], future.results[3]
+end
+
+--- Calls the functions of a future that has finished. The last is called when nothing more is known of it here, so that
+-- an error in one leaves the others for the next step.
+local function hand_out(client, future)
+  repeat
+    local fn = table.remove(future.callbacks, 1)
+    if not future.callbacks[1] and not future.is_handed_out then
+      future.is_handed_out = true
+      forget_finished(client, future)
+    end
+    if fn then
+      core.call(fn, unpack_results(future))
+    end
+  until future.is_handed_out
+end
+
+--- Hands out what has finished, after a wait of so many seconds at most while there is nothing.
+local function step(client, seconds)
+  look_around(client)
+  if not client.finished[1] and client.count > 0 then
+    client.core:wait(seconds)
+    look_around(client)
+  end
+  local n = 0
+  -- What finishes while functions are called is for the next step: a function that starts calls must not keep it busy.
+  for _ = 1, #client.finished do
+    if client.finished[1] then
+      hand_out(client, client.finished[1])
+      n = n + 1
+    end
+  end
+  return n
+end
+
 -- ---- ordinary calls ----
 
 local finish
@@ -176,16 +237,12 @@ function finish(call)
   return pass_results(call, call:run())
 end
 
-local function unpack_results(future)
-  return future.results[1], future.results[2], future.results[3]
-end
-
 --- Suspends the running coroutine until the call is done, and answers the call's questions for a token meanwhile. The
 -- client's descriptor is watched while anybody waits. (Who goes on is counted by who lets it, for a coroutine may die.)
 local function wait_in_loop(client, loop, future)
   while not future.results do
     client.stop_watching = client.stop_watching
-      or loop.watch(client.core:fd(), function() look_around(client) end)
+      or loop.watch(client.core:fd(), function() step(client, 0) end)
     client.waiting = client.waiting + 1
     loop.suspend(function(resume) table.insert(future.waiting, resume) end)
     local question = future.question
@@ -201,11 +258,7 @@ local function finish_in_loop(client, loop, call)
   local future = submit(client, call)
   wait_in_loop(client, loop, future)
   future.is_handed_out = true
-  for i = #client.finished, 1, -1 do
-    if client.finished[i] == future then
-      remove_finished(client, i)
-    end
-  end
+  forget_finished(client, future)
   return unpack_results(future)
 end
 
@@ -217,6 +270,12 @@ local function perform(client, call)
 end
 
 -- ---- futures ----
+
+local function check_seconds(seconds, name)
+  if seconds ~= nil and type(seconds) ~= "number" then
+    error(("bad argument #1 to '%s' (number expected, got %s)"):format(name, type(seconds)), 3)
+  end
+end
 
 local function expect_future(self, name)
   if getmetatable(self) ~= Future then
@@ -236,6 +295,10 @@ end
 -- @return results, errors, response; or nil and an error of kind "pending" if the time ran out, and the call goes on
 function Future:wait(seconds)
   expect_future(self, "wait")
+  check_seconds(seconds, "wait")
+  if self.call:is_in_event() then
+    error("a call cannot be waited for in its own on_event", 2)
+  end
   local client = self.client
   if not self.results and seconds == nil and client.loop and is_in_coroutine() then
     wait_in_loop(client, client.loop, self)
@@ -292,40 +355,6 @@ local function expect_client(self, name)
   end
 end
 
-local function check_seconds(seconds, name)
-  if seconds ~= nil and type(seconds) ~= "number" then
-    error(("bad argument #1 to '%s' (number expected, got %s)"):format(name, type(seconds)), 3)
-  end
-end
-
---- Calls the functions of a future that has just been handed out. Each is taken off before it is called.
-local function call_back(future)
-  while future.callbacks[1] do
-    core.call(table.remove(future.callbacks, 1), unpack_results(future))
-  end
-end
-
---- Hands out what has finished, after a wait of so many seconds at most while there is nothing.
-local function step(client, seconds)
-  look_around(client)
-  if not client.finished[1] and client.count > 0 then
-    client.core:wait(seconds)
-    look_around(client)
-  end
-  local n = 0
-  -- What finishes while functions are called is for the next step: a function that starts calls must not keep it busy.
-  for _ = 1, #client.finished do
-    local future = client.finished[1] and remove_finished(client, 1)
-    if not future then
-      break
-    end
-    future.is_handed_out = true
-    n = n + 1
-    call_back(future)
-  end
-  return n
-end
-
 --- Hands out the asynchronous calls that have finished: their on_done functions are called.
 -- @param seconds how long to wait if there is none (default 0); without an I/O thread the calls move on meanwhile
 -- @return how many were handed out
@@ -367,8 +396,8 @@ function Client:fd()
   return fd
 end
 
---- Cancels all calls under way and closes all connections, at once. The canceled futures are still handed out; calls made
--- afterwards fail with an error of kind "config".
+--- Cancels all calls under way and closes all connections, at once. The canceled futures are still handed out; calls
+-- made afterwards fail with an error of kind "config".
 function Client:close()
   expect_client(self, "close")
   stop_watching(self) -- while the descriptor is still the client's

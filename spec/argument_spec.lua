@@ -529,3 +529,19 @@ describe("a wrong option of a client", function()
     assert.equal(7, #results)
   end)
 end)
+
+describe("a record id", function()
+  local client = assoc.new { access_token = "pat-x", base_url = "http://127.0.0.1:1", max_attempts = 1 }
+
+  local function problem(id)
+    local ok, message = pcall(client.read, client, "contacts", "companies", { { id = id } })
+    return not ok and message
+  end
+
+  it("may be a number only where the number is exact", function()
+    assert.is_false(problem(2 ^ 53 - 1))
+    for _, id in ipairs { 2 ^ 53, 2 ^ 53 + 2, 1.5, -1, 0 / 0, math.huge, "x1", "", "1 ", "12345678901234567890" } do
+      assert.matches("inputs[1].id: record id (a string of digits) expected", problem(id), 1, true)
+    end
+  end)
+end)

@@ -1,4 +1,5 @@
 -- What the simulator keeps for each access token: its HubSpot data, its rate limits, its faults, its log.
+local links = require "simulator.links"
 local schema = require "simulator.schema"
 local rate = require "simulator.rate"
 
@@ -13,6 +14,7 @@ local function new(without_limits)
   return setmetatable({
     types = types,
     limits = without_limits and {} or schema.limits(types), -- association type → limit
+    links = links.new(), -- which records are associated, and how
     rate = rate.new(),
     faults = {}, -- a queue, see faults.lua
     seen_headers = {}, -- fault header → times seen
@@ -39,6 +41,52 @@ function Account:types_of(from, to)
     if kind.from == from and kind.to == to then found[#found + 1] = kind end
   end
   return found
+end
+
+--- The association type of a pair that has this category and type id, or nil.
+function Account:type_of(from, to, category, type_id)
+  for _, kind in ipairs(self:types_of(from, to)) do
+    if kind.category == category and kind.type_id == type_id then return kind end
+  end
+end
+
+--- The pair's unlabelled type.
+function Account:unlabelled(from, to)
+  for _, kind in ipairs(self:types_of(from, to)) do
+    if not kind.label then return kind end
+  end
+end
+
+--- What an association of this type is in the other direction: a type of its own, or itself.
+function Account:inverse(kind)
+  for _, other in ipairs(self:types_of(kind.to, kind.from)) do
+    if other ~= kind and other.category == kind.category and other.name == kind.name then return other end
+  end
+  return kind
+end
+
+--- A type id that no association type has.
+function Account:new_type_id()
+  self.last_type_id = (self.last_type_id or 1000) + 1
+  return self.last_type_id
+end
+
+--- Adds an association type: { from, to, category, type_id, label, name }.
+function Account:add_type(kind)
+  self.types[#self.types + 1] = kind
+  return kind
+end
+
+--- Forgets an association type, its limit, and where it was used.
+function Account:remove_type(kind)
+  for i, other in ipairs(self.types) do
+    if other == kind then
+      table.remove(self.types, i)
+      break
+    end
+  end
+  self.limits[kind] = nil
+  self.links:forget(kind)
 end
 
 return M

@@ -4,24 +4,29 @@ local json = require "simulator.json"
 local M = {}
 
 -- ISO 8601 with milliseconds, UTC. `time`: s since 1970.
-local function timestamp(time)
+function M.timestamp(time)
   local seconds = math.floor(time)
   return os.date("!%Y-%m-%dT%H:%M:%S", seconds) .. (".%03dZ"):format((time - seconds) * 1000)
 end
 
--- HubSpot promises no order of the results: ours is by type id, so that nobody comes to rely on that of the inputs.
-local function sort_results(results)
+local function by_type(a, b)
+  return a.typeId < b.typeId
+end
+
+-- HubSpot promises no order of the results: ours is one of their own, so that nobody comes to rely on the inputs'.
+local function sort_results(results, less)
   local place = {}
   for i, result in ipairs(results) do place[result] = i end
   table.sort(results, function(a, b)
-    if a.typeId ~= b.typeId then return a.typeId < b.typeId end
-    return place[a] < place[b]
+    if less(a, b) then return true end
+    return not less(b, a) and place[a] < place[b]
   end)
 end
 
 --- Calls try(input) → result (or nil if there is none to give), or nil and the error for a 207, for each input.
--- `status`: that of the answer if all went well; `no_body`: then there is only the status.
-function M.run(call, inputs, try, status, no_body)
+-- `status`: that of the answer if all went well; `no_body`: then there is only the status. `less(a, b)`: the order of
+-- the results, by type id unless told.
+function M.run(call, inputs, try, status, no_body, less)
   local results, failures = {}, {}
   local started = call.now()
   for _, input in ipairs(inputs) do
@@ -30,10 +35,10 @@ function M.run(call, inputs, try, status, no_body)
   end
   if #failures == 0 and no_body then return { status = status } end
 
-  sort_results(results)
+  sort_results(results, less or by_type)
   local body = {
     status = "COMPLETE", results = json.list(results),
-    requestedAt = timestamp(call.arrived), startedAt = timestamp(started), completedAt = timestamp(call.now()),
+    requestedAt = M.timestamp(call.arrived), startedAt = M.timestamp(started), completedAt = M.timestamp(call.now()),
   }
   if #failures > 0 then
     body.numErrors, body.errors = #failures, failures

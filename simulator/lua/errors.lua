@@ -14,6 +14,11 @@ function M.validation(message, details)
   return answer(400, { category = "VALIDATION_ERROR", message = message, errors = details })
 end
 
+--- Any other error that names a category.
+function M.refusal(status, category, message)
+  return answer(status, { category = category, message = message })
+end
+
 --- One error of a 207. `context`: name → value, of what identifies the input; HubSpot gives lists of strings.
 function M.of_input(category, message, context)
   local lists = {}

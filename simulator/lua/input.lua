@@ -1,18 +1,28 @@
--- Reads a request's body the way HubSpot does: what is wrong with its form fails the request as a whole (400).
+-- Reads a request the way HubSpot does: what is wrong with its form fails the request as a whole (400).
 local errors = require "simulator.errors"
 local json = require "simulator.json"
+local schema = require "simulator.schema"
 
 local M = {}
 local INT32 = 2 ^ 31
+local INT64_MAX = "9223372036854775807"
 
 local function is_int32(value)
   return type(value) == "number" and value % 1 == 0 and value >= -INT32 and value < INT32
+end
+
+-- Strings, of which a double could not hold all.
+local function is_id(value)
+  return type(value) == "string" and value:find "^[1-9]%d*$"
+    and (#value < #INT64_MAX or #value == #INT64_MAX and value <= INT64_MAX)
 end
 
 local CATEGORIES = { HUBSPOT_DEFINED = true, USER_DEFINED = true, INTEGRATOR_DEFINED = true, WORK = true }
 
 local CHECKS = {
   int32 = { test = is_int32, wanted = "an int32" },
+  id = { test = is_id, wanted = "a record id, as a string" },
+  text = { test = function(value) return type(value) == "string" and value ~= "" end, wanted = "a string, not empty" },
   category = {
     test = function(value) return CATEGORIES[value] end,
     wanted = "one of [HUBSPOT_DEFINED, INTEGRATOR_DEFINED, USER_DEFINED, WORK]",
@@ -27,44 +37,84 @@ local function is_list(value)
   return count == #value
 end
 
-local function check_field(value, check, place)
+local check
+
+local function check_fields(value, fields, place)
+  if type(value) ~= "table" then
+    error(errors.validation(("Invalid input JSON: %s must be an object"):format(place)))
+  end
+  for name, kind in pairs(fields) do check(value[name], kind, place == "" and name or place .. "." .. name) end
+end
+
+local function check_list(value, fields, place)
+  if not is_list(value) then error(errors.validation(("Invalid input JSON: %s must be a list"):format(place))) end
+  if #value == 0 then error(errors.validation(place .. " must not be empty")) end
+  for i, element in ipairs(value) do check_fields(element, fields, ("%s[%d]"):format(place, i - 1)) end
+end
+
+-- `kind`: a key of CHECKS, with ? behind it if the value may be missing; a table of fields; { list = fields }.
+function check(value, kind, place)
+  local name, optional
+  if type(kind) == "string" then name, optional = kind:match "^(%w+)(%??)$" end
   if value == nil or value == json.null then
+    if optional == "?" then return end
     error(errors.validation(("Some required fields were not set: [%s]"):format(place),
       { { message = "must not be null", ["in"] = place } }))
-  elseif not check.test(value) then
-    error(errors.validation(("Invalid input JSON: %s must be %s"):format(place, check.wanted),
-      { { message = "must be " .. check.wanted, ["in"] = place } }))
+  elseif not name then
+    return kind.list and check_list(value, kind.list, place) or not kind.list and check_fields(value, kind, place)
+  elseif not CHECKS[name].test(value) then
+    error(errors.validation(("Invalid input JSON: %s must be %s"):format(place, CHECKS[name].wanted),
+      { { message = "must be " .. CHECKS[name].wanted, ["in"] = place } }))
   end
 end
 
---- The object in a body, or raises a 400.
-function M.object(body)
+local function decode(body)
   local value, problem = json.decode(body or "")
   if value == nil then error(errors.validation("Invalid input JSON: " .. problem)) end
-  if type(value) ~= "table" then error(errors.validation "Invalid input JSON: an object is expected") end
   return value
 end
 
---- The list under "inputs", or raises a 400. `fields`: name → kind of value, a key of CHECKS; others are ignored.
+--- The object in a body, or raises a 400. `fields`: name → kind of value, see above; others are ignored.
+function M.object(body, fields)
+  local value = decode(body)
+  if type(value) ~= "table" then error(errors.validation "Invalid input JSON: an object is expected") end
+  check_fields(value, fields or {}, "")
+  return value
+end
+
+--- The list in a body, or raises a 400. `fields`: of its elements.
+function M.list(body, fields)
+  local value = decode(body)
+  check_list(value, fields, "body")
+  return value
+end
+
+--- The list under "inputs", or raises a 400. `fields`: of its elements; `most`: how many there may be.
 function M.inputs(body, fields, most)
   local inputs = M.object(body).inputs
-  if inputs == nil or inputs == json.null then
-    error(errors.validation("Some required fields were not set: [inputs]"))
-  end
-  if not is_list(inputs) then error(errors.validation "Invalid input JSON: inputs must be a list") end
-  if #inputs == 0 then error(errors.validation "inputs must not be empty") end
+  check(inputs, { list = {} }, "inputs")
   if #inputs > most then
     error(errors.validation(("The maximum number of inputs supported in a batch request is %d, %d were given")
       :format(most, #inputs)))
   end
-  for i, input in ipairs(inputs) do
-    local place = ("inputs[%d]"):format(i - 1)
-    if type(input) ~= "table" then
-      error(errors.validation(("Invalid input JSON: %s must be an object"):format(place)))
-    end
-    for name, kind in pairs(fields) do check_field(input[name], CHECKS[kind], place .. "." .. name) end
-  end
+  check_list(inputs, fields, "inputs")
   return inputs
+end
+
+--- The ids of an object type, or raises a 400.
+local function object_type(name)
+  return schema.object_type(name) or error(errors.validation("Unable to infer object type from: " .. name))
+end
+
+--- The two object types of a call's path, as ids, or raises a 400.
+function M.pair(call)
+  return object_type(call.segments.from), object_type(call.segments.to)
+end
+
+--- A record or user id of a call's path, or raises a 400.
+function M.id(call, name)
+  check(call.segments[name], "id", name)
+  return call.segments[name]
 end
 
 return M

@@ -1,4 +1,4 @@
--- JSON, with empty arrays: plain lua-cjson writes every empty table as {}.
+-- JSON, with empty arrays and long integers: plain lua-cjson writes every empty table as {}, and 14 digits of a number.
 local cjson = require("cjson").new()
 cjson.decode_invalid_numbers(false)
 cjson.decode_max_depth(100)
@@ -11,8 +11,13 @@ function M.list(values)
   return #values > 0 and values or EMPTY_LIST
 end
 
+--- A string of digits, to be written as a number.
+function M.number(digits)
+  return ("(simulator: number %s)"):format(digits)
+end
+
 function M.encode(value)
-  return (cjson.encode(value):gsub('"%(simulator: an empty list%)"', "[]"))
+  return (cjson.encode(value):gsub('"%(simulator: an empty list%)"', "[]"):gsub('"%(simulator: number (%d+)%)"', "%1"))
 end
 
 --- The value, or nil and what is wrong.

@@ -48,4 +48,11 @@ function M.updatable(account, kind)
   return "OBJECT_NOT_FOUND", ("The %s has no limit that could be updated"):format(named(kind))
 end
 
+--- May a record that has `used` associations of a type have one more?
+function M.room(account, kind, used)
+  local limit = account.limits[kind]
+  if not limit or used < limit then return end
+  return "VALIDATION_ERROR", ("The %s allows %d records, and as many are associated already"):format(named(kind), limit)
+end
+
 return M

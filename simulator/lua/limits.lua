@@ -5,18 +5,9 @@ local errors = require "simulator.errors"
 local input = require "simulator.input"
 local json = require "simulator.json"
 local rules = require "simulator.limit_rules"
-local schema = require "simulator.schema"
 
 local M = {}
 local MOST_INPUTS = 2000
-
-local function object_type(name)
-  return schema.object_type(name) or error(errors.validation("Unable to infer object type from: " .. name))
-end
-
-local function pair(call)
-  return object_type(call.segments.from), object_type(call.segments.to)
-end
 
 local function configuration(account, kind)
   return {
@@ -38,23 +29,17 @@ end
 --- Every type of the pair, with or without a limit.
 function M.read_pair(call)
   local results = {}
-  for i, kind in ipairs(call.account:types_of(pair(call))) do results[i] = configuration(call.account, kind) end
+  for i, kind in ipairs(call.account:types_of(input.pair(call))) do results[i] = configuration(call.account, kind) end
   return { status = 200, body = { results = json.list(results) } }
-end
-
-local function find(account, from, to, wanted)
-  for _, kind in ipairs(account:types_of(from, to)) do
-    if kind.category == wanted.category and kind.type_id == wanted.typeId then return kind end
-  end
 end
 
 -- Makes the function that tries one input: it finds the association type and does `act(kind, input)`, which returns a
 -- result, or nil, category and message of an error. The error's context says which input it is about.
 local function each_type(call, act)
-  local from, to = pair(call)
+  local from, to = input.pair(call)
   return function(wanted)
     local result, category, message
-    local kind = find(call.account, from, to, wanted)
+    local kind = call.account:type_of(from, to, wanted.category, wanted.typeId)
     if kind then
       result, category, message = act(kind, wanted)
     else

@@ -1,6 +1,8 @@
 -- Which handler answers which path. To add a call: a row here and a handler.
 local errors = require "simulator.errors"
+local labels = require "simulator.labels"
 local limits = require "simulator.limits"
+local records = require "simulator.records"
 
 local M = {}
 
@@ -23,6 +25,33 @@ for _, prefix in ipairs {
   route("POST", prefix .. "/{from}/{to}/batch/create", limits.create)
   route("POST", prefix .. "/{from}/{to}/batch/update", limits.update)
   route("POST", prefix .. "/{from}/{to}/batch/purge", limits.purge)
+end
+
+for _, prefix in ipairs {
+  "/crm/associations/v4/{from}/{to}/labels", -- both are documented
+  "/crm/v4/associations/{from}/{to}/labels",
+  "/crm/associations/{date}/{from}/{to}/labels",
+} do
+  route("GET", prefix, labels.read)
+  route("POST", prefix, labels.create)
+  route("PUT", prefix, labels.update)
+  route("DELETE", prefix .. "/{typeId}", labels.delete)
+end
+
+for _, prefix in ipairs { "/crm/v4/associations", "/crm/associations/{date}" } do
+  route("POST", prefix .. "/{from}/{to}/batch/create", records.associate)
+  route("POST", prefix .. "/{from}/{to}/batch/associate/default", records.associate_default)
+  route("POST", prefix .. "/{from}/{to}/batch/read", records.read)
+  route("POST", prefix .. "/{from}/{to}/batch/archive", records.archive)
+  route("POST", prefix .. "/{from}/{to}/batch/labels/archive", records.archive_labels)
+  route("POST", prefix .. "/usage/high-usage-report/{userId}", records.request_usage_report)
+end
+
+for _, prefix in ipairs { "/crm/v4/objects", "/crm/objects/{date}" } do
+  route("GET", prefix .. "/{from}/{fromId}/associations/{to}", records.list)
+  route("PUT", prefix .. "/{from}/{fromId}/associations/{to}/{toId}", records.associate_one)
+  route("PUT", prefix .. "/{from}/{fromId}/associations/default/{to}/{toId}", records.associate_one_default)
+  route("DELETE", prefix .. "/{from}/{fromId}/associations/{to}/{toId}", records.archive_one)
 end
 
 -- Dated versions begin with 2025-09; any later one is taken for granted.

@@ -8,35 +8,38 @@ local OBJECT_TYPES = {
   ["0-1"] = "0-1", ["0-2"] = "0-2", ["0-3"] = "0-3", ["0-5"] = "0-5",
 }
 
--- from, to, category, type id, label (none: the pair's unlabelled type)
+local SINGULAR = { ["0-1"] = "contact", ["0-2"] = "company", ["0-3"] = "deal", ["0-5"] = "ticket" }
+
+-- from, to, category, type id, label and name (none: the pair's unlabelled type). Types of the same category and name
+-- are the two directions of one association.
 local H, U = "HUBSPOT_DEFINED", "USER_DEFINED"
 local ASSOCIATION_TYPES = {
   { "contacts", "contacts", H, 449 },
   { "contacts", "companies", H, 279 },
-  { "contacts", "companies", H, 1, "Primary" },
-  { "contacts", "companies", U, 36, "Consultant" }, -- one label for both directions
-  { "contacts", "companies", U, 38, "Employee" }, -- a paired label: each direction has its own name
+  { "contacts", "companies", H, 1, "Primary", "primary" },
+  { "contacts", "companies", U, 36, "Consultant", "consultant" }, -- one label for both directions
+  { "contacts", "companies", U, 38, "Employee", "employee_employer" }, -- a paired label: each direction has its own
   { "contacts", "deals", H, 4 },
   { "contacts", "tickets", H, 15 },
   { "companies", "contacts", H, 280 },
-  { "companies", "contacts", H, 2, "Primary" },
-  { "companies", "contacts", U, 37, "Consultant" },
-  { "companies", "contacts", U, 39, "Employer" },
+  { "companies", "contacts", H, 2, "Primary", "primary" },
+  { "companies", "contacts", U, 37, "Consultant", "consultant" },
+  { "companies", "contacts", U, 39, "Employer", "employee_employer" },
   { "companies", "companies", H, 450 },
-  { "companies", "companies", H, 13, "Parent Company" },
-  { "companies", "companies", H, 14, "Child Company" },
+  { "companies", "companies", H, 13, "Parent Company", "parent_child" },
+  { "companies", "companies", H, 14, "Child Company", "parent_child" },
   { "companies", "deals", H, 342 },
-  { "companies", "deals", H, 6, "Primary" },
+  { "companies", "deals", H, 6, "Primary", "primary" },
   { "companies", "tickets", H, 340 },
-  { "companies", "tickets", H, 25, "Primary" },
+  { "companies", "tickets", H, 25, "Primary", "primary" },
   { "deals", "contacts", H, 3 },
   { "deals", "companies", H, 341 },
-  { "deals", "companies", H, 5, "Primary" },
+  { "deals", "companies", H, 5, "Primary", "primary" },
   { "deals", "deals", H, 451 },
   { "deals", "tickets", H, 27 },
   { "tickets", "contacts", H, 16 },
   { "tickets", "companies", H, 339 },
-  { "tickets", "companies", H, 26, "Primary" },
+  { "tickets", "companies", H, 26, "Primary", "primary" },
   { "tickets", "deals", H, 28 },
   { "tickets", "tickets", H, 452 },
 }
@@ -49,13 +52,18 @@ function M.object_type(name)
   return OBJECT_TYPES[name]
 end
 
---- A new account's association types: a list of { from, to, category, type_id, label }.
+--- "contact" for "0-1".
+function M.singular(object_type)
+  return SINGULAR[object_type]
+end
+
+--- A new account's association types: a list of { from, to, category, type_id, label, name }.
 function M.association_types()
   local types = {}
   for i, row in ipairs(ASSOCIATION_TYPES) do
     types[i] = {
       from = OBJECT_TYPES[row[1]], to = OBJECT_TYPES[row[2]],
-      category = row[3], type_id = row[4], label = row[5],
+      category = row[3], type_id = row[4], label = row[5], name = row[6],
     }
   end
   return types

@@ -316,7 +316,6 @@ bool hsa_engine_collect(hsa_engine *engine)
   bool any = false;
   hsa_transfer *transfer;
 
-  hsa_transport_perform(engine->transport);
   while ((transfer = hsa_transport_ended(engine->transport)) != NULL) {
     take_in(engine, transfer);
     any = true;

@@ -530,6 +530,22 @@ static void give_up(hsa_call *call)
   wake(engine);
 }
 
+/* Frees the call of this engine, with its lock held. */
+static void free_locked(hsa_engine *engine, hsa_call *call)
+{
+  hsa_sigpipe saved;
+
+  if (call->transfer && engine->has_thread) {
+    give_up(call);
+    return;
+  }
+  hsa_sigpipe_block(&saved);
+  hsa_call_unmark(call);
+  hsa_call_stop(call);
+  hsa_call_destroy(call);
+  hsa_sigpipe_restore(&saved);
+}
+
 hsa_outcome hsa_call_cancel(hsa_call *call)
 {
   hsa_engine *engine = lock_of(call);
@@ -545,34 +561,29 @@ hsa_outcome hsa_call_cancel(hsa_call *call)
     .rate = {-1, -1, -1, -1, -1},
   };
 
+  if (engine)
+    free_locked(engine, call);
+  else
+    hsa_call_destroy(call);
   unlock_of(engine);
-  hsa_call_free(call);
   return outcome;
 }
 
 void hsa_call_free(hsa_call *call)
 {
   hsa_engine *engine;
-  hsa_sigpipe saved;
 
   if (!call)
     return;
   engine = lock_of(call);
-  if (!engine)
-    hsa_call_destroy(call);
-  else if (call->transfer && engine->has_thread)
-    give_up(call);
-  else {
-    if (call->transfer)
-      hsa_sigpipe_block(&saved);
+  if (engine && call->transfer)
+    free_locked(engine, call);
+  else if (engine) { /* the usual case: it has ended, and no socket is touched */
     hsa_call_unmark(call);
-    if (call->transfer) {
-      hsa_call_stop(call);
-      hsa_sigpipe_restore(&saved);
-    } else
-      hsa_call_stop(call);
+    hsa_call_stop(call);
     hsa_call_destroy(call);
-  }
+  } else
+    hsa_call_destroy(call);
   unlock_of(engine);
 }
 

@@ -18,6 +18,8 @@ typedef struct lhsa_call {
   int nrequests, ninputs, batch_size;
   int64_t timeout, deadline; /* us; a point in time */
   int max_attempts;
+  bool is_in_event;     /* on_event is being called: the call does not move on */
+  bool must_be_canceled; /* there */
   size_t nsegments, nquery;
   hsa_param segments[MAX_PARAMS], query[LHSA_MAX_QUERY]; /* their values are in `text` */
   char text[];
@@ -448,7 +450,8 @@ static void hand_out_events(lua_State *L, int user, lhsa_call *call)
 
   if (!call->client->has_on_event)
     return;
-  while (hsa_call_event(call->request, &event)) {
+  call->is_in_event = true;
+  while (!call->must_be_canceled && hsa_call_event(call->request, &event)) {
     lua_rawgeti(L, user, LHSA_CLIENT);
     lhsa_client_function(L, lua_gettop(L), "on_event");
     lua_remove(L, -2);
@@ -456,9 +459,27 @@ static void hand_out_events(lua_State *L, int user, lhsa_call *call)
     if (lua_pcall(L, 1, 0, 0) != 0)
       lua_rawseti(L, user, LHSA_EVENT_ERROR);
   }
+  call->is_in_event = false;
 }
 
 /* ---- running ---- */
+
+/* Ends the call, whatever it is doing. */
+static void cancel(lua_State *L, int user, lhsa_call *call)
+{
+  lhsa_request_info info;
+  hsa_outcome outcome;
+
+  call->must_be_canceled = false;
+  if (call->request && hsa_call_state(call->request) != HSA_DONE) {
+    info = info_of(call, call->next - 1);
+    outcome = hsa_call_cancel(call->request);
+    call->request = NULL;
+    lhsa_reply_add(L, user, &info, &outcome);
+  } else if (call->request)
+    finish(L, user, call);
+  stop_rest(L, user, call, HSA_CANCELED, -1, "not sent: the call was canceled");
+}
 
 /* Drives the call until it is done or parked, or until the point in time. */
 static run_state run(lua_State *L, int idx, lhsa_call *call, int64_t until)
@@ -476,7 +497,9 @@ static run_state run(lua_State *L, int idx, lhsa_call *call, int64_t until)
     }
     state = hsa_call_run(call->request, until);
     hand_out_events(L, user, call);
-    if (hsa_call_state(call->request) == HSA_DONE)
+    if (call->must_be_canceled)
+      cancel(L, user, call);
+    else if (hsa_call_state(call->request) == HSA_DONE)
       finish(L, user, call);
     else if (state == HSA_PARKED)
       result = RUN_PARKED;
@@ -568,7 +591,10 @@ static lhsa_call *check_call(lua_State *L)
 static int call_run(lua_State *L)
 {
   lhsa_call *call = check_call(L);
-  run_state state = run(L, 1, call, lhsa_until(luaL_optnumber(L, 2, HUGE_VAL)));
+  run_state state = RUN_PENDING;
+
+  if (!call->is_in_event)
+    state = run(L, 1, call, lhsa_until(luaL_optnumber(L, 2, HUGE_VAL)));
 
   if (state == RUN_PENDING)
     return 0;
@@ -598,28 +624,31 @@ static int call_submit(lua_State *L)
   lhsa_getuservalue(L, 1);
   lua_rawgeti(L, -1, LHSA_CLIENT);
   lhsa_remember_call(L, lua_gettop(L), 1);
-  if (client->engine && client->may_have_thread && hsa_engine_start_thread(client->engine) != HSA_OK)
-    return luaL_error(L, "hubspot_assoc: the I/O thread cannot be started");
+  if (client->engine && client->may_have_thread && hsa_engine_start_thread(client->engine) != HSA_OK) {
+    lhsa_getuservalue(L, 1);
+    stop_rest(L, lua_gettop(L), call, HSA_CONFIG, -1, "the client's I/O thread cannot be started");
+  }
   return 0;
 }
 
-/* call:cancel(): ends it; call:run then gives what it has */
+/* call:cancel(): ends it; call:run then gives what it has. In its own on_event it ends as soon as that returns. */
 static int call_cancel(lua_State *L)
 {
   lhsa_call *call = check_call(L);
-  lhsa_request_info info;
-  hsa_outcome outcome;
 
   lhsa_getuservalue(L, 1);
-  if (call->request && hsa_call_state(call->request) != HSA_DONE) {
-    info = info_of(call, call->next - 1);
-    outcome = hsa_call_cancel(call->request);
-    call->request = NULL;
-    lhsa_reply_add(L, lua_gettop(L), &info, &outcome);
-  } else if (call->request)
-    finish(L, lua_gettop(L), call);
-  stop_rest(L, lua_gettop(L), call, HSA_CANCELED, -1, "not sent: the call was canceled");
+  if (call->is_in_event)
+    call->must_be_canceled = true;
+  else
+    cancel(L, lua_gettop(L), call);
   return 0;
+}
+
+/* call:is_in_event() -> is its on_event being called? It does not move on there. */
+static int call_is_in_event(lua_State *L)
+{
+  lua_pushboolean(L, check_call(L)->is_in_event);
+  return 1;
 }
 
 /* call:pending() -> an error list that says that it is still under way */
@@ -677,7 +706,8 @@ void lhsa_call_open(lua_State *L)
 {
   static const luaL_Reg methods[] = {
     {"run", call_run},       {"go", call_go},           {"submit", call_submit},
-    {"cancel", call_cancel}, {"pending", call_pending}, {NULL, NULL}};
+    {"cancel", call_cancel}, {"pending", call_pending}, {"is_in_event", call_is_in_event},
+    {NULL, NULL}};
   const luaL_Reg *method;
 
   luaL_newmetatable(L, CALL_TYPE);

@@ -6,8 +6,11 @@
 
 #define INT32_MAXIMUM 2147483647.0
 
-/* What one batch of limit configurations may hold; HubSpot documents no number. */
-enum { MAX_LIMITS = 2000 };
+/* What one batch may hold. HubSpot documents no number for limits. Of archivals it takes 100 distinct `from` ids: 100
+ * inputs never have more. */
+enum { MAX_LIMITS = 2000, MAX_ASSOCIATED = 2000, MAX_READ = 1000, MAX_ARCHIVED = 100 };
+
+enum { MAX_PAGE = 500 }; /* records that `list` may ask for at a time */
 
 static const lhsa_field limit_fields[] = {
   {.name = "category", .type = LHSA_STRING, .required = true},
@@ -19,6 +22,57 @@ static const lhsa_field limit_fields[] = {
 static const lhsa_field limit_id_fields[] = {
   {.name = "category", .type = LHSA_STRING, .required = true},
   {.name = "typeId", .type = LHSA_INTEGER, .required = true, .max = INT32_MAXIMUM},
+  {.name = NULL},
+};
+
+/* HubSpot judges the texts, the empty one too. */
+static const lhsa_field new_label_fields[] = {
+  {.name = "name", .type = LHSA_STRING, .required = true},
+  {.name = "label", .type = LHSA_LABEL, .required = true},
+  {.name = "inverseLabel", .type = LHSA_LABEL},
+  {.name = NULL},
+};
+
+static const lhsa_field label_fields[] = {
+  {.name = "associationTypeId", .type = LHSA_INTEGER, .required = true, .max = INT32_MAXIMUM},
+  {.name = "label", .type = LHSA_LABEL, .required = true},
+  {.name = "inverseLabel", .type = LHSA_LABEL},
+  {.name = NULL},
+};
+
+static const lhsa_field type_fields[] = {
+  {.name = "associationCategory", .type = LHSA_STRING, .required = true},
+  {.name = "associationTypeId", .type = LHSA_INTEGER, .required = true, .max = INT32_MAXIMUM},
+  {.name = NULL},
+};
+
+static const lhsa_field record_fields[] = {
+  {.name = "id", .type = LHSA_ID, .required = true},
+  {.name = NULL},
+};
+
+static const lhsa_field labelled_fields[] = {
+  {.name = "from", .type = LHSA_OBJECT, .required = true, .fields = record_fields},
+  {.name = "to", .type = LHSA_OBJECT, .required = true, .fields = record_fields},
+  {.name = "types", .type = LHSA_LIST, .required = true, .min = 1, .fields = type_fields},
+  {.name = NULL},
+};
+
+static const lhsa_field default_fields[] = {
+  {.name = "from", .type = LHSA_OBJECT, .required = true, .fields = record_fields},
+  {.name = "to", .type = LHSA_OBJECT, .required = true, .fields = record_fields},
+  {.name = NULL},
+};
+
+static const lhsa_field read_fields[] = {
+  {.name = "id", .type = LHSA_ID, .required = true},
+  {.name = "after", .type = LHSA_STRING}, /* where the page before ended */
+  {.name = NULL},
+};
+
+static const lhsa_field archive_fields[] = {
+  {.name = "from", .type = LHSA_OBJECT, .required = true, .fields = record_fields},
+  {.name = "to", .type = LHSA_LIST, .required = true, .min = 1, .fields = record_fields},
   {.name = NULL},
 };
 
@@ -37,8 +91,21 @@ static const lhsa_field batch_options[] = {
   {.name = NULL},
 };
 
+static const lhsa_field list_options[] = {
+  LHSA_SECONDS("timeout"),
+  LHSA_SECONDS("deadline"),
+  LHSA_ATTEMPTS,
+  {.name = "after", .type = LHSA_STRING},
+  {.name = "limit", .type = LHSA_INTEGER, .min = 1, .max = MAX_PAGE},
+  {.name = NULL},
+};
+
 #define FROM {.place = LHSA_PATH, .field = {.name = "from", .type = LHSA_SEGMENT, .required = true}}
 #define TO {.place = LHSA_PATH, .field = {.name = "to", .type = LHSA_SEGMENT, .required = true}}
+#define TYPE_ID {.place = LHSA_PATH, .field = {.name = "typeId", .type = LHSA_INTEGER, .required = true, .max = INT32_MAXIMUM}}
+#define PATH_ID(name_) {.place = LHSA_PATH, .field = {.name = name_, .type = LHSA_ID, .required = true}}
+#define BODY(name_, type_, fields_) \
+  {.place = LHSA_BODY, .field = {.name = name_, .type = type_, .required = true, .min = 1, .fields = fields_}}
 #define INPUTS(fields_) {.place = LHSA_INPUTS, .field = {.name = "inputs", .type = LHSA_LIST, .required = true, .fields = fields_}}
 
 const lhsa_endpoint lhsa_endpoints[] = {
@@ -89,6 +156,151 @@ const lhsa_endpoint lhsa_endpoints[] = {
     .options = call_options,
     .shape = LHSA_RESULTS,
     .effect = HSA_SAFE,
+  },
+  {
+    .name = "get_labels",
+    .method = "GET",
+    .path = "/crm/associations/{version}/{from}/{to}/labels",
+    .args = {FROM, TO},
+    .options = call_options,
+    .shape = LHSA_RESULTS,
+    .effect = HSA_SAFE,
+  },
+  {
+    .name = "create_label",
+    .method = "POST",
+    .path = "/crm/associations/{version}/{from}/{to}/labels",
+    .args = {FROM, TO, BODY("label", LHSA_OBJECT, new_label_fields)},
+    .options = call_options,
+    .shape = LHSA_RESULTS,
+    .effect = HSA_ONCE,
+  },
+  {
+    .name = "update_label",
+    .method = "PUT",
+    .path = "/crm/associations/{version}/{from}/{to}/labels",
+    .args = {FROM, TO, BODY("label", LHSA_OBJECT, label_fields)},
+    .options = call_options,
+    .shape = LHSA_TRUE,
+    .effect = HSA_IDEMPOTENT,
+  },
+  {
+    .name = "delete_label",
+    .method = "DELETE",
+    .path = "/crm/associations/{version}/{from}/{to}/labels/{typeId}",
+    .args = {FROM, TO, TYPE_ID},
+    .options = call_options,
+    .shape = LHSA_TRUE,
+    .effect = HSA_IDEMPOTENT,
+  },
+  {
+    .name = "associate",
+    .method = "POST",
+    .path = "/crm/associations/{version}/{from}/{to}/batch/create",
+    .path_v4 = "/crm/v4/associations/{from}/{to}/batch/create",
+    .args = {FROM, TO, INPUTS(labelled_fields)},
+    .options = batch_options,
+    .max_inputs = MAX_ASSOCIATED,
+    .shape = LHSA_RESULTS,
+    .effect = HSA_IDEMPOTENT,
+  },
+  {
+    .name = "associate_default",
+    .method = "POST",
+    .path = "/crm/associations/{version}/{from}/{to}/batch/associate/default",
+    .path_v4 = "/crm/v4/associations/{from}/{to}/batch/associate/default",
+    .args = {FROM, TO, INPUTS(default_fields)},
+    .options = batch_options,
+    .max_inputs = MAX_ASSOCIATED,
+    .shape = LHSA_RESULTS,
+    .effect = HSA_IDEMPOTENT,
+  },
+  {
+    .name = "read",
+    .method = "POST",
+    .path = "/crm/associations/{version}/{from}/{to}/batch/read",
+    .path_v4 = "/crm/v4/associations/{from}/{to}/batch/read",
+    .args = {FROM, TO, INPUTS(read_fields)},
+    .options = batch_options,
+    .max_inputs = MAX_READ,
+    .shape = LHSA_RESULTS,
+    .effect = HSA_SAFE,
+  },
+  {
+    .name = "archive",
+    .method = "POST",
+    .path = "/crm/associations/{version}/{from}/{to}/batch/archive",
+    .path_v4 = "/crm/v4/associations/{from}/{to}/batch/archive",
+    .args = {FROM, TO, INPUTS(archive_fields)},
+    .options = batch_options,
+    .max_inputs = MAX_ARCHIVED,
+    .shape = LHSA_RESULTS,
+    .empty_ok = true,
+    .effect = HSA_IDEMPOTENT,
+  },
+  {
+    .name = "archive_labels",
+    .method = "POST",
+    .path = "/crm/associations/{version}/{from}/{to}/batch/labels/archive",
+    .path_v4 = "/crm/v4/associations/{from}/{to}/batch/labels/archive",
+    .args = {FROM, TO, INPUTS(labelled_fields)},
+    .options = batch_options,
+    .max_inputs = MAX_ARCHIVED,
+    .shape = LHSA_RESULTS,
+    .empty_ok = true,
+    .effect = HSA_IDEMPOTENT,
+  },
+  /* HubSpot's specification of 2026-09 has no such path; there its answer, an error perhaps, is what the caller gets. */
+  {
+    .name = "list",
+    .method = "GET",
+    .path = "/crm/objects/{version}/{from}/{fromId}/associations/{to}",
+    .path_v4 = "/crm/v4/objects/{from}/{fromId}/associations/{to}",
+    .args = {FROM, PATH_ID("fromId"), TO},
+    .options = list_options,
+    .query = {"after", "limit"},
+    .shape = LHSA_RESULTS,
+    .effect = HSA_SAFE,
+  },
+  {
+    .name = "associate_one",
+    .method = "PUT",
+    .path = "/crm/objects/{version}/{from}/{fromId}/associations/{to}/{toId}",
+    .path_v4 = "/crm/v4/objects/{from}/{fromId}/associations/{to}/{toId}",
+    .args = {FROM, PATH_ID("fromId"), TO, PATH_ID("toId"), BODY("types", LHSA_LIST, type_fields)},
+    .options = call_options,
+    .shape = LHSA_WHOLE,
+    .effect = HSA_IDEMPOTENT,
+  },
+  {
+    .name = "associate_one_default",
+    .method = "PUT",
+    .path = "/crm/objects/{version}/{from}/{fromId}/associations/default/{to}/{toId}",
+    .path_v4 = "/crm/v4/objects/{from}/{fromId}/associations/default/{to}/{toId}",
+    .args = {FROM, PATH_ID("fromId"), TO, PATH_ID("toId")},
+    .options = call_options,
+    .shape = LHSA_WHOLE,
+    .effect = HSA_IDEMPOTENT,
+  },
+  {
+    .name = "archive_one",
+    .method = "DELETE",
+    .path = "/crm/objects/{version}/{from}/{fromId}/associations/{to}/{toId}",
+    .path_v4 = "/crm/v4/objects/{from}/{fromId}/associations/{to}/{toId}",
+    .args = {FROM, PATH_ID("fromId"), TO, PATH_ID("toId")},
+    .options = call_options,
+    .shape = LHSA_TRUE,
+    .effect = HSA_IDEMPOTENT,
+  },
+  {
+    .name = "request_usage_report",
+    .method = "POST",
+    .path = "/crm/associations/{version}/usage/high-usage-report/{userId}",
+    .path_v4 = "/crm/v4/associations/usage/high-usage-report/{userId}",
+    .args = {PATH_ID("userId")},
+    .options = call_options,
+    .shape = LHSA_WHOLE,
+    .effect = HSA_ONCE,
   },
   {.name = NULL},
 };

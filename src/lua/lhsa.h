@@ -94,7 +94,7 @@ typedef struct lhsa_endpoint {
   const char *query[LHSA_MAX_QUERY]; /* names of the options that go into the query */
   int max_inputs;            /* of one request */
   lhsa_shape shape;
-  bool empty_ok; /* LHSA_RESULTS: a 200 without `results` is fine */
+  bool empty_ok; /* LHSA_RESULTS: there is nothing to give but {} */
   hsa_effect effect;
 } lhsa_endpoint;
 
