@@ -34,7 +34,8 @@ function child.run(environment, code, ...)
     report((function(...) %s
     end)(...))
   ]]):format("./?.lua;", code))
-  local words = { "timeout", MOST, "env", "-u", "LUA_INIT" }
+  -- Event loops that other specs load ignore SIGPIPE, and children inherit that.
+  local words = { "timeout", MOST, "env", "--default-signal=PIPE", "-u", "LUA_INIT" }
   for name, value in pairs(environment) do
     if not value then words[#words + 1] = "-u " .. name end
   end
