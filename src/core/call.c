@@ -28,7 +28,11 @@ void hsa_call_mark(hsa_call *call)
 {
   hsa_engine *engine = call->engine;
 
-  if (call->is_marked || call->is_given_up)
+  if (call->is_given_up)
+    return;
+  if (engine->has_thread) /* also where it is marked already: its user may have taken what that was for */
+    pthread_cond_broadcast(&engine->changed);
+  if (call->is_marked)
     return;
   call->is_marked = true;
   call->mnext = NULL;
@@ -39,8 +43,6 @@ void hsa_call_mark(hsa_call *call)
     engine->marked_first = call;
   engine->marked_last = call;
   hsa_engine_notify(engine);
-  if (engine->has_thread)
-    pthread_cond_broadcast(&engine->changed);
 }
 
 void hsa_call_unmark(hsa_call *call)

@@ -509,6 +509,8 @@ bool hsa_call_event(hsa_call *call, hsa_event *event)
     *event = call->events[call->next_event++];
   else
     call->next_event = call->nevents = 0;
+  if (engine && !wants_attention(call))
+    hsa_call_unmark(call);
   unlock_of(engine);
   return any;
 }

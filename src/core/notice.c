@@ -1,5 +1,6 @@
 #include "notice.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -11,9 +12,11 @@ void hsa_notice_init(hsa_notice *notice)
 
 static void write_byte(const hsa_notice *notice)
 {
-  /* The pipe is empty: a byte fits. */
-  while (write(notice->ends[1], "", 1) < 0)
-    ;
+  ssize_t n;
+
+  do /* the pipe is empty: a byte fits */
+    n = write(notice->ends[1], "", 1);
+  while (n < 0 && errno == EINTR);
 }
 
 static bool set_flags(int fd)
@@ -41,6 +44,7 @@ int hsa_notice_fd(hsa_notice *notice)
 void hsa_notice_set(hsa_notice *notice, bool is_set)
 {
   char byte;
+  ssize_t n;
 
   if (notice->is_set == is_set)
     return;
@@ -50,8 +54,9 @@ void hsa_notice_set(hsa_notice *notice, bool is_set)
   if (is_set)
     write_byte(notice);
   else
-    while (read(notice->ends[0], &byte, 1) < 0)
-      ;
+    do
+      n = read(notice->ends[0], &byte, 1);
+    while (n < 0 && errno == EINTR);
 }
 
 void hsa_notice_close(hsa_notice *notice)

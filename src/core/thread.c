@@ -3,6 +3,7 @@
  * The thread sleeps in hsa_transport_wait. Before a fork it is brought to a place where it holds no lock, neither ours
  * nor one inside OpenSSL or libc's allocator, that the child would find locked for ever. */
 #include <signal.h>
+#include <stdlib.h>
 
 #include "engine.h"
 
@@ -10,10 +11,10 @@
 static pthread_mutex_t threaded_lock = PTHREAD_MUTEX_INITIALIZER;
 static hsa_engine *threaded;
 
-static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
-static bool fork_is_safe;
+static pthread_once_t guard_once = PTHREAD_ONCE_INIT;
+static bool is_guarded, is_exiting;
 
-/* ---- fork ---- */
+/* ---- fork and exit ---- */
 
 static void prepare(void)
 {
@@ -34,11 +35,20 @@ static void in_parent(void)
   hsa_engine *engine;
 
   for (engine = threaded; engine; engine = engine->next_threaded) {
-    engine->must_pause = false;
+    engine->must_pause = is_exiting;
     pthread_cond_broadcast(&engine->changed);
     pthread_mutex_unlock(&engine->lock);
   }
   pthread_mutex_unlock(&threaded_lock);
+}
+
+/* The process exits without having freed its engines: OpenSSL cleans up after this, and no thread may be inside. They
+ * pause for good, but can still be stopped. */
+static void at_exit(void)
+{
+  prepare();
+  is_exiting = true;
+  in_parent();
 }
 
 /* The threads are not there. Each engine finds out by itself when it is next used. */
@@ -56,9 +66,10 @@ static void in_child(void)
   pthread_mutex_unlock(&threaded_lock); /* taken by this thread, in prepare */
 }
 
-static void guard_fork(void)
+/* With libcurl and so OpenSSL set up: handlers run in the reverse order of their registration. */
+static void guard(void)
 {
-  fork_is_safe = pthread_atfork(prepare, in_parent, in_child) == 0;
+  is_guarded = pthread_atfork(prepare, in_parent, in_child) == 0 && atexit(at_exit) == 0;
 }
 
 /* ---- the thread ---- */
@@ -67,7 +78,7 @@ static void pause_here(hsa_engine *engine)
 {
   engine->is_paused = true;
   pthread_cond_broadcast(&engine->changed);
-  while (engine->must_pause)
+  while (engine->must_pause && !engine->must_stop)
     pthread_cond_wait(&engine->changed, &engine->lock);
   engine->is_paused = false;
 }
@@ -105,13 +116,13 @@ hsa_status hsa_engine_start_thread(hsa_engine *engine)
   bool ok = true;
 
   hsa_engine_check_fork(engine);
-  pthread_once(&fork_once, guard_fork);
   pthread_mutex_lock(&threaded_lock);
   pthread_mutex_lock(&engine->lock);
   if (!engine->has_thread) {
     if (!engine->transport)
       ok = hsa_transport_new(&engine->config, &engine->transport) == HSA_OK;
-    engine->has_thread = ok && fork_is_safe;
+    pthread_once(&guard_once, guard);
+    engine->has_thread = ok && is_guarded && !is_exiting; /* before the thread looks */
     if (engine->has_thread)
       engine->has_thread = create(engine);
     ok = engine->has_thread;
@@ -142,6 +153,7 @@ void hsa_engine_stop_thread(hsa_engine *engine)
   pthread_mutex_lock(&threaded_lock);
   pthread_mutex_lock(&engine->lock);
   engine->must_stop = true;
+  pthread_cond_broadcast(&engine->changed);
   hsa_transport_wake(engine->transport);
   pthread_mutex_unlock(&engine->lock);
   pthread_join(engine->thread, NULL);

@@ -442,24 +442,30 @@ static void push_event(lua_State *L, const lhsa_call *call, const hsa_event *eve
     lhsa_set_number(L, "delay", (double)event->delay / (double)HSA_SECOND);
 }
 
-/* Hands the events of the request under way to on_event. An error in it harms no call: its message
- * comes back in the response. */
+/* Calls on_event. An error in it harms no call: its message comes back in the response. */
+static void tell_event(lua_State *L, int user, lhsa_call *call, const hsa_event *event)
+{
+  if (!call->client->has_on_event)
+    return;
+  lua_rawgeti(L, user, LHSA_CLIENT);
+  lhsa_client_function(L, lua_gettop(L), "on_event");
+  lua_remove(L, -2);
+  push_event(L, call, event);
+  call->is_in_event = true;
+  if (lua_pcall(L, 1, 0, 0) != 0)
+    lua_rawseti(L, user, LHSA_EVENT_ERROR);
+  call->is_in_event = false;
+}
+
+/* Hands out the events of the request under way. */
 static void hand_out_events(lua_State *L, int user, lhsa_call *call)
 {
   hsa_event event;
 
   if (!call->client->has_on_event)
     return;
-  call->is_in_event = true;
-  while (!call->must_be_canceled && hsa_call_event(call->request, &event)) {
-    lua_rawgeti(L, user, LHSA_CLIENT);
-    lhsa_client_function(L, lua_gettop(L), "on_event");
-    lua_remove(L, -2);
-    push_event(L, call, &event);
-    if (lua_pcall(L, 1, 0, 0) != 0)
-      lua_rawseti(L, user, LHSA_EVENT_ERROR);
-  }
-  call->is_in_event = false;
+  while (!call->must_be_canceled && hsa_call_event(call->request, &event))
+    tell_event(L, user, call, &event);
 }
 
 /* ---- running ---- */
@@ -476,6 +482,7 @@ static void cancel(lua_State *L, int user, lhsa_call *call)
     outcome = hsa_call_cancel(call->request);
     call->request = NULL;
     lhsa_reply_add(L, user, &info, &outcome);
+    tell_event(L, user, call, &(hsa_event){.type = HSA_EVENT_DONE, .attempt = outcome.attempts, .kind = HSA_CANCELED});
   } else if (call->request)
     finish(L, user, call);
   stop_rest(L, user, call, HSA_CANCELED, -1, "not sent: the call was canceled");
