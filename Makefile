@@ -1,6 +1,6 @@
 # hubspot_assoc: GNU make. `make` builds the module for LUA into build/$(LUA)/.
 #   make LUA=lua5.1|lua5.2|lua5.3|lua5.4|luajit   CC=clang   WERROR=   V=1 (whole command lines)
-#   make demo | test | lint | asan | valgrind | bench | simulator | embed | env | deps | install | clean
+#   make demo | test | hosts | lint | asan | valgrind | bench | simulator | embed | env | deps | install | clean
 #   make test SPEC=spec/codec_spec.lua BUSTED_ARGS='--filter=null'
 
 .DELETE_ON_ERROR:
@@ -68,6 +68,7 @@ BINDING_OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(sort $(wildcard src/lua/*.c)))
 MODULE      := $(BUILD)/hubspot_assoc/core.so
 UNIT_TESTS  := $(patsubst spec/core/%.c,$(BUILD)/unit/%,$(sort $(wildcard spec/core/test_*.c)))
 EMBED       := $(BUILD)/embed
+FRAME_LOOP  := $(BUILD)/frame_loop
 BENCHES     := $(patsubst bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard bench/*.c)))
 
 .PHONY: module
@@ -97,7 +98,7 @@ $(BUILD)/flags: FORCE
 	 echo '$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) $(CPPFLAGS) $(ALL_LDFLAGS) $(LIBFLAG) $(CURL_LIBS)' > $@
 FORCE:
 
--include $(CORE_OBJ:.o=.d) $(BINDING_OBJ:.o=.d) $(UNIT_TESTS:=.d) $(EMBED).d $(BENCHES:=.d)
+-include $(CORE_OBJ:.o=.d) $(BINDING_OBJ:.o=.d) $(UNIT_TESTS:=.d) $(EMBED).d $(FRAME_LOOP).d $(BENCHES:=.d)
 
 # --- programs around it -----------------------------------------------------------------------
 
@@ -107,9 +108,9 @@ $(UNIT_TESTS): $(BUILD)/unit/%: spec/core/%.c $(CORE_OBJ)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(WERROR) $(CPPFLAGS) -MMD -MP -MF $@.d -o $@ $< $(CORE_OBJ) $(ALL_LDFLAGS) -lcmocka $(CURL_LIBS) -lpthread
 
-# A host that links engine, binding, Lua and lua-cjson statically (Debian: liblua5.x-dev, lua-cjson-dev).
+# Hosts that link engine, binding, Lua and lua-cjson statically (Debian: liblua5.x-dev, lua-cjson-dev).
 STATIC_LUA = $(if $(findstring luajit,$(LUA)),-l:libluajit-5.1.a,-l:liblua$(LUA_VERSION).a)
-$(EMBED): examples/embed.c $(CORE_OBJ) $(BINDING_OBJ)
+$(EMBED) $(FRAME_LOOP): $(BUILD)/%: examples/%.c $(CORE_OBJ) $(BINDING_OBJ)
 	$(SAY) CC $<
 	$(Q)$(CC) $(ALL_CFLAGS) $(WERROR) $(LUA_CFLAGS) $(CPPFLAGS) -MMD -MP -MF $@.d -o $@ $< $(CORE_OBJ) $(BINDING_OBJ) \
 	   $(ALL_LDFLAGS) -l:liblua$(LUA_VERSION)-cjson.a $(STATIC_LUA) $(CURL_LIBS) -lpthread -lm -ldl
@@ -119,8 +120,9 @@ $(BENCHES): $(BUILD)/bench/%: bench/%.c $(CORE_OBJ)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(WERROR) $(CPPFLAGS) -MMD -MP -MF $@.d -o $@ $< $(CORE_OBJ) $(ALL_LDFLAGS) $(CURL_LIBS) -lpthread -lm
 
-.PHONY: embed
+.PHONY: embed frame_loop
 embed: $(EMBED)
+frame_loop: $(FRAME_LOOP)
 
 # --- using the tree as built ------------------------------------------------------------------
 
@@ -156,6 +158,15 @@ run-test: $(MODULE) $(UNIT_TESTS) $(EMBED)
 	@$(IN_TREE) SPEC='$(SPEC)' BUSTED_ARGS='$(BUSTED_ARGS)' scripts/run-tests $(if $(SPEC),busted,unit embed busted)
 check-core: $(UNIT_TESTS)
 	@$(IN_TREE) scripts/run-tests unit
+
+# The examples in their real hosts: C, LÖVE, Neovim, event loops.
+.PHONY: hosts run-hosts
+hosts:
+	@$(INSTALL_MISSING) build simulator test examples
+	@$(MAKE) run-hosts
+run-hosts: $(MODULE) $(FRAME_LOOP)
+	@$(MAKE) module LUA=luajit BUILD=build/luajit
+	@$(IN_TREE) HOSTS=1 SPEC=spec/host_spec.lua BUSTED_ARGS='$(BUSTED_ARGS)' scripts/run-tests busted
 
 .PHONY: asan run-asan
 asan:

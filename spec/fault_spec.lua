@@ -1,7 +1,9 @@
 -- What a call gives when the answer goes wrong: for every fault that spec/support knows, and for the simulator's.
+local async = require "spec.support.async"
 local fault_server = require "spec.support.fault_server"
 local faults = require "spec.support.faults"
 local simulator = require "spec.support.simulator"
+local ways = require "spec.support.ways"
 local wire = require "spec.support.wire"
 
 local AT_ONCE = 3      -- s: generous, and less than any timeout here that is not meant to pass
@@ -60,8 +62,8 @@ local function refuse_text(text, value, place)
   assert.is_nil(tostring(value):find(text, 1, true), place)
 end
 
-local function check_time(outcome, attempts, fault)
-  local least = fault.slow and attempts * SHORT or 0
+local function check_time(outcome, attempts, fault, timeout)
+  local least = fault.slow and attempts * (timeout or SHORT) or 0
   assert.is_true(outcome.seconds >= least - 0.01, "too soon: " .. outcome.seconds)
   assert.is_true(outcome.seconds < least + (attempts - 1) * BACKOFF + AT_ONCE, "too late: " .. outcome.seconds)
 end
@@ -94,10 +96,13 @@ local function check_broken(name, method, expected)
   for _, request in ipairs(seen) do assert.equal(0, request.extra) end
 end
 
+-- How calls are made: in the way of the specs that run.
+local way = ways[1]
+
 -- A server with this fault, and a client whose connection has answered once.
 local function warm(name)
   local server = fault_server.start(faults[name])
-  local client = wire.client(server)
+  local client = way.client(server)
   wire.good_call(client, "batch_purge")
   server:seen() -- by now the server has also done what it does after an answer
   return server, client
@@ -155,69 +160,136 @@ describe("a fault", function()
       check_time(outcome, err.attempts, {})
     end
   end)
+end)
 
-  for _, name in ipairs(sorted_names(HARMLESS)) do
-    for _, method in ipairs { "batch_update", "batch_create" } do
-      it(("'%s' harms no %s"):format(name, method), function()
-        local server, client = warm(name)
-        local outcome = wire.good_call(client, method)
-        local seen = server:stop()
-        assert.equal(279, outcome.results[1].typeId)
-        assert.equal(1, outcome.response.attempts)
-        assert.equal(1, wire.count(seen, method))
-        assert.equal(name == "none" and 1 or 2, seen.connections)
-        assert.is_true(outcome.seconds < AT_ONCE)
+-- The same faults and expectations, where the calls are asynchronous: all at once, each fault on a server of its own,
+-- and each client with two calls at a time. Together they need longer until a request is sent.
+local LONGER = 4 * SHORT
+
+for _, driver in ipairs(async.drivers) do
+  describe("a fault, where calls are driven by " .. driver.name .. ",", function()
+    local jobs, clients
+
+    local function begin(job, client)
+      local inputs, started = wire.INPUTS[job.method], wire.monotime()
+      local future = client.async[job.method](client.async, "contacts", "companies", inputs)
+      future:on_done(function(results, errors, response)
+        job.outcome = { results = results, errors = errors, error = errors and errors[1] or {}, response = response,
+          seconds = wire.monotime() - started }
       end)
     end
-  end
-end)
 
-describe("a kept connection that dies", function()
-  after_each(fault_server.stop_all)
+    local function pending()
+      local n = 0
+      for _, client in ipairs(clients) do n = n + client:pending() end
+      return n
+    end
 
-  for _, name in ipairs(sorted_names(WARM)) do
-    local read = name == "close_warm_idle" and 0 or 1 -- how often the dying connection read the call
-
-    it(("('%s') does not stop batch_update, which is sent again"):format(name), function()
-      local server, client = warm(name)
-      local outcome = wire.good_call(client, "batch_update")
-      local seen = server:stop()
-      assert.equal(279, outcome.results[1].typeId)
-      assert.equal(read + 1, wire.count(seen, "batch_update"))
-      assert.equal(2, seen.connections)
-      assert.equal(2, seen[#seen].connection)
-      assert.is_true(outcome.seconds < BACKOFF + AT_ONCE)
+    setup(function()
+      jobs, clients = {}, {}
+      for _, name in ipairs(sorted_names(BROKEN)) do
+        local fault = BROKEN[name]
+        local server = fault_server.start(faults[name])
+        local client = wire.client(server, { io_thread = driver.io_thread, timeout = fault.slow and LONGER or nil })
+        clients[#clients + 1] = client
+        for _, method in ipairs { "batch_update", "batch_create" } do
+          local again = fault.again and method == "batch_update" or false
+          jobs[name .. method] = { fault = fault, method = method, server = server, client = client, expected = {
+            attempts = again and 2 or 1, retryable = again, ambiguous = fault.applied ~= false } }
+        end
+      end
+      -- Only now: starting servers takes its time, in which calls that step drives would not move on.
+      for _, job in pairs(jobs) do begin(job, job.client) end
+      local give_up_at = wire.monotime() + 20
+      while pending() > 0 and wire.monotime() < give_up_at do
+        for _, client in ipairs(clients) do client:step(0.001) end
+      end
     end)
 
-    it(("('%s') never has batch_create sent twice"):format(name), function()
-      local server, client = warm(name)
-      local outcome = wire.call(client, "batch_create", { max_attempts = 4 })
-      local seen = server:stop()
-      assert.equal(read, wire.count(seen, "batch_create"))
-      for _, request in ipairs(seen) do assert.equal(1, request.connection) end
-      check_error(outcome, { kind = "transport", code = "receive" },
-        { attempts = 1, retryable = false, ambiguous = true })
-      assert.is_true(outcome.seconds < AT_ONCE)
-    end)
+    teardown(fault_server.stop_all)
 
-    it(("('%s') is replaced: the client goes on"):format(name), function()
-      local server, client = warm(name)
-      wire.call(client, "batch_create")
-      for _ = 1, 3 do wire.good_call(client, "batch_create") end
-      assert.equal(read + 3, wire.count(server:stop(), "batch_create"))
-    end)
-  end
-
-  it("one after the other takes no call with it that may be sent again", function()
-    -- Every connection answers one call and dies at the second, after reading it.
-    local server = fault_server.start [[ return function(conn) conn:serve(1) conn:request() conn:reset() end ]]
-    local client = wire.client(server)
-    for _ = 1, 5 do wire.good_call(client, "batch_update") end
-    local seen = server:stop()
-    assert.equal(5, seen.connections)
-    assert.equal(9, #seen)
+    for _, name in ipairs(sorted_names(BROKEN)) do
+      for _, method in ipairs { "batch_update", "batch_create" } do
+        it(("'%s' ends %s as if it were ordinary"):format(name, method), function()
+          local job = jobs[name .. method]
+          check_error(job.outcome, job.fault, job.expected)
+          check_time(job.outcome, job.expected.attempts, job.fault, LONGER)
+          assert.equal(job.expected.attempts, wire.count(job.server:stop(), method))
+        end)
+      end
+    end
   end)
-end)
+end
+
+for _, each in ipairs(ways) do
+  describe("a fault that does no harm, where calls are " .. each.name, function()
+    setup(function() way = each end)
+    after_each(fault_server.stop_all)
+
+    for _, name in ipairs(sorted_names(HARMLESS)) do
+      for _, method in ipairs { "batch_update", "batch_create" } do
+        it(("'%s' harms no %s"):format(name, method), function()
+          local server, client = warm(name)
+          local outcome = wire.good_call(client, method)
+          local seen = server:stop()
+          assert.equal(279, outcome.results[1].typeId)
+          assert.equal(1, outcome.response.attempts)
+          assert.equal(1, wire.count(seen, method))
+          assert.equal(name == "none" and 1 or 2, seen.connections)
+          assert.is_true(outcome.seconds < AT_ONCE)
+        end)
+      end
+    end
+  end)
+
+  describe("a kept connection that dies, where calls are " .. each.name, function()
+    setup(function() way = each end)
+    after_each(fault_server.stop_all)
+
+    for _, name in ipairs(sorted_names(WARM)) do
+      local read = name == "close_warm_idle" and 0 or 1 -- how often the dying connection read the call
+
+      it(("('%s') does not stop batch_update, which is sent again"):format(name), function()
+        local server, client = warm(name)
+        local outcome = wire.good_call(client, "batch_update")
+        local seen = server:stop()
+        assert.equal(279, outcome.results[1].typeId)
+        assert.equal(read + 1, wire.count(seen, "batch_update"))
+        assert.equal(2, seen.connections)
+        assert.equal(2, seen[#seen].connection)
+        assert.is_true(outcome.seconds < BACKOFF + AT_ONCE)
+      end)
+
+      it(("('%s') never has batch_create sent twice"):format(name), function()
+        local server, client = warm(name)
+        local outcome = wire.call(client, "batch_create", { max_attempts = 4 })
+        local seen = server:stop()
+        assert.equal(read, wire.count(seen, "batch_create"))
+        for _, request in ipairs(seen) do assert.equal(1, request.connection) end
+        check_error(outcome, { kind = "transport", code = "receive" },
+          { attempts = 1, retryable = false, ambiguous = true })
+        assert.is_true(outcome.seconds < AT_ONCE)
+      end)
+
+      it(("('%s') is replaced: the client goes on"):format(name), function()
+        local server, client = warm(name)
+        wire.call(client, "batch_create")
+        for _ = 1, 3 do wire.good_call(client, "batch_create") end
+        assert.equal(read + 3, wire.count(server:stop(), "batch_create"))
+      end)
+    end
+
+    it("one after the other takes no call with it that may be sent again", function()
+      -- Every connection answers one call and dies at the second, after reading it.
+      local server = fault_server.start [[ return function(conn) conn:serve(1) conn:request() conn:reset() end ]]
+      local client = way.client(server)
+      for _ = 1, 5 do wire.good_call(client, "batch_update") end
+      local seen = server:stop()
+      assert.equal(5, seen.connections)
+      assert.equal(9, #seen)
+    end)
+  end)
+end
 
 describe("an error status", function()
   after_each(fault_server.stop_all)

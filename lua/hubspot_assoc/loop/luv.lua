@@ -1,0 +1,64 @@
+--- Event loop: libuv, by the module luv, or inside Neovim by its vim.uv (once vim.loop).
+--
+--     local client = assoc.new { loop = "luv" }
+--     coroutine.wrap(function() limits = client:get_limits("contacts", "companies") end)()
+--     uv.run()
+
+local vim = rawget(_G, "vim")
+local is_neovim = type(vim) == "table" and type(vim.schedule) == "function"
+local uv = is_neovim and (vim.uv or vim.loop) or require "luv"
+
+local loop = {}
+
+--- Calls fn soon. In Neovim a callback of libuv may not use most of vim.api; what is scheduled may.
+local function schedule(fn)
+  if is_neovim then
+    vim.schedule(fn)
+  else
+    fn()
+  end
+end
+
+--- Has on_readable called whenever the descriptor is readable.
+-- @return a function that ends this
+function loop.watch(fd, on_readable)
+  local poll = assert(uv.new_poll(fd))
+  local watch_once
+
+  local function look()
+    if not poll:is_closing() then
+      watch_once() -- first, for on_readable may raise
+      on_readable()
+    end
+  end
+
+  function watch_once()
+    assert(poll:start("r", function()
+      poll:stop() -- it stays readable until on_readable is called
+      schedule(look)
+    end))
+  end
+
+  watch_once()
+  return function() poll:close() end
+end
+
+--- Suspends the running coroutine, after it has called start with a function that resumes it.
+function loop.suspend(start)
+  local thread, is_resumed = coroutine.running(), false
+  start(function()
+    is_resumed = true
+    if coroutine.status(thread) ~= "suspended" then
+      return -- it has died meanwhile
+    end
+    local ok, message = coroutine.resume(thread)
+    if not ok then
+      error(debug.traceback(thread, tostring(message)), 0)
+    end
+  end)
+  repeat
+    coroutine.yield()
+  until is_resumed
+end
+
+return loop

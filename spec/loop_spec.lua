@@ -1,0 +1,523 @@
+-- Event loops: calls in a coroutine yield, and everything else goes on. With the real libraries.
+local assoc = require "hubspot_assoc"
+local binding = require "spec.support.binding"
+local child = require "spec.support.child"
+local fault_server = require "spec.support.fault_server"
+local faults = require "spec.support.faults"
+local simulator = require "spec.support.simulator"
+local socket = require "socket"
+
+-- Answers each request after 0.1 s.
+local slow = [[ return function(conn)
+  for _ in conn.request, conn do conn:sleep(0.1) conn:ok() end
+end ]]
+
+-- Answers the first request of each connection after 0.3 s.
+local slower = [[ return function(conn) conn:request() conn:sleep(0.3) conn:ok() end ]]
+
+local silent = [[ return function(conn) conn:request() conn:sleep(60) end ]]
+
+-- ---- the loops ----
+-- Each in the same shape: loop (the option), start(fn) makes a coroutine, sleep(s) in one, run() until nothing is left.
+
+local function luv_host()
+  local uv = require "luv"
+  local host = { loop = "luv" }
+  function host.start(fn)
+    local thread = coroutine.create(fn)
+    assert(coroutine.resume(thread))
+    return thread
+  end
+  function host.sleep(seconds)
+    local thread, timer = coroutine.running(), uv.new_timer()
+    timer:start(seconds * 1000, 0, function()
+      timer:close()
+      assert(coroutine.resume(thread))
+    end)
+    coroutine.yield()
+  end
+  function host.run()
+    uv.run()
+  end
+  return host
+end
+
+local function cqueues_host()
+  local cqueues = require "cqueues"
+  local controller = cqueues.new()
+  local host = { loop = "cqueues", sleep = cqueues.sleep }
+  function host.start(fn)
+    controller:wrap(fn)
+  end
+  function host.run()
+    assert(controller:loop())
+  end
+  return host
+end
+
+-- A scheduler of somebody's own, on luasocket's select: two functions make it known to us.
+local function own_host()
+  local watched, timers, host = {}, {}, {}
+
+  local function resume(thread)
+    local ok, message = coroutine.resume(thread)
+    if not ok then error(message, 0) end
+  end
+  host.loop = {
+    watch = function(fd, on_readable)
+      local object = { getfd = function() return fd end, dirty = function() return false end }
+      watched[#watched + 1] = object
+      watched[object] = on_readable
+      return function()
+        for i = #watched, 1, -1 do
+          if watched[i] == object then table.remove(watched, i) end
+        end
+        watched[object] = nil
+      end
+    end,
+    suspend = function(start)
+      local thread = coroutine.running()
+      start(function() resume(thread) end)
+      coroutine.yield()
+    end,
+  }
+  function host.start(fn)
+    local thread = coroutine.create(fn)
+    resume(thread)
+    return thread
+  end
+  function host.sleep(seconds)
+    timers[#timers + 1] = { at = socket.gettime() + seconds, thread = coroutine.running() }
+    coroutine.yield()
+  end
+  local function next_timer()
+    table.sort(timers, function(a, b) return a.at < b.at end)
+    return timers[1]
+  end
+  function host.step()
+    local timer = next_timer()
+    local ready = socket.select(watched, nil, timer and math.max(0, timer.at - socket.gettime()))
+    for _, object in ipairs(ready) do
+      if watched[object] then watched[object]() end
+    end
+    if timer and timer.at <= socket.gettime() then
+      resume(table.remove(timers, 1).thread)
+    end
+  end
+  function host.run()
+    while watched[1] or timers[1] do host.step() end
+  end
+  return host
+end
+
+local hosts = {
+  { "luv", luv_host, "luv" },
+  { "cqueues", cqueues_host, "cqueues" },
+  { "a loop of one's own", own_host, "socket" },
+}
+
+-- A library that this Lua's distribution does not have skips its specs; in CI all are there.
+local function has(library)
+  return os.getenv "CI" ~= nil or (pcall(require, library))
+end
+
+for _, entry in ipairs(hosts) do
+  local name, new_host, library = entry[1], entry[2], entry[3]
+
+  describe("in " .. name, function()
+    if not has(library) then
+      pending("(no " .. library .. " for this Lua)")
+      return
+    end
+    local host
+    before_each(function() host = new_host() end)
+    after_each(fault_server.stop_all)
+
+    local function client_of(script)
+      return binding.scripted(script, { loop = host.loop })
+    end
+
+    local function call(client)
+      return client:batch_update("contacts", "companies", { binding.limit() })
+    end
+
+    it("a call gives what it gives elsewhere", function()
+      local client = binding.client { loop = host.loop }
+      local inside
+      host.start(function() inside = { client:get_limits("contacts", "companies") } end)
+      host.run()
+      local outside = { client:get_limits("contacts", "companies") } -- blocks: no coroutine
+      assert.is_true(#inside[1] > 0)
+      assert.same(outside[1], inside[1])
+      assert.same({ nil, 200 }, { inside[2], inside[3].http_status })
+    end)
+
+    it("calls go on side by side, and so does everything else", function()
+      local client = client_of(slow)
+      local results, ticks, started = {}, 0, socket.gettime()
+      for i = 1, 16 do
+        host.start(function()
+          local limits = call(client)
+          results[i] = limits[1].userEnforcedMaxToObjectIds + call(client)[1].userEnforcedMaxToObjectIds
+        end)
+      end
+      host.start(function()
+        while #results < 16 do
+          host.sleep(0.01)
+          ticks = ticks + 1
+        end
+      end)
+      host.run()
+      assert.equal(16, #results)
+      assert.equal(10, results[16])
+      assert.is_true(socket.gettime() - started < 1.5, "32 calls of 0.1 s on 8 connections: 0.4 s at best")
+      assert.is_true(ticks > 10, ticks .. " ticks")
+      assert.equal(0, client:pending())
+    end)
+
+    it("errors come back as they do elsewhere", function()
+      local options = binding.options { base_url = binding.closed_url(), access_token = "pat-x", loop = host.loop }
+      local client, results, errors = assoc.new(options), nil, nil
+      host.start(function() results, errors = client:get_all_limits() end)
+      host.run()
+      assert.is_nil(results)
+      assert.same({ "transport", "connect" }, { errors[1].kind, errors[1].code })
+    end)
+
+    it("wrong arguments raise in the coroutine", function()
+      local client = binding.client { loop = host.loop }
+      local ok, message
+      host.start(function() ok, message = pcall(client.get_limits, client, "contacts") end)
+      host.run()
+      assert.is_false(ok)
+      assert.matches("bad argument #2 to 'get_limits'", message)
+    end)
+
+    it("several coroutines may wait for one future", function()
+      local client = client_of(slow)
+      local seen = {}
+      host.start(function()
+        local future = client.async:batch_update("contacts", "companies", { binding.limit() })
+        for i = 1, 3 do
+          host.start(function() seen[i] = future:wait()[1].typeId end)
+        end
+      end)
+      host.run()
+      assert.same({ 279, 279, 279 }, seen)
+    end)
+
+    it("a wait costs no processor time, also beside a finished future that nobody has taken", function()
+      local client = client_of(slower)
+      local used
+      host.start(function()
+        client.async:get_limits("contacts", "companies"):wait()
+        local before = os.clock()
+        call(client)
+        used = os.clock() - before
+      end)
+      host.run()
+      assert.is_true(used < 0.15, ("%.2f s of processor time in 0.3 s"):format(used))
+    end)
+
+    it("on_done functions are called while a coroutine waits", function()
+      local client = client_of(slow)
+      local seen
+      host.start(function()
+        client.async:get_limits("contacts", "companies"):on_done(function(results) seen = results end)
+        call(client)
+        call(client)
+      end)
+      host.run()
+      assert.is_table(seen)
+    end)
+
+    it("a token function may yield, whenever it is asked", function()
+      local reasons = {}
+      local tokens = { simulator.token "expired", simulator.token(), simulator.token() }
+      local options = binding.simulator_options { loop = host.loop, max_attempts = 4 }
+      options.access_token = function(reason)
+        host.sleep(0.02)
+        reasons[#reasons + 1] = tostring(reason)
+        return tokens[#reasons]
+      end
+      local client, errors = assoc.new(options), nil
+      host.start(function()
+        errors = select(2, client:batch_update("contacts", "companies",
+          { binding.limit { maxToObjectIds = 200 }, binding.limit { maxToObjectIds = 300 } }, { batch_size = 1 }))
+      end)
+      host.run()
+      assert.is_nil(errors)
+      assert.same({ "nil", "expired", "nil" }, reasons)
+    end)
+
+    it("a token function may make calls of its own", function()
+      local keeper = binding.client { loop = host.loop }
+      local options, token = binding.simulator_options { loop = host.loop }
+      options.access_token = function()
+        assert.is_nil(select(2, keeper:get_all_limits()))
+        return token
+      end
+      local client, results = assoc.new(options), nil
+      host.start(function() results = client:get_all_limits() end)
+      host.run()
+      assert.equal(7, #results)
+    end)
+
+    it("close ends all waits at once", function()
+      local client = client_of(silent)
+      local kinds, started = {}, socket.gettime()
+      for i = 1, 3 do
+        host.start(function() kinds[i] = select(2, call(client))[1].kind end)
+      end
+      host.start(function()
+        host.sleep(0.05)
+        client:close()
+        kinds[4] = select(2, call(client))[1].kind
+      end)
+      host.run()
+      assert.same({ "canceled", "canceled", "canceled", "config" }, kinds)
+      assert.is_true(socket.gettime() - started < 1)
+    end)
+
+    it("a future that is canceled wakes who waits for it", function()
+      local client = client_of(silent)
+      local kind
+      host.start(function()
+        local future = client.async:batch_update("contacts", "companies", { binding.limit() })
+        host.start(function() kind = select(2, future:wait())[1].kind end)
+        host.sleep(0.05)
+        future:cancel()
+      end)
+      host.run()
+      assert.equal("canceled", kind)
+    end)
+
+    it("many coroutines come and go", function()
+      local client = client_of(faults.none)
+      local n = 0
+      for _ = 1, 100 do
+        host.start(function()
+          for _ = 1, 3 do
+            if client:get_limits("contacts", "companies") then n = n + 1 end
+          end
+        end)
+      end
+      host.run()
+      assert.equal(300, n)
+    end)
+
+    it("a client without an I/O thread is refused", function()
+      assert.has_error(function() assoc.new { loop = host.loop, io_thread = false } end)
+    end)
+  end)
+end
+
+describe("a coroutine that dies while it waits", function()
+  after_each(fault_server.stop_all)
+
+  -- Lua 5.4's coroutine.close
+  local close = rawget(coroutine, "close")
+
+  it("is no concern of luv's loop, which ends", function()
+    if not close or not has "luv" then return pending "(cannot be killed in this Lua)" end
+    local host = luv_host()
+    local client, server = binding.scripted(slow, { loop = "luv" })
+    local dead = host.start(function() client:get_limits("contacts", "companies") end)
+    local results
+    host.start(function() results = client:get_limits("contacts", "companies") end)
+    close(dead)
+    host.run()
+    assert.is_table(results)
+    assert.equal(2, #server:seen())
+  end)
+
+  it("with its cqueues controller, is no concern of the next", function()
+    if not has "cqueues" then return pending "(no cqueues for this Lua)" end
+    local cqueues = require "cqueues"
+    local client = binding.scripted(slower, { loop = "cqueues" })
+    local dropped = cqueues.new()
+    dropped:wrap(function() client:get_limits("contacts", "companies") end)
+    dropped:step(0)
+    dropped = nil -- luacheck: ignore
+    for _ = 1, 3 do
+      local controller, results = cqueues.new(), nil
+      controller:wrap(function() results = client:get_limits("contacts", "companies") end)
+      assert(controller:loop(5))
+      assert.is_table(results)
+      collectgarbage()
+    end
+  end)
+
+  it("of an error lets the others go on", function()
+    local host = own_host()
+    local client = binding.scripted(slow, { loop = host.loop })
+    local finished, problems = 0, {}
+    for i = 1, 3 do
+      host.start(function()
+        client:get_limits("contacts", "companies")
+        if i == 1 then error "enough" end
+        finished = finished + 1
+      end)
+    end
+    socket.sleep(0.3) -- all answers are there: one look finds them
+    while true do
+      local ok, message = pcall(host.run)
+      if ok then break end
+      problems[#problems + 1] = message
+    end
+    assert.equal(2, finished)
+    assert.equal(1, #problems)
+    assert.matches("enough", problems[1])
+  end)
+
+  it("of an error is luv's to report, with a traceback of the coroutine", function()
+    if not has "luv" then return pending "(no luv for this Lua)" end
+    local server = fault_server.start(slow)
+    local lines = child.run({}, [[
+      local client = require "hubspot_assoc".new { loop = "luv", base_url = ..., access_token = "pat-x" }
+      local function deep() client:get_all_limits() error "enough" end
+      coroutine.wrap(function() deep() end)()
+      require "luv".run() ]], server.url)
+    local text = table.concat(lines, "\n")
+    assert.matches("Uncaught Error: .*enough", text)
+    assert.matches("in [%w ]*'?deep'?", text)
+    assert.equal("255", lines.status)
+  end)
+end)
+
+describe("in cqueues", function()
+  if not has "cqueues" then
+    pending "(no cqueues for this Lua)"
+    return
+  end
+  local cqueues = require "cqueues"
+  after_each(fault_server.stop_all)
+
+  it("a coroutine of no controller blocks", function()
+    local client, results = binding.client { loop = "cqueues" }, nil
+    coroutine.wrap(function() results = client:get_all_limits() end)()
+    assert.equal(7, #results)
+  end)
+
+  it("controllers may run inside each other", function()
+    local client = binding.scripted(slow, { loop = "cqueues" })
+    local outer, n = cqueues.new(), 0
+    local function call()
+      if client:get_limits("contacts", "companies") then n = n + 1 end
+    end
+    outer:wrap(call)
+    outer:wrap(function()
+      local inner = cqueues.new()
+      inner:wrap(call)
+      inner:wrap(call)
+      assert(inner:loop(5))
+      call()
+    end)
+    assert(outer:loop(5))
+    assert.equal(4, n)
+  end)
+end)
+
+describe("loop/socket", function()
+  local socket_of = require "hubspot_assoc.loop.socket"
+  after_each(fault_server.stop_all)
+
+  it("gives luasocket's select something to wait for", function()
+    local client = binding.scripted(slow)
+    local calls = socket_of(client)
+    assert.same({}, (socket.select({ calls }, nil, 0)))
+    local seen
+    client.async:get_limits("contacts", "companies"):on_done(function(results) seen = results end)
+    assert.same({}, (socket.select({ calls }, nil, 0)))
+    local readable = socket.select({ calls }, nil, 5)
+    assert.equal(calls, readable[1])
+    assert.equal(1, client:step())
+    assert.is_table(seen)
+    assert.same({}, (socket.select({ calls }, nil, 0)))
+  end)
+
+  it("is dirty while there is something for step that was found on another way", function()
+    local client = binding.scripted(slow)
+    local calls = socket_of(client)
+    client.async:get_limits("contacts", "companies"):wait()
+    assert.is_true(calls:dirty())
+    assert.equal(calls, socket.select({ calls }, nil, 5)[1])
+    client:step()
+    assert.is_false(calls:dirty())
+  end)
+
+  it("is passed over when the client is closed", function()
+    local client = binding.client()
+    local calls = socket_of(client)
+    client:close()
+    assert.equal(-1, calls:getfd())
+    assert.same({}, (socket.select({ calls }, nil, 0)))
+  end)
+
+  it("works in copas", function()
+    -- Debian has copas for Lua 5.1 and 5.2 (and LuaJIT) only.
+    if not has "copas" or _VERSION > "Lua 5.2" then return pending "(no copas for this Lua)" end
+    local copas = require "copas"
+    local client = binding.scripted(slow)
+    local calls = socket_of(client)
+    local counts, done = {}, 0
+    local function count() done = done + 1 end
+    for _ = 1, 10 do client.async:get_limits("contacts", "companies"):on_done(count) end
+    local why
+    copas.addthread(function()
+      local n
+      repeat
+        n, why = copas.receive(calls)
+        counts[#counts + 1] = n
+      until not n
+    end)
+    for _ = 1, 100 do
+      if why then break end
+      copas.step(0.1)
+    end
+    assert.equal("closed", why)
+    assert.equal(10, done)
+    assert.is_true(#counts >= 2, "handed out as they arrived")
+  end)
+
+  it("refuses a descriptor that select cannot take", function()
+    local lines = child.run({}, [[
+      local files = {}
+      for i = 1, 1100 do files[i] = assert(io.open("/dev/null")) end
+      local client = require "hubspot_assoc".new { access_token = "pat-x" }
+      local ok, message = pcall(require "hubspot_assoc.loop.socket", client)
+      for i = 1, 1100 do files[i]:close() end
+      return ok, message ]])
+    if lines[2]:find "Too many open files" then return pending "(ulimit -n is too low)" end
+    assert.equal("false", lines[1])
+    assert.matches("descriptor 1%d%d%d is too large for select, which takes those below 1024", lines[2])
+  end)
+end)
+
+-- The README's blocks that begin with "``` lua" are run here, or are part of an example, which host_spec.lua runs.
+describe("the README's section on hosts", function()
+  local function read(path)
+    local file = assert(io.open(path, "rb"))
+    local text = file:read "*a"
+    file:close()
+    return text
+  end
+
+  local examples = read "examples/love/main.lua" .. read "examples/neovim/plugin/hubspot.lua"
+  local readme, n = read "README.md", 0
+
+  for block, behind in readme:gmatch "\n``` lua\n(.-\n)```\n()" do
+    n = n + 1
+    it("shows what works in block " .. n, function()
+      if examples:find(block, 1, true) then return end
+      for library in block:gmatch "require \"(%w+)\"\n" do
+        if not pcall(require, library) then return pending("(no " .. library .. " for this Lua)") end
+      end
+      local environment = { HUBSPOT_ACCESS_TOKEN = simulator.token(), HUBSPOT_BASE_URL = simulator.url }
+      local printed = binding.run(block, environment)
+      assert.equal(readme:match("^\n```text\n(.-)\n```\n", behind), printed)
+    end)
+  end
+
+  it("has blocks", function() assert.is_true(n >= 6) end)
+end)

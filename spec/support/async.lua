@@ -1,0 +1,145 @@
+-- What the specs of asynchronous calls share: one server for all, the two drivers, and calls that hang in every place.
+local child = require "spec.support.child"
+local fault_server = require "spec.support.fault_server"
+local wire = require "spec.support.wire"
+
+local async = {}
+
+-- See probe.c.
+async.probe = assert(package.loadlib(child.shared_object "probe", "luaopen_probe"))()
+
+async.AT_ONCE = 1 -- s: generous; what hangs here does so for LONG
+async.LONG = 30   -- s
+
+-- Who drives a client: its own thread, or step.
+async.drivers = {
+  { name = "the I/O thread", io_thread = true },
+  { name = "step", io_thread = false },
+}
+
+-- What the server does depends on the call's first argument: "never" answers, a "drip" of bytes, a "slow" answer after
+-- 0.15 s, "missing" (404). Else it sends the inputs of each request back as results, but for a request with typeId
+-- 666, which it never answers.
+local SCRIPT = [[ return function(conn)
+  local do_it = {
+    never = function() conn:sleep(3600) end,
+    drip = function() conn:head(200, {["Content-Length"] = #OK}) conn:drip(OK, 10) end,
+    slow = function() conn:sleep(0.15) conn:ok() end,
+    missing = function() conn:json(404, '{"status":"error","category":"NOT_FOUND","message":"no such thing"}') end,
+  }
+  for request in conn.request, conn do
+    local act, inputs = do_it[request.path:match "/(%l+)/companies"], request.body:match '^{"inputs":(.*)}$'
+    if request.body:find('"typeId":666', 1, true) then act = do_it.never end
+    if act then act() else conn:json(200, '{"status":"COMPLETE","results":' .. (inputs or "[]") .. '}') end
+  end
+end ]]
+
+local server
+
+-- The server of all specs in a file; after the last one: teardown(async.stop).
+function async.server()
+  if not server or server.stopped then server = fault_server.start(SCRIPT, { lifetime = 120 }) end
+  return server
+end
+
+function async.stop()
+  fault_server.stop_all()
+  server = nil
+end
+
+-- A server of its own, so that its log and its connections are this spec's.
+function async.own_server()
+  return fault_server.start(SCRIPT)
+end
+
+-- A client of the shared server, driven as told. Nothing ends within LONG by itself.
+function async.client(driver, options)
+  local all = { io_thread = driver.io_thread, timeout = async.LONG, connect_timeout = async.LONG,
+    deadline = async.LONG * 2 }
+  for name, value in pairs(options or {}) do all[name] = value end
+  return wire.client(all.base_url or async.server(), all)
+end
+
+-- Starts batch_update with one input of this type, which the server sends back.
+function async.start(client, type_id, options)
+  return client.async:batch_update("contacts", "companies",
+    { { category = "USER_DEFINED", typeId = type_id or 36, maxToObjectIds = 5 } }, options)
+end
+
+-- Starts get_limits from this object type: "never", "slow", ...
+function async.start_from(client, from, options)
+  return client.async:get_limits(from, "companies", options)
+end
+
+-- How long fn(...) took, then what it returned.
+function async.timed(fn, ...)
+  local started = wire.monotime()
+  local function pass(...) return wire.monotime() - started, ... end
+  return pass(fn(...))
+end
+
+-- Steps until fn() is true; raises after 5 s.
+function async.step_until(client, fn)
+  local give_up_at = wire.monotime() + 5
+  while not fn() do
+    assert(wire.monotime() < give_up_at, "it never came about")
+    client:step(0.01)
+  end
+end
+
+local deaf_url
+
+-- A client that is driven as told, with a call that hangs:
+-- { name =, start(driver, options, call_options) → client, future }. All are where they hang when start returns.
+async.hanging = {}
+
+local function add_hanging(name, start)
+  async.hanging[#async.hanging + 1] = { name = name, start = start }
+end
+
+local function with(options, name, value)
+  local all = { [name] = value }
+  for key, given in pairs(options or {}) do all[key] = given end
+  return all
+end
+
+-- Steps a few times, so that also what step drives gets where it is going.
+local function settle(client, future)
+  for _ = 1, 3 do client:step(0.01) end
+  assert(not future:done(), "it does not hang")
+  return client, future
+end
+
+for what, from in pairs { ["an answer that never comes"] = "never", ["a body that drips"] = "drip" } do
+  add_hanging(what, function(driver, options, call_options)
+    local client = async.client(driver, options)
+    return settle(client, async.start_from(client, from, call_options))
+  end)
+end
+
+add_hanging("a connection that never opens", function(driver, options, call_options)
+  deaf_url = deaf_url or ("http://127.0.0.1:%d"):format(async.probe.deaf_port())
+  local client = async.client(driver, with(options, "base_url", deaf_url))
+  return settle(client, async.start(client, 36, call_options))
+end)
+
+add_hanging("a TLS handshake that never ends", function(driver, options, call_options)
+  local mute = fault_server.start "return function(conn) conn:sleep(3600) end"
+  local client = async.client(driver, with(options, "base_url", (mute.url:gsub("^http:", "https:"))))
+  return settle(client, async.start(client, 36, call_options))
+end)
+
+add_hanging("a wait for the rate", function(driver, options, call_options)
+  local client = async.client(driver, with(options, "rate", { requests = 1, interval = 20 }))
+  async.start(client):wait()
+  client:step()
+  return settle(client, async.start(client, 36, call_options))
+end)
+
+add_hanging("a wait for a free connection", function(driver, options, call_options)
+  local client = async.client(driver, with(options, "max_connections", 1))
+  settle(client, async.start_from(client, "never"))
+  return settle(client, async.start(client, 36, call_options))
+end)
+
+return async
