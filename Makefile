@@ -1,6 +1,6 @@
 # hubspot_assoc: GNU make. `make` builds the module for LUA into build/$(LUA)/.
 #   make LUA=lua5.1|lua5.2|lua5.3|lua5.4|luajit   CC=clang   WERROR=   V=1 (whole command lines)
-#   make demo | test | hosts | lint | asan | valgrind | bench | simulator | embed | env | deps | install | clean
+#   make demo | test | hosts | lint | asan | tsan | valgrind | bench | simulator | embed | env | deps | install | clean
 #   make test SPEC=spec/codec_spec.lua BUSTED_ARGS='--filter=null'
 
 .DELETE_ON_ERROR:
@@ -174,6 +174,13 @@ asan:
 	@$(MAKE) run-asan BUILD=build/asan/$(LUA) SANITIZE=address,undefined CFLAGS='-O1 -g'
 run-asan: $(MODULE) $(UNIT_TESTS)
 	@$(IN_TREE) SPEC='$(SPEC)' BUSTED_ARGS='$(BUSTED_ARGS)' scripts/run-tests --asan $(if $(SPEC),,unit) busted
+
+# Races in the engine: its unit tests, with a thread sanitizer in the engine (libcurl and OpenSSL have none). Some of them
+# start threads in a forked child, which it would refuse.
+.PHONY: tsan
+tsan:
+	@$(INSTALL_MISSING) build test sanitizers
+	@TSAN_OPTIONS=die_after_fork=0 $(MAKE) check-core BUILD=build/tsan SANITIZE=thread CFLAGS='-O1 -g'
 
 .PHONY: valgrind run-valgrind
 valgrind:

@@ -376,6 +376,11 @@ end
 function Client:drain(seconds)
   expect_client(self, "drain")
   check_seconds(seconds, "drain")
+  for call in pairs(self.under_way) do
+    if call:is_in_event() then
+      error("'drain' cannot be called from on_event: the call it tells of would never be done", 2)
+    end
+  end
   local give_up_at = seconds and core.now() + seconds
   local n = 0
   while self.count + #self.finished > 0 do
@@ -414,16 +419,17 @@ end
 
 -- ---- the module ----
 
-local function load_loop(options, level)
+local function load_loop(options, level, name)
   local loop = options and rawget(options, "loop")
   if type(loop) == "string" then
     local ok, module = pcall(require, "hubspot_assoc.loop." .. loop)
     if not ok then
-      error(("bad argument #1 to 'new' (options.loop: %s)"):format(tostring(module)), level + 1)
+      error(("bad argument #1 to '%s' (options.loop: %s)"):format(name, tostring(module)), level + 2)
     end
     return module
   elseif loop ~= nil and not (type(loop.watch) == "function" and type(loop.suspend) == "function") then
-    error("bad argument #1 to 'new' (options.loop: a table with the functions watch and suspend expected)", level + 1)
+    error(("bad argument #1 to '%s' (options.loop: a table with the functions watch and suspend expected)"):format(name),
+      level + 2)
   end
   return loop
 end
@@ -431,9 +437,9 @@ end
 --- @param level of the call stack that is to blame for wrong options: 2 is the caller's caller
 local function new_client(options, level, name)
   local client = { core = core.new(options, level + 1, name) }
-  client.loop = load_loop(options, level)
-  if client.loop then
-    client.core:fd() -- raises without an I/O thread
+  client.loop = load_loop(options, level, name)
+  if client.loop and rawget(options, "io_thread") == false then
+    error(("bad argument #1 to '%s' (options.loop: needs the I/O thread)"):format(name), level + 1)
   end
   client.async = setmetatable({ client = client }, Async)
   client.under_way = {} -- call -> future

@@ -39,6 +39,8 @@ local function assert_blames_us(text, fn)
   assert.matches("async_spec%.lua:%d+: ", assert_raises(text, fn))
 end
 
+teardown(async.stop)
+
 for _, driver in ipairs(async.drivers) do
   local function by(text)
     return text .. ", driven by " .. driver.name
@@ -64,7 +66,6 @@ for _, driver in ipairs(async.drivers) do
   describe(by "a future", function()
     before_each(function() fresh() end)
     after_each(function() client:close() end)
-    teardown(async.stop)
 
     it("has what the ordinary call returns", function()
       local inputs = { { category = "USER_DEFINED", typeId = 7, maxToObjectIds = 5 } }
@@ -198,7 +199,6 @@ for _, driver in ipairs(async.drivers) do
     after_each(function()
       client:close()
     end)
-    teardown(async.stop)
 
     for _, case in ipairs(async.hanging) do
       it("ends " .. case.name .. ", at once", function()
@@ -310,7 +310,6 @@ for _, driver in ipairs(async.drivers) do
   describe(by "on_done", function()
     before_each(function() fresh() end)
     after_each(function() client:close() end)
-    teardown(async.stop)
 
     it("gets results, errors, response: once, and from step only", function()
       local fn, record = recorder()
@@ -492,7 +491,6 @@ for _, driver in ipairs(async.drivers) do
   describe(by "step", function()
     before_each(function() fresh() end)
     after_each(function() client:close() end)
-    teardown(async.stop)
 
     it("gives 0 at once while there is nothing to wait for", function()
       local seconds, n = timed(client.step, client, LONG)
@@ -587,7 +585,6 @@ for _, driver in ipairs(async.drivers) do
   end)
 
   describe(by "close", function()
-    teardown(async.stop)
 
     for _, case in ipairs(async.hanging) do
       it("ends " .. case.name .. ", at once", function()
@@ -687,7 +684,6 @@ for _, driver in ipairs(async.drivers) do
 
   describe(by "a token function", function()
     after_each(function() client:close() end)
-    teardown(async.stop)
 
     it("is asked for asynchronous calls too, once for each request", function()
       local token, reasons = simulator.token(), {}
@@ -787,7 +783,6 @@ for _, driver in ipairs(async.drivers) do
 
     before_each(function() events = {} end)
     after_each(function() client:close() end)
-    teardown(async.stop)
 
     local function record(event) events[#events + 1] = event end
 
@@ -889,7 +884,6 @@ for _, driver in ipairs(async.drivers) do
   end)
 
   describe(by "many calls", function()
-    teardown(async.stop)
 
     it("at once have each its own results", function()
       local server = async.own_server()
@@ -1031,7 +1025,6 @@ for _, driver in ipairs(async.drivers) do
 
   describe(by "a deadline", function()
     after_each(function() client:close() end)
-    teardown(async.stop)
 
     for _, case in ipairs(async.hanging) do
       if case.name ~= "a wait for the rate" then it("ends " .. case.name, function()
@@ -1084,7 +1077,6 @@ describe("the descriptor", function()
 
   before_each(function() client = async.client(async.drivers[1]) end)
   after_each(function() client:close() end)
-  teardown(async.stop)
 
   local function assert_tells(is_readable)
     assert.equal(is_readable, probe.poll(client:fd(), is_readable and 5 or 0))
@@ -1246,7 +1238,6 @@ describe("the descriptor", function()
 end)
 
 describe("the I/O thread", function()
-  teardown(async.stop)
 
   it("is not there before the first asynchronous call, nor without leave, and one a client", function()
     local report = child.run({}, [[

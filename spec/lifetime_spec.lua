@@ -25,7 +25,9 @@ local collectors = {
   end },
   { name = "at every turn", set = function() -- of a hook, which compiled code has not
     if is_jit then require "jit".off() end
-    debug.sethook(function() collectgarbage() end, "", 1000)
+    -- Behind other specs there is more to collect: then a little less often.
+    local instructions = 1000 * math.max(1, math.floor(timed(collectgarbage) / 0.002))
+    debug.sethook(function() collectgarbage() end, "", instructions)
     return function()
       debug.sethook()
       if is_jit then require "jit".on() end
@@ -80,17 +82,17 @@ for _, driver in ipairs(async.drivers) do
 
       it("futures that are dropped in flight come to their end", function()
         local client, seen, n = new(), {}, 0
-        for i = 1, 40 do
+        for i = 1, 16 do
           start(client, i):on_done(function(results)
             n = n + 1
             seen[results[1].typeId] = true
           end)
           if i % 2 == 0 then start(client, i) end -- nobody asks for these
-          if i % 10 == 0 then collect() end
+          if i % 5 == 0 then collect() end
         end
-        assert.equal(60, client:drain(20))
-        assert.equal(40, n)
-        for i = 1, 40 do assert.is_true(seen[i]) end
+        assert.equal(24, client:drain(20))
+        assert.equal(16, n)
+        for i = 1, 16 do assert.is_true(seen[i]) end
         client:close()
         assert_all_gone()
       end)
@@ -243,7 +245,7 @@ for _, driver in ipairs(async.drivers) do
       end)
 
       it("many clients one after the other leave nothing", function()
-        for i = 1, 20 do
+        for i = 1, 12 do
           local client = new()
           local future = start(client, i)
           if i % 3 == 0 then future:cancel() elseif i % 3 == 1 then future:wait() end

@@ -36,7 +36,7 @@ end ]]
 
 local server
 
--- The server of all specs in a file; after the last one: teardown(async.stop).
+-- The server of all specs in a file, which has the line: teardown(async.stop).
 function async.server()
   if not server or server.stopped then server = fault_server.start(SCRIPT, { lifetime = 120 }) end
   return server
@@ -87,7 +87,7 @@ function async.step_until(client, fn)
   end
 end
 
-local deaf_url
+local deaf_url, mute
 
 -- A client that is driven as told, with a call that hangs:
 -- { name =, start(driver, options, call_options) → client, future }. All are where they hang when start returns.
@@ -124,7 +124,8 @@ add_hanging("a connection that never opens", function(driver, options, call_opti
 end)
 
 add_hanging("a TLS handshake that never ends", function(driver, options, call_options)
-  local mute = fault_server.start "return function(conn) conn:sleep(3600) end"
+  mute = mute and not mute.stopped and mute
+    or fault_server.start("return function(conn) conn:sleep(3600) end", { lifetime = 120 })
   local client = async.client(driver, with(options, "base_url", (mute.url:gsub("^http:", "https:"))))
   return settle(client, async.start(client, 36, call_options))
 end)

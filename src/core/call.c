@@ -4,6 +4,7 @@
 #include "clock.h"
 #include "engine.h"
 
+#define MAX_HOLD (INT64_C(24) * 3600 * HSA_SECOND) /* one senseless answer must not silence the client for ever */
 #define TIMEOUT_GRACE (HSA_SECOND / 20) /* libcurl's own timeout comes first where it works: it knows more */
 
 static double next_random(hsa_engine *engine) /* xorshift64*: enough to spread retries */
@@ -280,7 +281,7 @@ static void conclude_attempt(hsa_call *call, int64_t now)
 
   call->ambiguous = verdict.ambiguous;
   if (verdict.throttled)
-    hsa_pace_hold(&engine->pace, now + verdict.retry_after);
+    hsa_pace_hold(&engine->pace, now + (verdict.retry_after < MAX_HOLD ? verdict.retry_after : MAX_HOLD));
   if (verdict.action == HSA_GIVE_UP)
     end(call, &verdict, NULL);
   else if (verdict.action == HSA_RETRY) {

@@ -468,15 +468,21 @@ static hsa_code code_of(CURLcode code)
 static bool is_proxy_failure(const hsa_transfer *transfer, CURLcode code)
 {
   const hsa_transport *transport = transfer->transport;
-  bool is_chosen = transport->config->proxy && *transport->config->proxy && !transport->base.is_loopback;
+  bool is_chosen = transport->config->proxy && *transport->config->proxy;
+  const char *host = transport->base.host;
+  size_t len = strlen(host);
   long connect_status = 0;
 
-  if (transfer->result.sent || (code != CURLE_COULDNT_CONNECT && code != CURLE_RECV_ERROR &&
+  if (host[0] == '[') { /* libcurl's messages have IPv6 addresses without */
+    host++;
+    len -= 2;
+  }
+  if (transfer->result.sent || transport->base.is_loopback || (code != CURLE_COULDNT_CONNECT && code != CURLE_RECV_ERROR &&
                                 code != CURLE_SEND_ERROR && code != CURLE_GOT_NOTHING))
     return false;
   curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_CONNECTCODE, &connect_status);
   return is_chosen || connect_status ||
-         (code == CURLE_COULDNT_CONNECT && transfer->error[0] && !strstr(transfer->error, transport->base.host));
+         (code == CURLE_COULDNT_CONNECT && transfer->error[0] && !memmem(transfer->error, strlen(transfer->error), host, len));
 }
 
 static hsa_kind kind_of(CURLcode code, bool sent)
@@ -508,6 +514,8 @@ static void describe(hsa_transfer *transfer, CURLcode code)
   if (transfer->too_large)
     text = transfer->header_bytes > MAX_HEADER_BYTES ? "the response headers are larger than 64 KiB"
                                                      : "the response is larger than max_response_bytes";
+  else if (strstr(text, "proxy") && strchr(text, '@'))
+    text = "the proxy's URL cannot be used"; /* libcurl's text has its password */
   else if (code == CURLE_OUT_OF_MEMORY && result->sent)
     text = "a response header line is too long, or memory ran out";
   else if (code == CURLE_ABORTED_BY_CALLBACK)

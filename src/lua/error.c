@@ -4,6 +4,8 @@
 
 #include "lhsa.h"
 
+enum { MAX_SHOWN = 20 }; /* errors in the text of a list; the list has them all */
+
 #define ERROR_TYPE "hubspot_assoc.error"
 #define ERRORS_TYPE "hubspot_assoc.errors"
 
@@ -167,7 +169,7 @@ static void push_errors_text(lua_State *L, int idx)
     lua_pushliteral(L, "");
   else
     lua_pushfstring(L, "%d errors:", n);
-  for (i = 1; i <= n; i++) {
+  for (i = 1; i <= n && i <= MAX_SHOWN; i++) {
     if (n > 1)
       append(L, "\n- ");
     lua_rawgeti(L, idx, i);
@@ -176,6 +178,10 @@ static void push_errors_text(lua_State *L, int idx)
     else
       lua_pushliteral(L, "?");
     lua_remove(L, -2);
+    lua_concat(L, 2);
+  }
+  if (n > MAX_SHOWN) {
+    lua_pushfstring(L, "\n- and %d more", n - MAX_SHOWN);
     lua_concat(L, 2);
   }
 }

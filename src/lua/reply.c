@@ -1,5 +1,6 @@
 /* reply.c - outcomes become results, errors and a response. The call decides their shape, never the
  * server. `reply` is the call's user value: what it has received so far. */
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -265,11 +266,11 @@ static bool push_unlisted(lua_State *L, int idx)
   bool is_complete;
 
   lua_getfield(L, idx, "numErrors");
-  reported = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : 0;
+  reported = lua_tonumber(L, -1);
   lua_getfield(L, idx, "status");
   is_complete = lua_isnil(L, -1) || (lua_type(L, -1) == LUA_TSTRING && strcmp(lua_tostring(L, -1), "COMPLETE") == 0);
   if (reported > 0)
-    lua_pushfstring(L, "HubSpot reports %d errors and does not say which", (int)reported);
+    lua_pushfstring(L, "HubSpot reports %d errors and does not say which", reported < INT_MAX ? (int)reported : INT_MAX);
   else if (!is_complete)
     lua_pushfstring(L, "HubSpot answered with the status %s: not all of it is done",
                     lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : luaL_typename(L, -1));
@@ -288,7 +289,7 @@ static bool has_partials(lua_State *L, int idx)
   bool has;
 
   lua_getfield(L, idx, "errors");
-  has = !lua_isnil(L, -1);
+  has = !lua_isnil(L, -1) && !(is_list(L, lua_gettop(L)) && lua_rawlen(L, -1) == 0);
   lua_pop(L, 1);
   if (!has && push_unlisted(L, idx)) {
     has = true;
