@@ -428,7 +428,7 @@ local function load_loop(options, level, name)
     end
     return module
   elseif loop ~= nil and not (type(loop.watch) == "function" and type(loop.suspend) == "function") then
-    error(("bad argument #1 to '%s' (options.loop: a table with the functions watch and suspend expected)"):format(name),
+    error(("bad argument #1 to '%s' (options.loop: a table with functions watch and suspend expected)"):format(name),
       level + 2)
   end
   return loop
