@@ -624,7 +624,7 @@ static void events_in_order(void **state)
   hsa_event event;
   char text[200];
 
-  f->config.events = true;
+  f->config.events = ~0U;
   begin(f, steps, COUNT(steps));
   call = start_simple(f, HSA_ONCE);
   run_with_events(call, text, sizeof text);
@@ -640,7 +640,7 @@ static void a_wait_is_an_event(void **state)
   hsa_call *a, *b;
   char text[200];
 
-  f->config.events = true;
+  f->config.events = ~0U;
   f->config.rate_requests = 1;
   f->config.rate_interval = 50 * MS;
   begin(f, steps, 1);
@@ -662,7 +662,7 @@ static void events_unread(void **state)
   hsa_call *call;
   hsa_event event;
 
-  f->config.events = true;
+  f->config.events = ~0U;
   begin(f, steps, 1);
   call = start_simple(f, HSA_ONCE);
   assert_int_equal(hsa_call_run(call, hsa_now() + LIMIT), HSA_RUNNING); /* there is an event to read */

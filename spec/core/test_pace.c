@@ -20,7 +20,7 @@ static hsa_pace make(int64_t requests, int64_t interval, bool is_ceiling)
 {
   hsa_pace pace;
 
-  assert_int_equal(hsa_pace_init(&pace, requests, interval, is_ceiling), HSA_OK);
+  assert_int_equal(hsa_pace_init(&pace, requests, interval, is_ceiling, 1), HSA_OK);
   return pace;
 }
 

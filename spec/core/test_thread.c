@@ -165,7 +165,7 @@ static void events_as_they_come(void **state)
   hsa_call *call;
   size_t n = 0;
 
-  f->config.events = true;
+  f->config.events = ~0U;
   begin_threaded(f, steps, COUNT(steps));
   call = start_simple(f, HSA_ONCE);
   while (n < COUNT(want)) {
@@ -190,7 +190,7 @@ static void events_taken_early(void **state)
   hsa_call *call;
   int64_t began;
 
-  f->config.events = true;
+  f->config.events = ~0U;
   begin_threaded(f, steps, 1);
   call = start_simple(f, HSA_ONCE);
   while (!hsa_call_event(call, &event))
@@ -510,7 +510,7 @@ static void cancel_at_any_moment(void **state)
   hsa_call *last;
   int i;
 
-  f->config.events = true;
+  f->config.events = ~0U;
   begin_threaded(f, steps, COUNT(steps));
   for (i = 0; i < 400; i++) {
     hsa_call *call = start_simple(f, HSA_SAFE);
@@ -638,7 +638,7 @@ static void anything_in_any_order(void **state)
   uint64_t seed = 7;
   int round, i;
 
-  f->config.events = true;
+  f->config.events = ~0U;
   for (round = 0; round < 4; round++) {
     hsa_call *calls[CROWD] = {NULL};
 

@@ -64,11 +64,22 @@ void hsa_call_unmark(hsa_call *call)
   hsa_engine_notify(engine);
 }
 
+/* Adds to the event what came out of the last attempt, once. */
+static void add_answer(hsa_call *call, hsa_event *event)
+{
+  static const hsa_rate_limit unknown = {-1, -1, -1, -1, -1};
+
+  event->rate = call->is_news ? call->result.headers.rate : unknown;
+  event->hold = call->is_news ? call->hold : -1;
+  event->late = call->is_news && call->result.sent && call->released ? call->result.sent_at - call->released : -1;
+  call->is_news = false;
+}
+
 static void add_event(hsa_call *call, hsa_event_type type, int64_t delay)
 {
-  hsa_event *events;
+  hsa_event *events, *event;
 
-  if (!call->engine->config.events)
+  if (!(call->engine->config.events & HSA_EVENT_BIT(type)))
     return;
   if (call->nevents == call->events_cap) {
     size_t cap = call->events_cap ? call->events_cap * 2 : 8;
@@ -79,13 +90,16 @@ static void add_event(hsa_call *call, hsa_event_type type, int64_t delay)
     call->events = events;
     call->events_cap = cap;
   }
-  call->events[call->nevents++] = (hsa_event){
+  event = &call->events[call->nevents++];
+  *event = (hsa_event){
     .type = type,
     .attempt = call->attempts,
     .http_status = call->result.http_status,
     .kind = type == HSA_EVENT_DONE ? call->outcome.kind : call->result.kind,
     .delay = delay,
   };
+  if (type == HSA_EVENT_RETRY || type == HSA_EVENT_DONE)
+    add_answer(call, event);
   hsa_call_mark(call);
 }
 
@@ -269,7 +283,7 @@ static void conclude_attempt(hsa_call *call, int64_t now)
   hsa_retry_input input = {
     .result = &call->result,
     .effect = call->effect,
-    .refreshable = call->park != HSA_PARK_NEVER && !call->refreshed,
+    .refreshable = call->is_refreshable,
     .ambiguous = call->ambiguous,
     .attempt = call->attempts,
     .max_attempts = call->max_attempts,
@@ -280,6 +294,8 @@ static void conclude_attempt(hsa_call *call, int64_t now)
   hsa_verdict verdict = hsa_retry_judge(&input, &engine->budget);
 
   call->ambiguous = verdict.ambiguous;
+  call->hold = verdict.throttled ? verdict.retry_after : -1;
+  call->is_news = true;
   if (verdict.throttled)
     hsa_pace_hold(&engine->pace, now + (verdict.retry_after < MAX_HOLD ? verdict.retry_after : MAX_HOLD));
   if (verdict.action == HSA_GIVE_UP)
@@ -289,7 +305,7 @@ static void conclude_attempt(hsa_call *call, int64_t now)
     call->must_park = call->park == HSA_PARK_EVERY;
     hsa_call_wait(call, now + verdict.delay);
   } else {
-    call->refreshed = true;
+    call->is_refreshable = false;
     hsa_call_park(call, HSA_REASON_EXPIRED);
   }
 }

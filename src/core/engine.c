@@ -40,7 +40,7 @@ void hsa_engine_check_fork(hsa_engine *engine)
   engine->pid = pid;
   engine->random ^= (uint64_t)pid << 32;
   engine->has_thread = false;
-  hsa_notice_close(&engine->notice); /* the parent reads from it */
+  hsa_notice_abandon(&engine->notice); /* the parent reads from it */
   if (engine->transport)
     hsa_transport_abandon(engine->transport);
   engine->transport = NULL;
@@ -187,6 +187,28 @@ int hsa_engine_fd(hsa_engine *engine)
   return fd;
 }
 
+const char *hsa_engine_listen(hsa_engine *engine)
+{
+  const char *path;
+
+  hsa_engine_check_fork(engine);
+  lock(engine);
+  path = hsa_notice_listen(&engine->notice);
+  unlock(engine);
+  return path;
+}
+
+bool hsa_engine_accept(hsa_engine *engine)
+{
+  bool ok;
+
+  hsa_engine_check_fork(engine);
+  lock(engine);
+  ok = hsa_notice_accept(&engine->notice);
+  unlock(engine);
+  return ok;
+}
+
 /* ---- engines ---- */
 
 static bool own(const char **string)
@@ -242,7 +264,8 @@ hsa_status hsa_engine_new(const hsa_config *config, hsa_engine **out)
   hsa_notice_init(&engine->notice);
   hsa_budget_init(&engine->budget);
   if (!own_strings(&engine->config) || !hsa_engine_init_locks(engine) ||
-      hsa_pace_init(&engine->pace, config->rate_requests, config->rate_interval, config->rate_is_ceiling) != HSA_OK) {
+      hsa_pace_init(&engine->pace, config->rate_requests, config->rate_interval, config->rate_is_ceiling,
+                    config->rate_shares) != HSA_OK) {
     hsa_engine_free(engine);
     return HSA_NOMEM;
   }
@@ -312,8 +335,10 @@ static hsa_status set_up_call(hsa_call *call, const hsa_request *request)
   call->url = url.data;
   if (status != HSA_OK)
     return status;
-  if (request->park == HSA_PARK_NEVER) {
-    if (!request->token || hsa_check_header_value(request->token, strlen(request->token)))
+  if (!request->token && request->park == HSA_PARK_NEVER)
+    return HSA_INVALID;
+  if (request->token) {
+    if (hsa_check_header_value(request->token, strlen(request->token)))
       return HSA_INVALID;
     call->token = copy(request->token, strlen(request->token));
     if (!call->token)
@@ -339,6 +364,7 @@ static hsa_call *new_call(hsa_engine *engine, const hsa_request *request)
   call->method = request->method;
   call->effect = request->effect;
   call->park = request->park;
+  call->is_refreshable = request->token == NULL;
   call->timeout = request->timeout;
   call->deadline = request->deadline;
   call->max_attempts = request->max_attempts;
@@ -467,6 +493,7 @@ static hsa_status go(hsa_call *call, const char *token, int64_t delay)
     call->token = fresh;
   }
   hsa_call_unmark(call);
+  call->released = now + (delay > 0 ? delay : 0);
   if (delay <= 0 || now >= call->deadline)
     hsa_call_enqueue(call);
   else if (delay >= call->deadline - now)

@@ -36,13 +36,17 @@ struct hsa_call {
   hsa_park park;
   int64_t timeout, deadline, started;
   int max_attempts, attempts;
-  bool refreshed, ambiguous;
+  bool is_refreshable;      /* a fresh token can be asked for, once */
+  bool ambiguous;
   bool must_park;           /* HSA_PARK_EVERY: at the end of this wait for another attempt */
   bool told_wait;           /* this time in the queue has its WAIT event */
   hsa_timer timer;
   hsa_transfer *transfer;   /* while SENDING */
   uint64_t send_number;     /* of hsa_pace_count */
+  int64_t released;         /* when hsa_call_go let it go on; 0: it was never parked */
   hsa_result result;        /* of the last attempt */
+  int64_t hold;             /* us that it wants all calls to hold still, or -1 */
+  bool is_news;             /* no event has told of it yet */
   hsa_outcome outcome;
   hsa_event *events;
   size_t nevents, next_event, events_cap;

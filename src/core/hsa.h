@@ -71,7 +71,7 @@ typedef enum hsa_effect {
 
 /* When a call is parked, that is when it waits for hsa_call_go. */
 typedef enum hsa_park {
-  HSA_PARK_NEVER, /* the request brings its token */
+  HSA_PARK_NEVER, /* it needs nothing */
   HSA_PARK_FIRST, /* before its first attempt, and once after EXPIRED_AUTHENTICATION */
   HSA_PARK_EVERY  /* before every attempt (an outside limiter takes part) */
 } hsa_park;
@@ -96,7 +96,8 @@ typedef struct hsa_config {
   int rate_requests;          /* sends in any rate_interval; 0: no pacing */
   int64_t rate_interval;      /* us */
   bool rate_is_ceiling;       /* the server's headers may lower the rate but not raise it */
-  bool events;                /* record events for hsa_call_event */
+  int rate_shares;            /* so many processes share the rate, each with its part; 0: 1 */
+  unsigned events;            /* which to record for hsa_call_event: HSA_EVENT_BIT(type) each */
 } hsa_config;
 
 typedef struct hsa_param {
@@ -115,7 +116,7 @@ typedef struct hsa_request {
   size_t body_len;
   hsa_effect effect;
   hsa_park park;
-  const char *token;  /* with HSA_PARK_NEVER */
+  const char *token;  /* NULL, where hsa_call_go is to bring it: then a fresh one is asked for once if it expires */
   int64_t timeout;    /* us, one attempt */
   int64_t deadline;   /* point in time: the whole call with waits and retries */
   int max_attempts;
@@ -146,12 +147,18 @@ typedef struct hsa_outcome {
 
 typedef enum hsa_event_type { HSA_EVENT_ATTEMPT, HSA_EVENT_RETRY, HSA_EVENT_WAIT, HSA_EVENT_DONE } hsa_event_type;
 
+#define HSA_EVENT_BIT(type) (1U << (type))
+
 typedef struct hsa_event {
   hsa_event_type type;
   int attempt;     /* 1 for the first */
   int http_status; /* RETRY, DONE: 0 if nothing was received */
   hsa_kind kind;   /* RETRY, DONE */
   int64_t delay;   /* RETRY, WAIT: us until the next attempt */
+  /* RETRY, DONE: */
+  hsa_rate_limit rate; /* of the attempt's answer */
+  int64_t hold;        /* us that the server wants all calls to hold still; -1: it does not */
+  int64_t late;        /* us from the time that hsa_call_go let the attempt go until it left; -1: unknown */
 } hsa_event;
 
 typedef struct hsa_engine hsa_engine;
@@ -184,6 +191,13 @@ hsa_status hsa_engine_start_thread(hsa_engine *engine);
 /* A descriptor that is readable while hsa_engine_next has a call to give; the engine's, not to be read or
  * closed. Negative if there can be none. */
 int hsa_engine_fd(hsa_engine *engine);
+
+/* For a host that cannot watch a descriptor of ours: it connects to the unix socket at the path that hsa_engine_listen
+ * answers (NULL: no folder can be written to; valid until the next of these two calls), then hsa_engine_accept takes
+ * the connection and removes the path (false: nobody has connected). From then on a byte arrives on it whenever
+ * hsa_engine_next begins to have a call to give; one that comes too often means nothing. */
+const char *hsa_engine_listen(hsa_engine *engine);
+bool hsa_engine_accept(hsa_engine *engine);
 
 /* While `is_more`, the descriptor is readable in any case: its user has taken a call and not yet handed it on. */
 void hsa_engine_announce(hsa_engine *engine, bool is_more);

@@ -1,11 +1,15 @@
-/* notice.h - one descriptor that is readable while something is to be had: a pipe with a byte in it. */
+/* notice.h - tells a host that something is to be had: a descriptor that is readable meanwhile, or, where a host cannot
+ * watch a descriptor of ours, a connection that it has made to us, on which a byte arrives whenever it begins. */
 #ifndef HSA_NOTICE_H
 #define HSA_NOTICE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 typedef struct hsa_notice {
-  int ends[2]; /* read, write; negative: not open */
+  int ends[2]; /* of a pipe with a byte in it: read, write; negative: not open */
+  int listener, peer; /* a socket that listens at `path`, and our end of the connection; negative: none */
+  char *path;
   bool is_set;
 } hsa_notice;
 
@@ -14,9 +18,20 @@ void hsa_notice_init(hsa_notice *notice);
 /* Opens it if it is not open. The descriptor to watch, or negative. */
 int hsa_notice_fd(hsa_notice *notice);
 
+/* Listens at a unix socket in a folder of its own, which only this user can enter. Answers its path, which is there until
+ * hsa_notice_accept, or NULL where none can be made: TMPDIR, /tmp, /var/tmp and /dev/shm are tried. */
+const char *hsa_notice_listen(hsa_notice *notice);
+
+/* Takes the connection that was made to hsa_notice_listen's path, in place of an earlier one, and removes the path; a byte
+ * arrives at once if it is set. false: nobody has connected. */
+bool hsa_notice_accept(hsa_notice *notice);
+
 /* Makes it readable, or not; nothing happens if it is not open, and opening it then catches up. */
 void hsa_notice_set(hsa_notice *notice, bool is_set);
 
 void hsa_notice_close(hsa_notice *notice);
+
+/* As hsa_notice_close, in a forked child: the path is the parent's. */
+void hsa_notice_abandon(hsa_notice *notice);
 
 #endif

@@ -7,13 +7,13 @@ enum { MAX_REQUESTS = 1000000 };                    /* keeps the ring at 8 MB at
 #define MIN_MARGIN (INT64_C(20) * HSA_SECOND / 1000) /* 20 ms */
 #define MAX_INTERVAL (INT64_C(24) * 3600 * HSA_SECOND)
 
-static hsa_window make_window(int64_t requests, int64_t interval)
+static hsa_window make_window(int64_t requests, int64_t interval, int shares)
 {
-  int64_t margin = interval / 100;
+  int64_t margin = interval / 100, part = requests / shares;
 
   if (margin < MIN_MARGIN)
     margin = MIN_MARGIN;
-  return (hsa_window){requests, interval + margin};
+  return (hsa_window){part > 0 ? part : 1, interval + margin};
 }
 
 /* The place in the ring of a send by its number; only with a ring, which clang-tidy cannot see. */
@@ -46,17 +46,18 @@ static hsa_status grow(hsa_pace *pace, int64_t requests)
   return HSA_OK;
 }
 
-hsa_status hsa_pace_init(hsa_pace *pace, int64_t requests, int64_t interval, bool is_ceiling)
+hsa_status hsa_pace_init(hsa_pace *pace, int64_t requests, int64_t interval, bool is_ceiling, int shares)
 {
   memset(pace, 0, sizeof *pace);
+  pace->shares = shares > 1 ? shares : 1;
   if (requests <= 0)
     return HSA_OK;
   if (requests > MAX_REQUESTS)
     requests = MAX_REQUESTS;
-  pace->own = make_window(requests, interval);
+  pace->own = make_window(requests, interval, pace->shares);
   pace->is_ceiling = is_ceiling;
   pace->hold = INT64_MIN;
-  return grow(pace, requests);
+  return grow(pace, pace->own.requests);
 }
 
 void hsa_pace_free(hsa_pace *pace)
@@ -141,14 +142,16 @@ static int64_t count_since(const hsa_pace *pace, int64_t since)
 hsa_status hsa_pace_learn(hsa_pace *pace, const hsa_rate_limit *rate, int64_t sent_at, int64_t now)
 {
   int64_t since, used;
+  hsa_window server;
 
   if (pace->own.requests == 0 || rate->max <= 0 || rate->max > MAX_REQUESTS || rate->interval_ms <= 0 ||
       rate->interval_ms > MAX_INTERVAL / 1000)
     return HSA_OK;
-  if (grow(pace, rate->max) != HSA_OK)
+  server = make_window(rate->max, rate->interval_ms * 1000, pace->shares);
+  if (grow(pace, server.requests) != HSA_OK)
     return HSA_NOMEM;
-  pace->server = make_window(rate->max, rate->interval_ms * 1000);
-  if (rate->remaining < 0 || rate->remaining > rate->max)
+  pace->server = server;
+  if (rate->remaining < 0 || rate->remaining > rate->max || pace->shares > 1)
     return HSA_OK;
   /* What the server has counted and we have not was sent by others. */
   since = sent_at - pace->server.interval;

@@ -7,7 +7,10 @@
  *
  * The server's headers tell its own window. The configured one is replaced by it, or, if it is a
  * ceiling, both hold. Sends of others on the same account show in what remains; they are counted
- * as sends of this moment, the latest that they can have been. */
+ * as sends of this moment, the latest that they can have been.
+ *
+ * Where several processes share a rate, each takes an equal part of both windows, at least one send. What remains
+ * then tells nothing: the sends of others are allowed for already. */
 #ifndef HSA_PACE_H
 #define HSA_PACE_H
 
@@ -21,6 +24,7 @@ typedef struct hsa_window {
 typedef struct hsa_pace {
   hsa_window own, server;
   bool is_ceiling; /* `own` stays when `server` is known */
+  int shares;      /* 1: all of the rate is ours */
   int64_t hold;    /* nothing is sent before this point in time */
   int64_t *sends;  /* ring of points in time, never decreasing */
   size_t cap;
@@ -28,7 +32,7 @@ typedef struct hsa_pace {
 } hsa_pace;
 
 /* requests 0: no pacing at all, whatever the headers say. HSA_NOMEM. */
-hsa_status hsa_pace_init(hsa_pace *pace, int64_t requests, int64_t interval, bool is_ceiling);
+hsa_status hsa_pace_init(hsa_pace *pace, int64_t requests, int64_t interval, bool is_ceiling, int shares);
 void hsa_pace_free(hsa_pace *pace);
 
 /* The earliest point in time, now or later, at which one more may be sent. */
