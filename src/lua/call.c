@@ -343,7 +343,7 @@ static hsa_status start_request(lua_State *L, int user, lhsa_call *call, const c
     .query = call->query,
     .nquery = call->nquery,
     .effect = call->endpoint->effect,
-    .park = token ? HSA_PARK_NEVER : HSA_PARK_FIRST,
+    .park = call->client->has_limiter ? HSA_PARK_EVERY : token ? HSA_PARK_NEVER : HSA_PARK_FIRST,
     .token = token,
     .timeout = call->timeout,
     .deadline = call->deadline,
@@ -448,7 +448,7 @@ static void tell_event(lua_State *L, int user, lhsa_call *call, const hsa_event 
   if (!call->client->has_on_event)
     return;
   lua_rawgeti(L, user, LHSA_CLIENT);
-  lhsa_client_function(L, lua_gettop(L), "on_event");
+  lhsa_client_value(L, lua_gettop(L), "on_event");
   lua_remove(L, -2);
   push_event(L, call, event);
   call->is_in_event = true;
@@ -457,15 +457,30 @@ static void tell_event(lua_State *L, int user, lhsa_call *call, const hsa_event 
   call->is_in_event = false;
 }
 
+/* Tells the limiter. An error in it harms no call, likewise. */
+static void tell_limiter(lua_State *L, int user, lhsa_call *call, const hsa_event *event)
+{
+  int top = lua_gettop(L);
+
+  if (!call->client->has_limiter)
+    return;
+  lua_rawgeti(L, user, LHSA_CLIENT);
+  if (!lhsa_limiter_observe(L, top + 1, event))
+    lua_rawseti(L, user, LHSA_EVENT_ERROR);
+  lua_settop(L, top);
+}
+
 /* Hands out the events of the request under way. */
 static void hand_out_events(lua_State *L, int user, lhsa_call *call)
 {
   hsa_event event;
 
-  if (!call->client->has_on_event)
+  if (!call->client->has_on_event && !call->client->has_limiter)
     return;
-  while (!call->must_be_canceled && hsa_call_event(call->request, &event))
+  while (!call->must_be_canceled && hsa_call_event(call->request, &event)) {
+    tell_limiter(L, user, call, &event);
     tell_event(L, user, call, &event);
+  }
 }
 
 /* ---- running ---- */
@@ -488,7 +503,32 @@ static void cancel(lua_State *L, int user, lhsa_call *call)
   stop_rest(L, user, call, HSA_CANCELED, -1, "not sent: the call was canceled");
 }
 
-/* Drives the call until it is done or parked, or until the point in time. */
+/* Lets a parked call go on, as soon as its limiter gives leave; token: NULL keeps the one it has. */
+static void let_go(lua_State *L, int user, lhsa_call *call, const char *token, const char *problem)
+{
+  int64_t delay = 0;
+  int top = lua_gettop(L);
+
+  if (!problem && call->client->has_limiter) {
+    lua_rawgeti(L, user, LHSA_CLIENT);
+    problem = lhsa_limiter_reserve(L, top + 1, call->deadline - hsa_now(), &delay);
+  }
+  if (!problem && hsa_call_go(call->request, token, delay) != HSA_OK)
+    problem = "out of memory";
+  if (problem) {
+    lua_pushstring(L, problem);
+    lua_rawseti(L, user, LHSA_REFUSAL);
+    hsa_call_refuse(call->request);
+  }
+  lua_settop(L, top);
+}
+
+static bool wants_token(const lhsa_call *call)
+{
+  return call->client->has_token_function && hsa_call_reason(call->request) != HSA_REASON_RETRY;
+}
+
+/* Drives the call until it is done or wants a token, or until the point in time. */
 static run_state run(lua_State *L, int idx, lhsa_call *call, int64_t until)
 {
   run_state result = RUN_DONE;
@@ -508,8 +548,10 @@ static run_state run(lua_State *L, int idx, lhsa_call *call, int64_t until)
       cancel(L, user, call);
     else if (hsa_call_state(call->request) == HSA_DONE)
       finish(L, user, call);
-    else if (state == HSA_PARKED)
+    else if (state == HSA_PARKED && wants_token(call))
       result = RUN_PARKED;
+    else if (state == HSA_PARKED)
+      let_go(L, user, call, NULL, NULL);
     else if (hsa_now() >= until)
       result = RUN_PENDING;
   }
@@ -539,15 +581,9 @@ static void go(lua_State *L, int idx, lhsa_call *call, bool ok, int token, int m
 
   if (!call->request)
     return;
-  if (!problem && hsa_call_go(call->request, lua_tostring(L, token), 0) != HSA_OK)
-    problem = "out of memory";
-  if (!problem)
-    return;
   lhsa_getuservalue(L, idx);
-  lua_pushstring(L, problem);
-  lua_rawseti(L, -2, LHSA_REFUSAL);
+  let_go(L, lua_gettop(L), call, lua_tostring(L, token), problem);
   lua_pop(L, 1);
-  hsa_call_refuse(call->request);
 }
 
 /* Pushes the token function of the parked call at idx, and its argument. */
@@ -555,7 +591,7 @@ static void push_token_function(lua_State *L, int idx, const lhsa_call *call)
 {
   lhsa_getuservalue(L, idx);
   lua_rawgeti(L, -1, LHSA_CLIENT);
-  lhsa_client_function(L, lua_gettop(L), "access_token");
+  lhsa_client_value(L, lua_gettop(L), "access_token");
   lua_replace(L, -3);
   if (hsa_call_reason(call->request) == HSA_REASON_EXPIRED)
     lua_pushliteral(L, "expired");
@@ -622,18 +658,22 @@ static int call_go(lua_State *L)
   return 0;
 }
 
-/* call:submit(): from now on the client's I/O thread works on it, if it may have one, and client:next gives it */
+/* call:submit([problem]): from now on the client's I/O thread works on it, if it may have one, and client:next gives
+ * it. With a problem, which is then its error, it does not begin. */
 static int call_submit(lua_State *L)
 {
   lhsa_call *call = check_call(L);
   lhsa_client *client = call->client;
+  const char *problem = luaL_optstring(L, 2, NULL);
 
   lhsa_getuservalue(L, 1);
   lua_rawgeti(L, -1, LHSA_CLIENT);
   lhsa_remember_call(L, lua_gettop(L), 1);
-  if (client->engine && client->may_have_thread && hsa_engine_start_thread(client->engine) != HSA_OK) {
+  if (!problem && client->engine && client->may_have_thread && hsa_engine_start_thread(client->engine) != HSA_OK)
+    problem = "the client's I/O thread cannot be started";
+  if (problem) {
     lhsa_getuservalue(L, 1);
-    stop_rest(L, lua_gettop(L), call, HSA_CONFIG, -1, "the client's I/O thread cannot be started");
+    stop_rest(L, lua_gettop(L), call, HSA_CONFIG, -1, problem);
   }
   return 0;
 }

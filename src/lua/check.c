@@ -340,6 +340,8 @@ bool lhsa_take(lua_State *L, int idx, const lhsa_field *field)
     return take_type(L, idx, field, LUA_TBOOLEAN);
   case LHSA_FUNCTION:
     return take_type(L, idx, field, LUA_TFUNCTION);
+  case LHSA_TABLE:
+    return take_type(L, idx, field, LUA_TTABLE);
   case LHSA_LOOP:
     if (!lua_istable(L, idx) && lua_type(L, idx) != LUA_TSTRING)
       return fail_type(L, idx, field, "string or table");

@@ -26,6 +26,7 @@ static const lhsa_field option_fields[] = {
   LHSA_ATTEMPTS,
   {.name = "max_response_bytes", .type = LHSA_INTEGER, .min = 1, .max = 2147483647},
   {.name = "rate", .type = LHSA_SWITCH, .fields = rate_fields},
+  {.name = "limiter", .type = LHSA_TABLE},
   {.name = "proxy", .type = LHSA_HEADER, .secret = true},
   {.name = "ca_file", .type = LHSA_HEADER},
   {.name = "allow_http", .type = LHSA_BOOLEAN},
@@ -39,10 +40,10 @@ static const lhsa_field option_fields[] = {
 
 static const lhsa_field options_field = {.type = LHSA_OBJECT, .secret = true, .fields = option_fields};
 
-/* Who gave the options: the function's name and its caller's level on the call stack. */
+/* Who gave the options: the function's name and its caller's level on the call stack; and how many share the rate. */
 typedef struct blame {
   const char *function;
-  int level;
+  int level, shares;
 } blame;
 
 /* ---- the environment ---- */
@@ -85,6 +86,24 @@ static void set_rate(lua_State *L, int options, hsa_config *config)
   lua_pop(L, 1);
 }
 
+/* A limiter takes the place of the engine's own pacing. */
+static void check_limiter(lua_State *L, int options, const blame *who)
+{
+  lua_pushliteral(L, "limiter");
+  lua_rawget(L, options);
+  if (!lua_isnil(L, -1)) {
+    lhsa_check_limiter(L, lua_gettop(L), who->level, who->function);
+    lua_pushliteral(L, "rate");
+    lua_rawget(L, options);
+    if (lua_istable(L, -1)) {
+      lua_pushliteral(L, ".limiter: takes the place of options.rate; give one of them");
+      lhsa_bad_argument(L, who->level, 1, who->function, "options");
+    }
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+}
+
 /* Pushes the User-Agent: ours, libcurl's and Lua's, and what the user appends. */
 static const char *push_user_agent(lua_State *L, int options)
 {
@@ -96,7 +115,15 @@ static const char *push_user_agent(lua_State *L, int options)
                          extra ? extra : "");
 }
 
-static hsa_status make_engine(lua_State *L, int options, const char *base_url, hsa_engine **engine)
+/* Which of the engine's events somebody wants. */
+static unsigned events_for(const lhsa_client *client)
+{
+  if (client->has_on_event)
+    return ~0U;
+  return client->has_limiter ? HSA_EVENT_BIT(HSA_EVENT_RETRY) | HSA_EVENT_BIT(HSA_EVENT_DONE) : 0;
+}
+
+static hsa_status make_engine(lua_State *L, int options, const char *base_url, int shares, lhsa_client *client)
 {
   hsa_config config = {
     .base_url = base_url,
@@ -108,9 +135,12 @@ static hsa_status make_engine(lua_State *L, int options, const char *base_url, h
     .max_connections = (int)lhsa_number_option(L, options, "max_connections", 8),
   };
 
-  config.events = lhsa_push_function_option(L, options, "on_event");
+  config.events = events_for(client);
+  config.rate_shares = shares;
   set_rate(L, options, &config);
-  return hsa_engine_new(&config, engine);
+  if (client->has_limiter)
+    config.rate_requests = 0;
+  return hsa_engine_new(&config, &client->engine);
 }
 
 /* Remembers that a setting of the environment cannot be used: not who makes the client is to blame. */
@@ -156,7 +186,7 @@ static void set_version(lua_State *L, int options, lhsa_client *client, const bl
   snprintf(client->version, sizeof client->version, "%s", version && !problem ? version : "v4");
 }
 
-/* The client's user value: the functions among the options, and the calls under way by their addresses. */
+/* The client's user value: functions and a limiter among the options, and the calls under way by their addresses. */
 static void keep_functions(lua_State *L, int options, int idx, lhsa_client *client)
 {
   lua_createtable(L, 0, 4);
@@ -164,6 +194,10 @@ static void keep_functions(lua_State *L, int options, int idx, lhsa_client *clie
   lua_setfield(L, -2, "access_token");
   client->has_on_event = lhsa_push_function_option(L, options, "on_event");
   lua_setfield(L, -2, "on_event");
+  lua_pushliteral(L, "limiter");
+  lua_rawget(L, options);
+  client->has_limiter = !lua_isnil(L, -1);
+  lua_setfield(L, -2, "limiter");
   lua_newtable(L);
   lua_createtable(L, 0, 1);
   lua_pushliteral(L, "v");
@@ -183,6 +217,7 @@ static void push_client(lua_State *L, int options, const blame *who)
   memset(client, 0, sizeof *client);
   luaL_getmetatable(L, CLIENT_TYPE);
   lua_setmetatable(L, idx);
+  check_limiter(L, options, who);
   keep_functions(L, options, idx, client);
   client->timeout = lhsa_seconds_option(L, options, "timeout", 30 * HSA_SECOND);
   client->deadline = lhsa_seconds_option(L, options, "deadline", 120 * HSA_SECOND);
@@ -192,7 +227,7 @@ static void push_client(lua_State *L, int options, const blame *who)
   set_version(L, options, client, who);
   token = client->has_token_function ? NULL : lhsa_string_option(L, options, "access_token");
   client->token = token ? strdup(token) : NULL;
-  if ((token && !client->token) || make_engine(L, options, base_url, &client->engine) != HSA_OK)
+  if ((token && !client->token) || make_engine(L, options, base_url, who->shares, client) != HSA_OK)
     luaL_error(L, "hubspot_assoc: out of memory");
   lua_settop(L, idx);
 }
@@ -225,6 +260,7 @@ int lhsa_client_new(lua_State *L)
   if (!lua_rawequal(L, 1, lua_upvalueindex(1))) {
     who.level = (int)luaL_optinteger(L, 2, 1);
     who.function = luaL_optstring(L, 3, "new");
+    who.shares = (int)luaL_optinteger(L, 4, 1);
   }
   return new_client(L, &who);
 }
@@ -269,7 +305,7 @@ lhsa_client *lhsa_to_client(lua_State *L, int idx)
   return same ? data : NULL;
 }
 
-void lhsa_client_function(lua_State *L, int client, const char *name)
+void lhsa_client_value(lua_State *L, int client, const char *name)
 {
   lhsa_getuservalue(L, client);
   lua_getfield(L, -1, name);
@@ -351,6 +387,31 @@ static int client_fd(lua_State *L)
   return 1;
 }
 
+/* client:listen() -> the path of a unix socket to connect to; or nil and why there is none */
+static int client_listen(lua_State *L)
+{
+  lhsa_client *client = check_client(L);
+  const char *path = client->engine ? hsa_engine_listen(client->engine) : NULL;
+
+  if (path) {
+    lua_pushstring(L, path);
+    return 1;
+  }
+  lua_pushnil(L);
+  lua_pushstring(L, client->engine ? "no folder for a socket: /tmp, /var/tmp and /dev/shm cannot be written to (TMPDIR names another one)"
+                                   : "the client is closed");
+  return 2;
+}
+
+/* client:accept() -> is the connection there? client:next's calls are told on it from now on. */
+static int client_accept(lua_State *L)
+{
+  lhsa_client *client = check_client(L);
+
+  lua_pushboolean(L, client->engine && hsa_engine_accept(client->engine));
+  return 1;
+}
+
 /* client:announce(is_more): whether finished futures wait to be handed out; fd is readable then */
 static int client_announce(lua_State *L)
 {
@@ -396,8 +457,8 @@ static int to_string(lua_State *L)
 void lhsa_client_open(lua_State *L)
 {
   static const luaL_Reg methods[] = {
-    {"wait", client_wait}, {"next", client_next}, {"fd", client_fd}, {"announce", client_announce},
-    {"close", client_close}, {NULL, NULL}};
+    {"wait", client_wait},     {"next", client_next},         {"fd", client_fd},       {"listen", client_listen},
+    {"accept", client_accept}, {"announce", client_announce}, {"close", client_close}, {NULL, NULL}};
   const luaL_Reg *method;
   const lhsa_endpoint *endpoint;
 

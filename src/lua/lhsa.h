@@ -22,6 +22,7 @@ typedef enum lhsa_type {
   LHSA_FUNCTION,
   LHSA_TOKEN,   /* as LHSA_HEADER, or a function */
   LHSA_LOOP,    /* string or table: hubspot_assoc.lua knows which */
+  LHSA_TABLE,   /* any */
   LHSA_OBJECT,  /* table with `fields` */
   LHSA_SWITCH,  /* false, or as LHSA_OBJECT */
   LHSA_LIST     /* of at least `min` elements; every element is a table with `fields` */
@@ -138,7 +139,7 @@ typedef struct lhsa_client {
   char *token;           /* NULL: a function's, or the environment's at the time of a call */
   char *problem;         /* a setting of the environment cannot be used: calls fail with this */
   char version[8];       /* "v4", "2026-03" */
-  bool has_token_function, has_on_event; /* in the user value, by these names */
+  bool has_token_function, has_on_event, has_limiter; /* in the user value, by their options' names */
   bool may_have_thread;
   int64_t timeout, deadline; /* us */
   int max_attempts;
@@ -146,8 +147,9 @@ typedef struct lhsa_client {
 
 void lhsa_client_open(lua_State *L);
 
-/* Lua: new(options [, level [, name]]) -> client, a closure over the module. Raises if the options are wrong, with
- * the position of the code at this level of the call stack (as in `error`, 1: the caller) and this function's name. */
+/* Lua: new(options [, level [, name [, shares]]]) -> client, a closure over the module. Raises if the options are wrong, with
+ * the position of the code at this level of the call stack (as in `error`, 1: the caller) and this function's name.
+ * So many processes share the rate (1). */
 int lhsa_client_new(lua_State *L);
 
 /* The client at idx, or NULL. */
@@ -159,12 +161,24 @@ void lhsa_push_default_client(lua_State *L);
 /* Lua: configure(options) -> client, likewise. Replaces the default client. */
 int lhsa_configure(lua_State *L);
 
-/* Pushes the client's token function or event handler: "access_token", "on_event". */
-void lhsa_client_function(lua_State *L, int client, const char *name);
+/* Pushes the client's token function, event handler or limiter: "access_token", "on_event", "limiter". */
+void lhsa_client_value(lua_State *L, int client, const char *name);
 
 /* Remembers the call at idx, by its address, in the client at `client`, weakly; pushes the call so remembered, or nil. */
 void lhsa_remember_call(lua_State *L, int client, int idx);
 void lhsa_push_call(lua_State *L, int client, const void *address);
+
+/* ---- limiter.c: a limiter of the user's ---- */
+
+/* Raises as lhsa_bad_argument does unless the value at idx can be one. */
+void lhsa_check_limiter(lua_State *L, int idx, int level, const char *call);
+
+/* Asks the limiter of the client at this index for leave for one attempt that can wait for `most` us: *delay is how
+ * long it has to; more than `most` if it is not to be sent. Answers NULL, or pushes and answers why there is no answer. */
+const char *lhsa_limiter_reserve(lua_State *L, int client, int64_t most, int64_t *delay);
+
+/* Tells it what an answer says of the rate; false with what it raised at the top. */
+bool lhsa_limiter_observe(lua_State *L, int client, const hsa_event *event);
 
 /* ---- call.c ---- */
 
@@ -199,6 +213,9 @@ typedef struct lhsa_request_info {
   bool is_part;          /* one of several requests */
   const hsa_call *request; /* that the outcome is of; NULL: it was never sent */
 } lhsa_request_info;
+
+/* Pushes a table of what the headers told of the rate limit. */
+void lhsa_push_rate_limit(lua_State *L, const hsa_rate_limit *rate);
 
 /* Adds the outcome of a request, or of what was never sent. */
 void lhsa_reply_add(lua_State *L, int reply, const lhsa_request_info *info, const hsa_outcome *outcome);

@@ -60,16 +60,21 @@ static void set_rate_field(lua_State *L, const char *name, int64_t value)
     lhsa_set_integer(L, name, value);
 }
 
-static void set_rate(lua_State *L, const hsa_rate_limit *rate)
+void lhsa_push_rate_limit(lua_State *L, const hsa_rate_limit *rate)
 {
-  if (rate->max < 0 && rate->remaining < 0 && rate->interval_ms < 0 && rate->daily < 0 && rate->daily_remaining < 0)
-    return;
   lua_createtable(L, 0, 5);
   set_rate_field(L, "max", rate->max);
   set_rate_field(L, "remaining", rate->remaining);
   set_rate_field(L, "interval_ms", rate->interval_ms);
   set_rate_field(L, "daily", rate->daily);
   set_rate_field(L, "daily_remaining", rate->daily_remaining);
+}
+
+static void set_rate(lua_State *L, const hsa_rate_limit *rate)
+{
+  if (rate->max < 0 && rate->remaining < 0 && rate->interval_ms < 0 && rate->daily < 0 && rate->daily_remaining < 0)
+    return;
+  lhsa_push_rate_limit(L, rate);
   lua_setfield(L, -2, "rate_limit");
 }
 
