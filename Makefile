@@ -1,6 +1,6 @@
 # hubspot_assoc: GNU make. `make` builds the module for LUA into build/$(LUA)/.
 #   make LUA=lua5.1|lua5.2|lua5.3|lua5.4|luajit   CC=clang   WERROR=   V=1 (whole command lines)
-#   make demo | test | hosts | lint | asan | tsan | valgrind | bench | simulator | embed | env | deps | install | clean
+#   make demo | test | nginx | hosts | lint | asan | tsan | valgrind | bench | simulator | embed | env | deps | install | clean
 #   make test SPEC=spec/codec_spec.lua BUSTED_ARGS='--filter=null'
 
 .DELETE_ON_ERROR:
@@ -129,11 +129,13 @@ frame_loop: $(FRAME_LOOP)
 # The closing ;; keeps Lua's own default path.
 TREE_LUA_PATH  = $(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;
 TREE_LUA_CPATH = $(CURDIR)/$(BUILD)/?.so;;
+# nginx has LuaJIT inside.
+LUAJIT_BUILD = $(if $(findstring luajit,$(LUA)),$(BUILD),$(BUILD)/luajit)
 # A user's LUA_PATH_5_4 or LUA_INIT would go before ours.
 IN_TREE = env -u LUA_INIT -u LUA_INIT_5_2 -u LUA_INIT_5_3 -u LUA_INIT_5_4 \
               -u LUA_PATH_5_2 -u LUA_PATH_5_3 -u LUA_PATH_5_4 -u LUA_CPATH_5_2 -u LUA_CPATH_5_3 -u LUA_CPATH_5_4 \
               LUA_PATH='$(TREE_LUA_PATH)' LUA_CPATH='$(TREE_LUA_CPATH)' \
-              LUA='$(LUA)' BUILD='$(BUILD)' CC='$(CC)'
+              LUA='$(LUA)' BUILD='$(BUILD)' LUAJIT_BUILD='$(LUAJIT_BUILD)' CC='$(CC)'
 INSTALL_MISSING = env LUA='$(LUA_WANTED)' LUA_INCDIR='$(LUA_INCDIR)' CC='$(CC)' scripts/install-missing
 
 # eval "$(make -s env)"
@@ -154,10 +156,21 @@ run-demo: $(MODULE)
 test:
 	@$(INSTALL_MISSING) build simulator test
 	@$(MAKE) run-test
-run-test: $(MODULE) $(UNIT_TESTS) $(EMBED)
+run-test: $(MODULE) $(UNIT_TESTS) $(EMBED) luajit
 	@$(IN_TREE) SPEC='$(SPEC)' BUSTED_ARGS='$(BUSTED_ARGS)' scripts/run-tests $(if $(SPEC),busted,unit embed busted)
 check-core: $(UNIT_TESTS)
 	@$(IN_TREE) scripts/run-tests unit
+.PHONY: luajit
+luajit: $(if $(findstring luajit,$(LUA)),$(MODULE))
+	$(if $(findstring luajit,$(LUA)),,@$(MAKE) module LUA=luajit BUILD=$(LUAJIT_BUILD) SANITIZE=)
+
+# All specs in a real nginx, also those that take long.
+.PHONY: nginx run-nginx
+nginx:
+	@$(INSTALL_MISSING) build simulator test
+	@$(MAKE) run-nginx
+run-nginx: $(MODULE) luajit
+	@$(IN_TREE) SLOW=1 SPEC='$(or $(SPEC),spec/nginx)' BUSTED_ARGS='$(BUSTED_ARGS)' scripts/run-tests busted
 
 # The examples in their real hosts: C, LÖVE, Neovim, event loops.
 .PHONY: hosts run-hosts

@@ -77,13 +77,27 @@ end
 
 -- ---- calls under way ----
 
---- Whoever waits for a future in an event loop is to go on; look_around sees to that.
-local function wake(future)
-  local to_resume = future.client.to_resume
-  for _, resume in ipairs(future.waiting) do
-    to_resume[#to_resume + 1] = resume
+--- Those who wait in an event loop are to go on; look_around sees to that.
+-- @param waiting list of the functions that resume them
+local function wake(client, waiting)
+  for i = 1, #waiting do
+    client.to_resume[#client.to_resume + 1] = waiting[i]
+    waiting[i] = nil
   end
-  future.waiting = {}
+end
+
+local function stop_watching(client)
+  if client.stop_watching then
+    client.stop_watching()
+    client.stop_watching = nil
+  end
+end
+
+--- The event loop watches a client while anything of it is under way or finished.
+local function stop_watching_if_idle(client)
+  if client.count == 0 and not client.finished[1] then
+    stop_watching(client)
+  end
 end
 
 --- A future is to be handed out by step. The descriptor stays readable until none is.
@@ -103,17 +117,23 @@ local function forget_finished(client, future)
   end
   if not client.finished[1] then
     client.core:announce(false)
+    stop_watching_if_idle(client)
   end
 end
 
---- The future of a call has come to its end; step hands it out.
+--- The future of a call has come to its end; step hands it out, unless an ordinary call has been waiting for it.
 local function complete(future, ...)
   local client = future.client
   future.results = { n = select("#", ...), ... }
   client.under_way[future.call] = nil
   client.count = client.count - 1
-  add_finished(client, future)
-  wake(future)
+  if future.is_handed_out then
+    stop_watching_if_idle(client)
+  else
+    add_finished(client, future)
+  end
+  wake(client, future.waiting)
+  wake(client, client.waiting)
 end
 
 local function answer(future, token_function, reason)
@@ -127,16 +147,9 @@ local function look_after(future, done, ...)
     complete(future, ...)
   elseif done == false and future.waiting[1] then
     future.question = { ... }
-    wake(future)
+    wake(future.client, future.waiting)
   elseif done == false then
     answer(future, ...)
-  end
-end
-
-local function stop_watching(client)
-  if client.stop_watching then
-    client.stop_watching()
-    client.stop_watching = nil
   end
 end
 
@@ -144,40 +157,53 @@ end
 local function resume_all(client)
   local all_ok, first_message = true, nil
   while client.to_resume[1] do
-    client.waiting = client.waiting - 1
     local ok, message = pcall(table.remove(client.to_resume, 1))
     if all_ok and not ok then
       all_ok, first_message = false, message
     end
-  end
-  if client.waiting == 0 then
-    stop_watching(client)
   end
   if not all_ok then
     error(first_message, 0)
   end
 end
 
---- Looks after all calls that want attention, then lets go on who waits for them.
-local function look_around(client)
-  local call = client.core:next()
+--- Looks after the calls that want attention, then lets go on who waits for them.
+-- @param most so many of them; nil: all
+-- @return true if there may be more
+local function look_around(client, most)
+  local n, call = 0, client.core:next()
   while call do
     local future = client.under_way[call]
     if future then
       look_after(future, call:run(0))
     end
-    call = client.core:next()
+    n = n + 1
+    call = n ~= most and client.core:next()
   end
   if client.to_resume[1] then
     resume_all(client)
   end
+  return n == most
 end
 
-local function submit(client, call)
-  local future = setmetatable({ client = client, call = call, callbacks = {}, waiting = {} }, Future)
+--- Has the event loop, if there is one, look after the client. Returns nil, or why it cannot.
+local function watch(client)
+  local loop = client.loop
+  if loop and not client.stop_watching and not client.is_closed then
+    local fd, problem = not loop.connects and client.core:fd() or nil, nil
+    client.stop_watching, problem = loop.watch(fd, client.on_readable, client.core)
+    return problem
+  end
+end
+
+--- @param is_handed_out true: nobody needs step for it
+local function submit(client, call, is_handed_out)
+  local problem = watch(client)
+  local future = setmetatable({ client = client, call = call, callbacks = {}, waiting = {},
+    is_handed_out = is_handed_out }, Future)
   client.under_way[call] = future
   client.count = client.count + 1
-  call:submit()
+  call:submit(problem)
   look_after(future, call:run(0))
   return future
 end
@@ -201,13 +227,27 @@ local function hand_out(client, future)
   until future.is_handed_out
 end
 
---- Hands out what has finished, after a wait of so many seconds at most while there is nothing.
-local function step(client, seconds)
-  look_around(client)
-  if not client.finished[1] and client.count > 0 then
+--- Waits for news of the client, so many seconds at most; in the event loop if one is given.
+-- @param waiting list of those who are woken by the news that is waited for
+local function wait_for_news(client, loop, waiting, seconds)
+  if loop and seconds > 0 then
+    local own
+    loop.suspend(function(resume)
+      own = resume
+      waiting[#waiting + 1] = resume
+    end, seconds < math.huge and seconds or nil)
+    for i = #waiting, 1, -1 do
+      if waiting[i] == own then -- the time was up
+        table.remove(waiting, i)
+      end
+    end
+  else
     client.core:wait(seconds)
-    look_around(client)
   end
+end
+
+--- Hands out what has finished.
+local function hand_out_finished(client)
   local n = 0
   -- What finishes while functions are called is for the next step: a function that starts calls must not keep it busy.
   for _ = 1, #client.finished do
@@ -217,6 +257,51 @@ local function step(client, seconds)
     end
   end
   return n
+end
+
+--- Hands out what has finished, after a wait of so many seconds at most while there is nothing.
+local function step(client, loop, seconds)
+  look_around(client)
+  if not client.finished[1] and client.count > 0 then
+    wait_for_news(client, loop, client.waiting, seconds)
+    look_around(client)
+  end
+  return hand_out_finished(client)
+end
+
+--- What an event loop calls when there is news: a part of it is looked after, so that the host has its turn in between.
+-- @return true if there is more; the descriptor then stays readable
+local function on_readable(client)
+  local is_more = look_around(client, 8)
+  hand_out_finished(client)
+  return is_more
+end
+
+--- The event loop to wait in, nil where the caller waits; raises where the host allows neither.
+-- @param level of the call stack that is to blame
+local function loop_to_wait_in(client, name, level)
+  local loop = client.loop
+  if not loop then
+    return nil
+  end
+  local can_suspend, why = is_in_coroutine(), nil
+  if loop.can_suspend then
+    can_suspend, why = loop.can_suspend()
+  end
+  if why then
+    error(("'%s' cannot wait here: %s"):format(name, why), level + 1)
+  end
+  return can_suspend and loop or nil
+end
+
+--- Raises where the host allows no call to be started.
+local function check_start(client, name, level)
+  if client.loop and client.loop.can_start then
+    local ok, why = client.loop.can_start()
+    if not ok then
+      error(("'%s' cannot be called here: %s"):format(name, why), level + 1)
+    end
+  end
 end
 
 -- ---- ordinary calls ----
@@ -237,34 +322,28 @@ function finish(call)
   return pass_results(call, call:run())
 end
 
---- Suspends the running coroutine until the call is done, and answers the call's questions for a token meanwhile. The
--- client's descriptor is watched while anybody waits. (Who goes on is counted by who lets it, for a coroutine may die.)
-local function wait_in_loop(client, loop, future)
-  while not future.results do
-    client.stop_watching = client.stop_watching
-      or loop.watch(client.core:fd(), function() step(client, 0) end)
-    client.waiting = client.waiting + 1
-    loop.suspend(function(resume) table.insert(future.waiting, resume) end)
-    local question = future.question
-    if question and not future.results then
-      future.question = nil
-      answer(future, question[1], question[2])
-    end
+--- Waits for news of the future, and answers its call's questions for a token.
+local function wait_for(future, loop, seconds)
+  wait_for_news(future.client, loop, future.waiting, seconds)
+  local question = future.question
+  if question and not future.results then
+    future.question = nil
+    answer(future, question[1], question[2])
   end
 end
 
 --- As finish; but in a coroutine of an event loop others go on meanwhile.
 local function finish_in_loop(client, loop, call)
-  local future = submit(client, call)
-  wait_in_loop(client, loop, future)
-  future.is_handed_out = true
-  forget_finished(client, future)
+  local future = submit(client, call, true)
+  while not future.results do
+    wait_for(future, loop, math.huge)
+  end
   return unpack_results(future)
 end
 
-local function perform(client, call)
-  if client.loop and is_in_coroutine() then
-    return finish_in_loop(client, client.loop, call)
+local function perform(client, loop, call)
+  if loop then
+    return finish_in_loop(client, loop, call)
   end
   return finish(call)
 end
@@ -300,20 +379,15 @@ function Future:wait(seconds)
     error("a call cannot be waited for in its own on_event", 2)
   end
   local client = self.client
-  if not self.results and seconds == nil and client.loop and is_in_coroutine() then
-    wait_in_loop(client, client.loop, self)
-  end
-  local give_up_at = seconds and core.now() + seconds
+  local give_up_at = seconds and core.now() + seconds or math.huge
+  look_around(client)
   while not self.results do
-    look_around(client)
-    if self.results then
-      break
-    end
-    local left = give_up_at and give_up_at - core.now()
-    if left and left <= 0 then
+    local left = give_up_at - core.now()
+    if left <= 0 then
       return nil, self.call:pending()
     end
-    client.core:wait(left or math.huge)
+    wait_for(self, loop_to_wait_in(client, "wait", 2), left)
+    look_around(client)
   end
   return unpack_results(self)
 end
@@ -361,7 +435,9 @@ end
 function Client:step(seconds)
   expect_client(self, "step")
   check_seconds(seconds, "step")
-  return step(self, seconds or 0)
+  seconds = seconds or 0
+  local loop = seconds > 0 and loop_to_wait_in(self, "step", 2) or nil
+  return step(self, loop, seconds)
 end
 
 --- How many asynchronous calls have not been handed out yet, under way or finished.
@@ -381,11 +457,12 @@ function Client:drain(seconds)
       error("'drain' cannot be called from on_event: the call it tells of would never be done", 2)
     end
   end
-  local give_up_at = seconds and core.now() + seconds
+  local loop = (seconds or 1) > 0 and loop_to_wait_in(self, "drain", 2) or nil
+  local give_up_at = seconds and core.now() + seconds or math.huge
   local n = 0
   while self.count + #self.finished > 0 do
-    local left = give_up_at and give_up_at - core.now() or math.huge
-    n = n + step(self, left > 0 and left or 0)
+    local left = give_up_at - core.now()
+    n = n + step(self, loop, left > 0 and left or 0)
     if left <= 0 then
       break
     end
@@ -406,6 +483,7 @@ end
 function Client:close()
   expect_client(self, "close")
   stop_watching(self) -- while the descriptor is still the client's
+  self.is_closed = true
   self.core:close()
   local futures = {}
   for _, future in pairs(self.under_way) do
@@ -419,15 +497,18 @@ end
 
 -- ---- the module ----
 
+--- Under nginx a call must never hold up its worker.
+local default_loop = type(rawget(_G, "ngx")) == "table" and ngx.timer and "ngx" or nil
+
 local function load_loop(options, level, name)
-  local loop = options and rawget(options, "loop")
+  local loop = rawget(options, "loop") or default_loop
   if type(loop) == "string" then
     local ok, module = pcall(require, "hubspot_assoc.loop." .. loop)
     if not ok then
       error(("bad argument #1 to '%s' (options.loop: %s)"):format(name, tostring(module)), level + 2)
     end
     return module
-  elseif loop ~= nil and not (type(loop.watch) == "function" and type(loop.suspend) == "function") then
+  elseif type(loop) == "table" and not (type(loop.watch) == "function" and type(loop.suspend) == "function") then
     error(("bad argument #1 to '%s' (options.loop: a table with functions watch and suspend expected)"):format(name),
       level + 2)
   end
@@ -436,17 +517,20 @@ end
 
 --- @param level of the call stack that is to blame for wrong options: 2 is the caller's caller
 local function new_client(options, level, name)
-  local client = { core = core.new(options, level + 1, name) }
-  client.loop = load_loop(options, level, name)
-  if client.loop and rawget(options, "io_thread") == false then
+  local own_options = type(options) == "table" and options or {}
+  local loop = load_loop(own_options, level, name)
+  local shares = type(loop) == "table" and loop.count_processes and loop.count_processes() or 1
+  local client = { core = core.new(options, level + 1, name, shares), loop = loop }
+  if client.loop and rawget(own_options, "io_thread") == false then
     error(("bad argument #1 to '%s' (options.loop: needs the I/O thread)"):format(name), level + 1)
   end
   client.async = setmetatable({ client = client }, Async)
   client.under_way = {} -- call -> future
   client.count = 0 -- of those
   client.finished = {} -- futures for step to hand out
-  client.waiting = 0 -- coroutines of an event loop
-  client.to_resume = {} -- functions that let them go on
+  client.waiting = {} -- functions that resume who waits for any news, in an event loop
+  client.to_resume = {} -- those who are to go on
+  client.on_readable = function() return on_readable(client) end
   return setmetatable(client, Client)
 end
 
@@ -501,7 +585,8 @@ for name, start in pairs(core.calls) do
   Client[name] = function(self, ...)
     expect_client(self, name)
     local call = start(self.core, ...)
-    return perform(self, call)
+    local loop = loop_to_wait_in(self, name, 2)
+    return perform(self, loop, call)
   end
 
   Async[name] = function(self, ...)
@@ -510,6 +595,7 @@ for name, start in pairs(core.calls) do
     end
     local client = self.client or default()
     local call = start(client.core, ...)
+    check_start(client, name, 2)
     return submit(client, call)
   end
 
@@ -517,7 +603,8 @@ for name, start in pairs(core.calls) do
     expect_dot(..., name)
     local client = default()
     local call = start(client.core, ...)
-    return perform(client, call)
+    local loop = loop_to_wait_in(client, name, 2)
+    return perform(client, loop, call)
   end
 end
 

@@ -42,7 +42,7 @@ local function add_watchers(controller, state)
   end
 end
 
-local function wait(controller, start)
+local function wait(controller, start, seconds)
   local state = state_of(controller)
   local is_resumed, resumed = false, condition.new()
   start(function()
@@ -51,8 +51,8 @@ local function wait(controller, start)
   end)
   state.count = state.count + 1
   add_watchers(controller, state)
-  while not is_resumed do
-    resumed:wait()
+  if not is_resumed then
+    resumed:wait(seconds)
   end
   state.count = state.count - 1
   if state.count == 0 then
@@ -72,15 +72,15 @@ function loop.watch(fd, on_readable)
   end
 end
 
---- Suspends the running coroutine, after it has called start with a function that resumes it. A coroutine outside of
--- any controller blocks, as all of cqueues does there.
-function loop.suspend(start)
+--- Suspends the running coroutine, after it has called start with a function that resumes it; nil or so many seconds
+-- at most. A coroutine outside of any controller blocks, as all of cqueues does there.
+function loop.suspend(start, seconds)
   local controller = cqueues.running()
   if controller then
-    return wait(controller, start)
+    return wait(controller, start, seconds)
   end
   controller = cqueues.new()
-  controller:wrap(wait, controller, start)
+  controller:wrap(wait, controller, start, seconds)
   assert(controller:loop())
 end
 

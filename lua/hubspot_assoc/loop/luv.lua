@@ -43,22 +43,31 @@ function loop.watch(fd, on_readable)
   return function() poll:close() end
 end
 
---- Suspends the running coroutine, after it has called start with a function that resumes it.
-function loop.suspend(start)
-  local thread, is_resumed = coroutine.running(), false
-  start(function()
-    is_resumed = true
-    if coroutine.status(thread) ~= "suspended" then
-      return -- it has died meanwhile
+--- Suspends the running coroutine, after it has called start with a function that resumes it; nil or so many seconds
+-- at most.
+function loop.suspend(start, seconds)
+  local thread, is_resumed, timer = coroutine.running(), false, nil
+  local function resume()
+    if is_resumed or coroutine.status(thread) ~= "suspended" then
+      return -- the time was up, or it has died meanwhile
     end
+    is_resumed = true
     local ok, message = coroutine.resume(thread)
     if not ok then
       error(debug.traceback(thread, tostring(message)), 0)
     end
-  end)
+  end
+  start(resume)
+  if seconds then
+    timer = assert(uv.new_timer())
+    timer:start(math.ceil(seconds * 1000), 0, function() schedule(resume) end)
+  end
   repeat
     coroutine.yield()
   until is_resumed
+  if timer then
+    timer:close()
+  end
 end
 
 return loop

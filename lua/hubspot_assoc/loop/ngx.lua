@@ -1,0 +1,179 @@
+--- Event loop: nginx's, by its Lua module (OpenResty and others). There it is the default: a call never holds up a worker.
+--
+--     content_by_lua_block {
+--       local limits, errors = require "hubspot_assoc".get_limits("contacts", "companies")
+--       ngx.say(errors and tostring(errors) or #limits)
+--     }
+--
+-- nginx can watch no descriptor of ours. So a timer reads from a connection to the client's I/O thread, which is made in
+-- this process, and on which a byte arrives when there is news. It is there while calls are under way and a little longer.
+
+local ngx = ngx -- luacheck: ignore 143
+local semaphore = require "ngx.semaphore"
+
+local loop = { connects = true } -- it needs no descriptor
+
+local NEVER = 2000000 -- s; nginx counts milliseconds in 32 bits
+local LINGER = 1 -- s that the connection outlasts the last call, for the next one
+local RETRY = 0.1 -- s until it is tried again where there can be none
+
+-- ---- phases ----
+
+local START_LATER = "in init_by_lua there are no workers yet; init_worker_by_lua can start calls by "
+  .. "ngx.timer.at(0, ...) or client.async"
+local can_yield = {} -- phase -> boolean
+
+--- Tries whether this phase may yield.
+local function try_to_yield()
+  local ok, _, why = pcall(semaphore.wait, semaphore.new(), 0)
+  return ok and why == "timeout"
+end
+
+--- May the running code be suspended?
+-- @return true; or nil and why not, and what to do
+function loop.can_suspend()
+  local phase = ngx.get_phase()
+  if phase == "init" then
+    return nil, START_LATER
+  end
+  if can_yield[phase] == nil then
+    can_yield[phase] = try_to_yield()
+  end
+  if can_yield[phase] then
+    return true
+  end
+  return nil, ("nginx's phase %s cannot wait; call it in ngx.timer.at(0, function() ... end), or use client.async")
+    :format(phase)
+end
+
+--- May a call be started here?
+-- @return true; or nil and why not, and what to do
+function loop.can_start()
+  if ngx.get_phase() == "init" then
+    return nil, START_LATER
+  end
+  return true
+end
+
+--- How many processes share HubSpot's rate: nginx's workers.
+function loop.count_processes()
+  return ngx.worker.count()
+end
+
+-- ---- the connection ----
+
+local readers = {} -- core -> { core =, path =, on_readable = nil while no call is under way, is_lingering, must_end }
+
+local function connect(reader)
+  local path = reader.path or reader.core:listen()
+  reader.path = nil -- it is gone once it is connected to
+  if not path then
+    return nil
+  end
+  local socket = ngx.socket.tcp()
+  socket:settimeouts(NEVER * 1000, NEVER * 1000, NEVER * 1000) -- nginx writes a line into its log for each timeout
+  local ok = socket:connect("unix:" .. path)
+  return reader.core:accept() and ok and socket or nil
+end
+
+--- Lets the client be looked after, in parts. What an on_done function raises is nginx's to log, as all that is raised in
+-- a timer.
+local function look(reader)
+  local is_more
+  repeat
+    local ok, result = pcall(reader.on_readable)
+    if not ok then
+      ngx.timer.at(0, function() error(result, 0) end)
+    end
+    is_more = not ok or result
+    if is_more then
+      ngx.sleep(0.001) -- others have their turn (nginx warns of 0)
+    end
+  until not is_more or not reader.on_readable
+end
+
+local function read(_, reader)
+  local socket
+  repeat
+    socket = socket or connect(reader)
+    if reader.on_readable then
+      look(reader)
+    end
+    if not socket then
+      ngx.sleep(RETRY)
+    elseif not socket:receiveany(64) then
+      socket = nil
+    end
+  until reader.must_end
+  if readers[reader.core] == reader then
+    readers[reader.core] = nil
+  end
+end
+
+--- Has a byte arrive on the connection; only while no call is under way.
+local function nudge(reader)
+  reader.core:announce(true)
+  reader.core:announce(false)
+end
+
+local function stop_lingering(_, reader)
+  reader.is_lingering = false
+  if not reader.on_readable then
+    reader.must_end = true
+    nudge(reader)
+  end
+end
+
+local function stop(reader)
+  reader.on_readable = nil
+  if not reader.is_lingering then
+    reader.is_lingering = true
+    if not ngx.timer.at(LINGER, stop_lingering, reader) then -- the worker is about to end
+      stop_lingering(nil, reader)
+    end
+  end
+end
+
+local function new_reader(core)
+  local path, why = core:listen()
+  if not path then
+    return nil, why
+  end
+  local reader = { core = core, path = path }
+  local ok, problem = ngx.timer.at(0, read, reader)
+  if not ok then
+    return nil, "nginx starts no timer: " .. problem
+  end
+  return reader
+end
+
+--- Has on_readable called whenever there is news of the calls of a client.
+-- @param core the client, as hubspot_assoc.core makes it
+-- @return a function that ends this; or nil and why it cannot be had
+function loop.watch(_, on_readable, core)
+  local reader, why = readers[core], nil
+  if not reader or reader.must_end then
+    reader, why = new_reader(core)
+    readers[core] = reader
+  end
+  if not reader then
+    return nil, why
+  end
+  reader.on_readable = on_readable
+  return function() stop(reader) end
+end
+
+--- Suspends the running light thread, after it has called start with a function that resumes it; nil or so many seconds
+-- at most.
+function loop.suspend(start, seconds)
+  local resumed, is_resumed, why = semaphore.new(), nil, nil
+  start(function() resumed:post() end)
+  repeat
+    is_resumed, why = resumed:wait(seconds or NEVER)
+    if why and why ~= "timeout" then
+      error(why, 0)
+    end
+  until is_resumed or seconds
+end
+
+return loop

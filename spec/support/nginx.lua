@@ -1,0 +1,184 @@
+-- A real nginx for specs, on ports of its own, with its files in build/ and the module as built for LuaJIT.
+--
+--   local server = nginx.start { server = [[ location / { content_by_lua_block { ... } } ]] }
+--   local answer = server:request("GET", "/")        → { status = 200, body = "…", headers = { ["x-name"] = "…" } }
+--   server:quit()                                    → its log; raises if it does not end within 10 s
+--
+-- Options: main, http, server (parts of nginx.conf), workers (1), environment (name → value, beside the simulator's).
+-- after_each(nginx.stop_all) stops what a failed spec has left behind.
+local shell = require "spec.support.shell"
+local system = require "system"
+
+local nginx = {}
+local running = {}
+
+local Server = {}
+Server.__index = Server
+
+local CONF = [[
+%s
+worker_processes %d;
+pid nginx.pid;
+error_log error.log info;
+env HUBSPOT_BASE_URL;
+env HUBSPOT_ACCESS_TOKEN;
+%s
+events { worker_connections 1024; }
+http {
+  access_log off;
+  client_body_temp_path tmp;
+  proxy_temp_path tmp;
+  fastcgi_temp_path tmp;
+  uwsgi_temp_path tmp;
+  scgi_temp_path tmp;
+  lua_package_path "%s/lua/?.lua;%s/?.lua;;";
+  lua_package_cpath "%s/?.so;;";
+%s
+  server {
+    listen 127.0.0.1:@PORT@;
+%s
+  }
+}
+]]
+
+local function capture(command)
+  local pipe = assert(io.popen(command))
+  local text = pipe:read "*a"
+  pipe:close()
+  return text
+end
+
+local function line_of(command)
+  return (capture(command):gsub("\n$", ""))
+end
+
+local function write(path, text)
+  local file = assert(io.open(path, "w"))
+  file:write(text)
+  file:close()
+end
+
+local function read(path)
+  local file = io.open(path)
+  local text = file and file:read "*a" or ""
+  if file then file:close() end
+  return text
+end
+
+-- The shell knows nginx's place and its Lua module's.
+local function shell_line(code)
+  return line_of(". scripts/nginx.sh; find_nginx || { echo 'nginx is missing' >&2; exit 1; }; " .. code)
+end
+
+local function environment_of(options)
+  local words = { "env -u LUA_PATH -u LUA_CPATH -u LUA_INIT -u LD_PRELOAD" }
+  for name, value in pairs(options.environment or {}) do
+    words[#words + 1] = shell.quote(name .. "=" .. value)
+  end
+  return table.concat(words, " ")
+end
+
+-- Starts nginx as a daemon; false if the port is taken.
+local function try(server, conf, options)
+  server.port = tonumber(shell_line "random_port")
+  server.url = "http://127.0.0.1:" .. server.port
+  write(server.folder .. "/nginx.conf", (conf:gsub("@PORT@", server.port)))
+  local status = shell_line(("%s \"$nginx\" -p %s/ -c nginx.conf -e error.log >%s/start.log 2>&1 </dev/null; echo $?"):format(
+    environment_of(options), shell.quote(server.folder), shell.quote(server.folder)))
+  local log = read(server.folder .. "/start.log") .. server:log()
+  if status ~= "0" and not log:find("in use", 1, true) then
+    error("nginx did not start: " .. log, 3)
+  end
+  return status == "0"
+end
+
+function nginx.start(options)
+  local here = line_of "pwd"
+  local build = assert(os.getenv "LUAJIT_BUILD", "run specs by `make test`")
+  if build:sub(1, 1) ~= "/" then build = here .. "/" .. build end
+  local folder = line_of(("mkdir -p build && mktemp -d %s/build/nginx.XXXXXX"):format(shell.quote(here)))
+  local server = setmetatable({ folder = folder }, Server)
+  local conf = CONF:format(shell_line "lua_modules", options.workers or 1, options.main or "", here, here, build,
+    options.http or "", options.server or "")
+  running[server] = true
+  for _ = 1, 10 do
+    if try(server, conf, options) then return server end
+  end
+  error("nginx found no free port", 2)
+end
+
+function nginx.stop_all()
+  for server in pairs(running) do
+    os.execute(("kill -TERM $(cat %s/nginx.pid 2>/dev/null) 2>/dev/null"):format(shell.quote(server.folder)))
+    server:wait_for_end()
+    server:forget()
+  end
+end
+
+-- What it has written into its log so far.
+function Server:log()
+  return read(self.folder .. "/error.log")
+end
+
+function Server:pid()
+  return tonumber(read(self.folder .. "/nginx.pid"))
+end
+
+-- The process numbers of its workers, in order.
+function Server:workers()
+  local pids = {}
+  local master = self:pid()
+  for pid in read(("/proc/%d/task/%d/children"):format(master, master)):gmatch "%d+" do pids[#pids + 1] = tonumber(pid) end
+  table.sort(pids)
+  return pids
+end
+
+function Server:signal(name)
+  assert(line_of(("kill -%s %d && echo ok"):format(name, self:pid())) == "ok")
+end
+
+-- Sends one request, with body and headers (name → value) if given.
+function Server:request(method, path, body, headers)
+  local words = {}
+  for name, value in pairs(headers or {}) do words[#words + 1] = name .. ": " .. value end
+  local text = capture(shell.helper("http_full.lua", method, self.url .. path, body or "", table.concat(words, "\n")))
+  local status, head, rest = text:match "^(%d+)\n(.-)\n\n(.*)$"
+  assert(status, "nginx did not answer " .. method .. " " .. path .. "\n" .. self:log())
+  local answer = { status = tonumber(status), body = rest, headers = {} }
+  for name, value in head:gmatch "([^\n:]+): ([^\n]*)" do answer.headers[name] = value end
+  return answer
+end
+
+function Server:get(path, headers)
+  return self:request("GET", path, nil, headers)
+end
+
+-- Waits until done() is true, so many seconds at most.
+function nginx.wait_until(done, seconds)
+  local give_up_at = system.monotime() + (seconds or 10)
+  while not done() do
+    if system.monotime() > give_up_at then return false end
+    system.sleep(0.01)
+  end
+  return true
+end
+
+function Server:wait_for_end()
+  return nginx.wait_until(function() return read(self.folder .. "/nginx.pid") == "" end)
+end
+
+function Server:forget()
+  running[self] = nil
+  os.execute("rm -rf " .. shell.quote(self.folder))
+end
+
+-- Asks it to end gracefully, and waits for that.
+function Server:quit()
+  self:signal "QUIT"
+  assert(self:wait_for_end(), "nginx did not end within 10 s")
+  local log = self:log()
+  self:forget()
+  return log
+end
+
+return nginx
