@@ -1,7 +1,8 @@
 -- luacheck reads this. Globals of every supported Lua are known; `make test LUA=...` finds what one of them lacks.
 std = "max"
 max_line_length = 120
--- Only the ngx loop may use nginx's globals (a layer rule); the simulator runs inside nginx.
+-- Only the ngx loop may use nginx's globals (a layer rule); the simulator and an example run inside nginx.
 files["lua/hubspot_assoc/loop/ngx.lua"] = { std = "max+ngx_lua" }
+files["examples/openresty"] = { std = "max+ngx_lua" }
 files["simulator"] = { std = "max+ngx_lua" }
 files["spec"] = { std = "max+busted" }

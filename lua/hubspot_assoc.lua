@@ -190,8 +190,9 @@ end
 local function watch(client)
   local loop = client.loop
   if loop and not client.stop_watching and not client.is_closed then
-    local fd, problem = not loop.connects and client.core:fd() or nil, nil
-    client.stop_watching, problem = loop.watch(fd, client.on_readable, client.core)
+    local fd = not loop.connects and client.core:fd() or nil
+    local stop, problem = loop.watch(fd, client.on_readable, client.core)
+    client.stop_watching = stop
     return problem
   end
 end
@@ -498,7 +499,7 @@ end
 -- ---- the module ----
 
 --- Under nginx a call must never hold up its worker.
-local default_loop = type(rawget(_G, "ngx")) == "table" and ngx.timer and "ngx" or nil
+local default_loop = package.loaded.ngx and "ngx" or nil
 
 local function load_loop(options, level, name)
   local loop = rawget(options, "loop") or default_loop

@@ -7,8 +7,8 @@
 --
 -- A limiter is a table of two methods, neither of which may yield:
 --   limiter:reserve(cost, most) -> seconds until so many requests may be sent; more than `most` if none were reserved
---   limiter:observe(rate_limit) learns from an answer: max, remaining, interval_ms, and in seconds retry_after (all are to
---     hold still) and late (how much later than reserved the request left); any of them may be absent
+--   limiter:observe(rate_limit) learns from an answer: max, remaining, interval_ms, and in seconds retry_after (all
+--     are to hold still) and late (how much later than reserved the request left); any of them may be absent
 --
 -- A sliding window of N requests in W seconds is N slots in a list, each the time of its last use: who takes one waits
 -- until that is W old. However often and by however many workers they are taken, no W seconds ever hold more than N.
@@ -45,8 +45,8 @@ end
 
 --- Makes a limiter; all workers make theirs with the same dictionary, prefix and options.
 -- @param dict of lua_shared_dict: ngx.shared.NAME
--- @param options table or nil: requests (100) in any interval (10 s), which HubSpot's headers correct; if they are given
---   the headers can only lower them. prefix ("hubspot_assoc:") of the keys: one for each account
+-- @param options table or nil: requests (100) in any interval (10 s), which HubSpot's headers correct; if they are
+--   given the headers can only lower them. prefix ("hubspot_assoc:") of the keys: one for each account
 -- @return a limiter, for the option `limiter` of a client; raises if the options are wrong
 -- @see https://developers.hubspot.com/docs/api/usage-details
 local function new(dict, options)
@@ -67,7 +67,8 @@ local function new(dict, options)
     dict = dict, now = options.now or core.now,
     requests = requests or 100, interval = interval or 10, is_ceiling = (requests or interval) ~= nil,
     slots_key = prefix .. "slots", size_key = prefix .. "size", interval_key = prefix .. "interval",
-    hold_key = prefix .. "hold", late_key = prefix .. "late", lock_key = prefix .. "lock", bucket_key = prefix .. "sent:",
+    hold_key = prefix .. "hold", late_key = prefix .. "late", lock_key = prefix .. "lock",
+    bucket_key = prefix .. "sent:",
   }, Limiter)
 end
 
@@ -97,8 +98,8 @@ local function make_slots(self)
   end
 end
 
---- Takes the slot that was used longest ago. If none comes back, then a worker has died with the last one, and there is a
--- new one, as if it had just been used.
+--- Takes the slot that was used longest ago. If none comes back, then a worker has died with the last one, and there is
+-- a new one, as if it had just been used.
 local function take(self, now)
   for _ = 1, TRIES do
     local used = self.dict:lpop(self.slots_key)

@@ -1,14 +1,15 @@
---- Event loop: nginx's, by its Lua module (OpenResty and others). There it is the default: a call never holds up a worker.
+--- Event loop: nginx's, by its Lua module (OpenResty and others). It is the default there: no call holds up a worker.
 --
 --     content_by_lua_block {
 --       local limits, errors = require "hubspot_assoc".get_limits("contacts", "companies")
 --       ngx.say(errors and tostring(errors) or #limits)
 --     }
 --
--- nginx can watch no descriptor of ours. So a timer reads from a connection to the client's I/O thread, which is made in
--- this process, and on which a byte arrives when there is news. It is there while calls are under way and a little longer.
+-- nginx can watch no descriptor of ours. So a timer reads from a connection to the client's I/O thread, which is made
+-- in this process, and on which a byte arrives when there is news. It is there while calls are under way, and a little
+-- longer.
 
-local ngx = ngx -- luacheck: ignore 143
+local ngx = ngx
 local semaphore = require "ngx.semaphore"
 
 local loop = { connects = true } -- it needs no descriptor
@@ -76,8 +77,8 @@ local function connect(reader)
   return reader.core:accept() and ok and socket or nil
 end
 
---- Lets the client be looked after, in parts. What an on_done function raises is nginx's to log, as all that is raised in
--- a timer.
+--- Lets the client be looked after, in parts. What an on_done function raises is nginx's to log, as all that is raised
+-- in a timer.
 local function look(reader)
   local is_more
   repeat
@@ -166,11 +167,11 @@ end
 --- Suspends the running light thread, after it has called start with a function that resumes it; nil or so many seconds
 -- at most.
 function loop.suspend(start, seconds)
-  local resumed, is_resumed, why = semaphore.new(), nil, nil
+  local resumed = semaphore.new()
   start(function() resumed:post() end)
   repeat
-    is_resumed, why = resumed:wait(seconds or NEVER)
-    if why and why ~= "timeout" then
+    local is_resumed, why = resumed:wait(seconds or NEVER)
+    if not is_resumed and why ~= "timeout" then
       error(why, 0)
     end
   until is_resumed or seconds
