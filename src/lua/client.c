@@ -8,6 +8,8 @@
 #define CLIENT_TYPE "hubspot_assoc.client"
 #define DIGITS "0123456789"
 
+enum { WEIGHT = 64 }; /* KiB of garbage that a client counts for */
+
 static const char default_key = 'c'; /* its address is the key of the default client in the registry */
 
 static const lhsa_field rate_fields[] = {
@@ -207,7 +209,8 @@ static void keep_functions(lua_State *L, int options, int idx, lhsa_client *clie
   lhsa_setuservalue(L, idx);
 }
 
-/* Pushes a client made from the options at idx, which have passed lhsa_take. */
+/* Pushes a client made from the options at idx, which have passed lhsa_take. Threads and sockets may hang on a client that
+ * was dropped, and Lua only knows of its few bytes: so each new one collects a part. */
 static void push_client(lua_State *L, int options, const blame *who)
 {
   lhsa_client *client = lua_newuserdata(L, sizeof *client);
@@ -230,6 +233,7 @@ static void push_client(lua_State *L, int options, const blame *who)
   if ((token && !client->token) || make_engine(L, options, base_url, who->shares, client) != HSA_OK)
     luaL_error(L, "hubspot_assoc: out of memory");
   lua_settop(L, idx);
+  lua_gc(L, LUA_GCSTEP, WEIGHT);
 }
 
 /* Pushes a client made from the options at 1; upvalue 1 is the module. */

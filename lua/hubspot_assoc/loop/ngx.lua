@@ -18,7 +18,7 @@ local loop = {
 }
 
 local NEVER = 2000000 -- s; nginx counts milliseconds in 32 bits
-local LINGER = 1 -- s that the connection outlasts the last call, for the next one
+local LINGER = 0.1 -- s that the connection outlasts the last call, for the next one; a graceful stop waits for that
 local RETRY = 0.1 -- s until it is tried again where there can be none
 
 -- ---- phases ----
@@ -84,8 +84,8 @@ end
 
 -- ---- the connection ----
 
--- core -> { core =, path =, on_readable = nil while no call is under way, started_at =, has_begun, is_lingering,
--- must_end }
+-- core -> { core =, path =, on_readable = nil while no call is under way, is_wanted = semaphore that is posted when it is
+-- set again, started_at =, has_begun, must_end }
 local readers = {}
 
 local function connect(reader)
@@ -116,20 +116,27 @@ local function look(reader)
   until not is_more or not reader.on_readable
 end
 
+--- Waits for news. Returns the connection, or nil if there is none any more.
+local function wait_for_byte(socket)
+  if not socket then
+    ngx.sleep(RETRY)
+  elseif socket:receiveany(64) then
+    return socket
+  end
+end
+
 local function read(_, reader)
   local socket
   reader.has_begun = true
   while not reader.must_end do
-    socket = socket or connect(reader)
     if reader.on_readable then
+      socket = socket or connect(reader)
       look(reader)
     end
-    if reader.must_end then
-      break
-    elseif not socket then
-      ngx.sleep(RETRY)
-    elseif not socket:receiveany(64) then
-      socket = nil
+    if reader.on_readable then
+      socket = wait_for_byte(socket)
+    elseif not reader.is_wanted:wait(LINGER) then
+      reader.must_end = true
     end
   end
   if readers[reader.core] == reader then
@@ -137,27 +144,15 @@ local function read(_, reader)
   end
 end
 
---- Has a byte arrive on the connection; only while no call is under way.
-local function nudge(reader)
-  reader.core:announce(true)
-  reader.core:announce(false)
-end
-
-local function stop_lingering(_, reader)
-  reader.is_lingering = false
-  if not reader.on_readable then
-    reader.must_end = true
-    nudge(reader)
-  end
-end
-
+--- No call is under way any more. The reader is told by a byte.
 local function stop(reader)
   reader.on_readable = nil
-  if not reader.is_lingering then
-    reader.is_lingering = true
-    if not start_timer(LINGER, stop_lingering, reader) then -- the worker is about to end
-      stop_lingering(nil, reader)
-    end
+  if reader.has_begun then
+    reader.core:announce(true)
+    reader.core:announce(false)
+  else
+    reader.must_end = true
+    reader.core:accept() -- removes the path
   end
 end
 
@@ -166,7 +161,7 @@ local function new_reader(core)
   if not path then
     return nil, why
   end
-  local reader = { core = core, path = path, started_at = ngx.now() }
+  local reader = { core = core, path = path, is_wanted = semaphore.new(), started_at = ngx.now() }
   local ok, problem = start_timer(0, read, reader)
   if not ok then
     core:accept() -- removes the path
@@ -192,19 +187,28 @@ function loop.watch(_, on_readable, core)
   if not reader then
     return nil, why
   end
+  if not reader.on_readable and reader.is_wanted:count() < 0 then
+    reader.is_wanted:post()
+  end
   reader.on_readable = on_readable
   return function() stop(reader) end
+end
+
+--- What goes on when it is called: a light thread that sleeps in this semaphore, if it is still there. (Made apart from
+-- suspend: nginx uses the stacks of aborted light threads again, and with them what a closure shares with one.)
+local function new_resume(resumed)
+  return function()
+    local is_there = resumed:count() < 0
+    resumed:post()
+    return is_there
+  end
 end
 
 --- Suspends the running light thread, after it has called start with a function that resumes it; nil or so many seconds
 -- at most.
 function loop.suspend(start, seconds)
   local resumed = semaphore.new()
-  start(function()
-    local is_there = resumed:count() < 0 -- it waits; a request may have been aborted
-    resumed:post()
-    return is_there
-  end)
+  start(new_resume(resumed))
   repeat
     local is_resumed, why = resumed:wait(seconds or NEVER)
     if not is_resumed and why ~= "timeout" then
