@@ -79,9 +79,10 @@ end
 
 --- Those who wait in an event loop are to go on; look_around sees to that.
 -- @param waiting list of the functions that resume them
-local function wake(client, waiting)
+-- @param future that they wait for, if it is one
+local function wake(client, waiting, future)
   for i = 1, #waiting do
-    client.to_resume[#client.to_resume + 1] = waiting[i]
+    client.to_resume[#client.to_resume + 1] = { resume = waiting[i], future = future }
     waiting[i] = nil
   end
 end
@@ -132,7 +133,7 @@ local function complete(future, ...)
   else
     add_finished(client, future)
   end
-  wake(client, future.waiting)
+  wake(client, future.waiting, future)
   wake(client, client.waiting)
 end
 
@@ -147,19 +148,32 @@ local function look_after(future, done, ...)
     complete(future, ...)
   elseif done == false and future.waiting[1] then
     future.question = { ... }
-    wake(future.client, future.waiting)
+    wake(future.client, future.waiting, future)
   elseif done == false then
     answer(future, ...)
   end
 end
 
---- Lets those go on who waited. The error of one must not keep the others waiting.
+--- Answers the question that has been put aside for whoever waits.
+local function answer_question(future)
+  local question = future.question
+  if question and not future.results then
+    future.question = nil
+    answer(future, question[1], question[2])
+  end
+end
+
+--- Lets those go on who waited. The error of one must not keep the others waiting; one who is gone (resume returns
+-- false) answers nothing.
 local function resume_all(client)
   local all_ok, first_message = true, nil
   while client.to_resume[1] do
-    local ok, message = pcall(table.remove(client.to_resume, 1))
+    local entry = table.remove(client.to_resume, 1)
+    local ok, result = pcall(entry.resume)
     if all_ok and not ok then
-      all_ok, first_message = false, message
+      all_ok, first_message = false, result
+    elseif result == false and entry.future then
+      answer_question(entry.future)
     end
   end
   if not all_ok then
@@ -275,7 +289,7 @@ end
 local function on_readable(client)
   local is_more = look_around(client, 8)
   hand_out_finished(client)
-  return is_more
+  return is_more or client.finished[1] ~= nil
 end
 
 --- The event loop to wait in, nil where the caller waits; raises where the host allows neither.
@@ -325,12 +339,10 @@ end
 
 --- Waits for news of the future, and answers its call's questions for a token.
 local function wait_for(future, loop, seconds)
-  wait_for_news(future.client, loop, future.waiting, seconds)
-  local question = future.question
-  if question and not future.results then
-    future.question = nil
-    answer(future, question[1], question[2])
+  if not future.question then
+    wait_for_news(future.client, loop, future.waiting, seconds)
   end
+  answer_question(future)
 end
 
 --- As finish; but in a coroutine of an event loop others go on meanwhile.

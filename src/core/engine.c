@@ -136,10 +136,10 @@ static void run(hsa_engine *engine, int64_t until, const hsa_call *awaited)
   while (awaited ? !wants_attention(awaited) : !engine->marked_first) {
     if (is_driver)
       hsa_engine_turn(engine, until, awaited);
-    else
-      wait_for_thread(engine, until);
     if (hsa_now() >= until)
       break;
+    if (!is_driver)
+      wait_for_thread(engine, until);
   }
   if (is_driver)
     hsa_sigpipe_restore(&saved);

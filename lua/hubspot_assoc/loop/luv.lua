@@ -49,7 +49,7 @@ function loop.suspend(start, seconds)
   local thread, is_resumed, timer = coroutine.running(), false, nil
   local function resume()
     if is_resumed or coroutine.status(thread) ~= "suspended" then
-      return -- the time was up, or it has died meanwhile
+      return false -- the time was up, or it has died meanwhile
     end
     is_resumed = true
     local ok, message = coroutine.resume(thread)

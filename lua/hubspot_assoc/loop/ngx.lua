@@ -168,7 +168,11 @@ end
 -- at most.
 function loop.suspend(start, seconds)
   local resumed = semaphore.new()
-  start(function() resumed:post() end)
+  start(function()
+    local is_there = resumed:count() < 0 -- it waits; a request may have been aborted
+    resumed:post()
+    return is_there
+  end)
   repeat
     local is_resumed, why = resumed:wait(seconds or NEVER)
     if not is_resumed and why ~= "timeout" then
