@@ -244,8 +244,9 @@ end
 function Server:complaints()
   local found = {}
   for line in self:log():gmatch "[^\n]+" do
-    if line:find "%[error%]" or line:find "%[alert%]" or line:find "%[crit%]" or line:find "%[emerg%]"
-      or line:find "exited on signal" then found[#found + 1] = line end
+    local is_bad = line:find "%[error%]" or line:find "%[alert%]" or line:find "%[crit%]" or line:find "%[emerg%]"
+      or line:find "exited on signal"
+    if is_bad and not line:find "lua_code_cache is off" then found[#found + 1] = line end
   end
   return found
 end
