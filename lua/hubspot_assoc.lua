@@ -141,25 +141,35 @@ local function answer(future, token_function, reason)
   future.call:go(protected(token_function, reason))
 end
 
---- Looks after a call that wants attention. A token function is called in a Lua frame, so that it may yield: in the
--- coroutine that waits for the call, if there is one.
-local function look_after(future, done, ...)
-  if done then
-    complete(future, ...)
-  elseif done == false and future.waiting[1] then
-    future.question = { ... }
-    wake(future.client, future.waiting, future)
-  elseif done == false then
-    answer(future, ...)
-  end
-end
-
---- Answers the question that has been put aside for whoever waits.
+--- Answers the question that has been put aside, if nobody has done so meanwhile.
 local function answer_question(future)
   local question = future.question
   if question and not future.results then
     future.question = nil
     answer(future, question[1], question[2])
+  end
+end
+
+--- The same where nobody waits: beside everything else, if the host can do that, for it may take long.
+local function answer_aside(future)
+  local spawn = future.client.loop and future.client.loop.spawn
+  if not (spawn and spawn(answer_question, future)) then
+    answer_question(future)
+  end
+end
+
+--- Looks after a call that wants attention. A token function is called in a Lua frame, so that it may yield: in the
+-- coroutine that waits for the call, if there is one.
+local function look_after(future, done, ...)
+  if done then
+    complete(future, ...)
+  elseif done == false then
+    future.question = { ... }
+    if future.waiting[1] then
+      wake(future.client, future.waiting, future)
+    elseif not future.is_handed_out then -- else it has just been made, and who made it answers
+      answer_aside(future)
+    end
   end
 end
 
@@ -173,7 +183,7 @@ local function resume_all(client)
     if all_ok and not ok then
       all_ok, first_message = false, result
     elseif result == false and entry.future then
-      answer_question(entry.future)
+      answer_aside(entry.future)
     end
   end
   if not all_ok then
@@ -242,11 +252,21 @@ local function hand_out(client, future)
   until future.is_handed_out
 end
 
+--- Who has waited in vain looks for himself, if the loop wants that: it may have failed to.
+local function look_again(client)
+  if client.loop.patience then
+    client.stop_watching = nil
+    watch(client)
+    look_around(client)
+  end
+end
+
 --- Waits for news of the client, so many seconds at most; in the event loop if one is given.
 -- @param waiting list of those who are woken by the news that is waited for
 local function wait_for_news(client, loop, waiting, seconds)
   if loop and seconds > 0 then
     local own
+    seconds = math.min(seconds, loop.patience or math.huge)
     loop.suspend(function(resume)
       own = resume
       waiting[#waiting + 1] = resume
@@ -254,6 +274,7 @@ local function wait_for_news(client, loop, waiting, seconds)
     for i = #waiting, 1, -1 do
       if waiting[i] == own then -- the time was up
         table.remove(waiting, i)
+        look_again(client)
       end
     end
   else

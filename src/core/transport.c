@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <curl/curl.h>
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include <sys/socket.h>
 
 #include "clock.h"
+#include "sockets.h"
 
 #if LIBCURL_VERSION_NUM < 0x075000
 #error "libcurl 7.80 or newer is needed (CURLOPT_PREREQFUNCTION)"
@@ -50,6 +52,8 @@ typedef struct base_url {
 
 struct hsa_transport {
   CURLM *multi;
+  hsa_sockets sockets; /* those that libcurl waits for */
+  int64_t timer_at;    /* when libcurl wants to be called in any case */
   const hsa_config *config;
   base_url base;
   hsa_transfer *idle;                      /* kept with their settings for the next attempt */
@@ -206,6 +210,27 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *data)
   if (status == HSA_OK)
     return size * n;
   transfer->too_large = status == HSA_TOOLARGE;
+  return 0;
+}
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *data, void *socket_data)
+{
+  hsa_transport *transport = data;
+  short events = (short)((what & CURL_POLL_IN ? POLLIN : 0) | (what & CURL_POLL_OUT ? POLLOUT : 0));
+
+  (void)easy;
+  (void)socket_data;
+  if (what == CURL_POLL_REMOVE)
+    events = 0;
+  return hsa_sockets_watch(&transport->sockets, fd, events) == HSA_OK ? 0 : -1;
+}
+
+static int on_timer(CURLM *multi, long ms, void *data)
+{
+  hsa_transport *transport = data;
+
+  (void)multi;
+  transport->timer_at = ms < 0 ? INT64_MAX : hsa_now() + (int64_t)ms * 1000;
   return 0;
 }
 
@@ -569,13 +594,30 @@ static void detach(hsa_transfer *transfer)
   transfer->is_running = false;
 }
 
+/* Only sockets that are ready are looked at: curl_multi_perform would look at all transfers. */
+static void act(hsa_transport *transport)
+{
+  short events = 0;
+  int fd, n;
+
+  while ((fd = hsa_sockets_next(&transport->sockets, &events)) >= 0)
+    curl_multi_socket_action(transport->multi, fd,
+                             (events & (POLLIN | POLLHUP) ? CURL_CSELECT_IN : 0) |
+                               (events & POLLOUT ? CURL_CSELECT_OUT : 0) |
+                               (events & (POLLERR | POLLNVAL) ? CURL_CSELECT_ERR : 0), &n);
+  if (transport->timer_at <= hsa_now()) {
+    transport->timer_at = INT64_MAX;
+    curl_multi_socket_action(transport->multi, CURL_SOCKET_TIMEOUT, 0, &n);
+  }
+}
+
 void hsa_transport_perform(hsa_transport *transport)
 {
   hsa_transfer *transfer = NULL;
   CURLMsg *message;
   int n;
 
-  curl_multi_perform(transport->multi, &n);
+  act(transport);
   while ((message = curl_multi_info_read(transport->multi, &n)) != NULL) {
     CURLcode code = message->data.result;
 
@@ -590,14 +632,17 @@ void hsa_transport_perform(hsa_transport *transport)
 
 void hsa_transport_wait(hsa_transport *transport, int64_t timeout)
 {
-  int64_t ms = (timeout + 999) / 1000;
+  int64_t left = transport->timer_at - hsa_now(), ms;
 
-  curl_multi_poll(transport->multi, NULL, 0, ms > INT_MAX ? INT_MAX : (int)ms, NULL);
+  if (left < timeout)
+    timeout = left > 0 ? left : 0;
+  ms = timeout / 1000 + (timeout % 1000 > 0);
+  hsa_sockets_wait(&transport->sockets, ms > INT_MAX ? INT_MAX : (int)ms);
 }
 
 void hsa_transport_wake(hsa_transport *transport)
 {
-  curl_multi_wakeup(transport->multi);
+  hsa_sockets_wake(&transport->sockets);
 }
 
 hsa_transfer *hsa_transport_ended(hsa_transport *transport)
@@ -650,8 +695,13 @@ hsa_status hsa_transport_new(const hsa_config *config, hsa_transport **out)
     return HSA_NOMEM;
   transport->config = config;
   transport->ended_tail = &transport->ended;
+  transport->timer_at = INT64_MAX;
   transport->multi = curl_multi_init();
-  if (!transport->multi ||
+  if (hsa_sockets_init(&transport->sockets) != HSA_OK || !transport->multi ||
+      curl_multi_setopt(transport->multi, CURLMOPT_SOCKETFUNCTION, on_socket) != CURLM_OK ||
+      curl_multi_setopt(transport->multi, CURLMOPT_SOCKETDATA, transport) != CURLM_OK ||
+      curl_multi_setopt(transport->multi, CURLMOPT_TIMERFUNCTION, on_timer) != CURLM_OK ||
+      curl_multi_setopt(transport->multi, CURLMOPT_TIMERDATA, transport) != CURLM_OK ||
       read_base_url(config->base_url, true, &transport->base) ||
       curl_multi_setopt(transport->multi, CURLMOPT_MAXCONNECTS, connections) != CURLM_OK ||
       curl_multi_setopt(transport->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, connections) != CURLM_OK) {
@@ -679,13 +729,15 @@ void hsa_transport_free(hsa_transport *transport)
     return;
   destroy_all(transport->ended);
   destroy_all(transport->idle);
-  curl_multi_cleanup(transport->multi);
+  curl_multi_cleanup(transport->multi); /* it still calls on_socket */
+  hsa_sockets_free(&transport->sockets);
   curl_free(transport->base.host);
   free(transport);
 }
 
 void hsa_transport_abandon(hsa_transport *transport)
 {
+  hsa_sockets_free(&transport->sockets); /* they stay open, but for our pipe */
   transport->next = atomic_load(&abandoned);
   while (!atomic_compare_exchange_weak(&abandoned, &transport->next, transport))
     ;

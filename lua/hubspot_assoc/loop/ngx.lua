@@ -12,7 +12,10 @@
 local ngx = ngx
 local semaphore = require "ngx.semaphore"
 
-local loop = { connects = true } -- it needs no descriptor
+local loop = {
+  connects = true, -- it needs no descriptor
+  patience = 1, -- s, after which who waits looks for himself
+}
 
 local NEVER = 2000000 -- s; nginx counts milliseconds in 32 bits
 local LINGER = 1 -- s that the connection outlasts the last call, for the next one
@@ -61,9 +64,29 @@ function loop.count_processes()
   return ngx.worker.count()
 end
 
+-- ---- timers ----
+
+--- ngx.timer.at, which raises where nginx has no connection left.
+-- @return true; or nil and why not
+local function start_timer(delay, fn, ...)
+  local ok, is_started, why = pcall(ngx.timer.at, delay, fn, ...)
+  if ok and is_started then
+    return true
+  end
+  return nil, "nginx starts no timer: " .. tostring(ok and why or is_started)
+end
+
+--- Calls a function that may yield, beside everything else.
+-- @return true; or nil where that cannot be
+function loop.spawn(fn, ...)
+  return start_timer(0, function(_, ...) fn(...) end, ...)
+end
+
 -- ---- the connection ----
 
-local readers = {} -- core -> { core =, path =, on_readable = nil while no call is under way, is_lingering, must_end }
+-- core -> { core =, path =, on_readable = nil while no call is under way, started_at =, has_begun, is_lingering,
+-- must_end }
+local readers = {}
 
 local function connect(reader)
   local path = reader.path or reader.core:listen()
@@ -84,7 +107,7 @@ local function look(reader)
   repeat
     local ok, result = pcall(reader.on_readable)
     if not ok then
-      ngx.timer.at(0, function() error(result, 0) end)
+      start_timer(0, function() error(result, 0) end)
     end
     is_more = not ok or result
     if is_more then
@@ -95,17 +118,20 @@ end
 
 local function read(_, reader)
   local socket
-  repeat
+  reader.has_begun = true
+  while not reader.must_end do
     socket = socket or connect(reader)
     if reader.on_readable then
       look(reader)
     end
-    if not socket then
+    if reader.must_end then
+      break
+    elseif not socket then
       ngx.sleep(RETRY)
     elseif not socket:receiveany(64) then
       socket = nil
     end
-  until reader.must_end
+  end
   if readers[reader.core] == reader then
     readers[reader.core] = nil
   end
@@ -129,7 +155,7 @@ local function stop(reader)
   reader.on_readable = nil
   if not reader.is_lingering then
     reader.is_lingering = true
-    if not ngx.timer.at(LINGER, stop_lingering, reader) then -- the worker is about to end
+    if not start_timer(LINGER, stop_lingering, reader) then -- the worker is about to end
       stop_lingering(nil, reader)
     end
   end
@@ -140,12 +166,18 @@ local function new_reader(core)
   if not path then
     return nil, why
   end
-  local reader = { core = core, path = path }
-  local ok, problem = ngx.timer.at(0, read, reader)
+  local reader = { core = core, path = path, started_at = ngx.now() }
+  local ok, problem = start_timer(0, read, reader)
   if not ok then
-    return nil, "nginx starts no timer: " .. problem
+    core:accept() -- removes the path
+    return nil, problem
   end
   return reader
+end
+
+--- nginx drops a timer when too many are running.
+local function is_lost(reader)
+  return reader.must_end or not reader.has_begun and ngx.now() - reader.started_at >= loop.patience
 end
 
 --- Has on_readable called whenever there is news of the calls of a client.
@@ -153,7 +185,7 @@ end
 -- @return a function that ends this; or nil and why it cannot be had
 function loop.watch(_, on_readable, core)
   local reader, why = readers[core], nil
-  if not reader or reader.must_end then
+  if not reader or is_lost(reader) then
     reader, why = new_reader(core)
     readers[core] = reader
   end

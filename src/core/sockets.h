@@ -1,0 +1,35 @@
+/* sockets.h - the sockets that a transport waits for, and a way to end that wait from another thread. */
+#ifndef HSA_SOCKETS_H
+#define HSA_SOCKETS_H
+
+#include <stdatomic.h>
+
+#include "hsa.h"
+
+struct pollfd;
+
+typedef struct hsa_sockets {
+  struct pollfd *fds; /* the first is the pipe's */
+  size_t n, cap, cursor; /* what lies before the cursor may be ready, and has not been given */
+  bool has_looked;       /* since something was given last */
+  int pipe[2];
+  atomic_bool is_woken;  /* there is a byte in the pipe, or about to be */
+} hsa_sockets;
+
+/* HSA_NOMEM, also where no descriptors are left. hsa_sockets_free is fine in any case. */
+hsa_status hsa_sockets_init(hsa_sockets *sockets);
+void hsa_sockets_free(hsa_sockets *sockets);
+
+/* Which of POLLIN and POLLOUT the socket is waited for from now on; 0: for none. HSA_NOMEM. */
+hsa_status hsa_sockets_watch(hsa_sockets *sockets, int fd, short events);
+
+/* Waits until a socket is ready or hsa_sockets_wake is called, `timeout` ms at most. */
+void hsa_sockets_wait(hsa_sockets *sockets, int timeout);
+
+/* From any thread: ends a wait under way, or else the next one. */
+void hsa_sockets_wake(hsa_sockets *sockets);
+
+/* Gives the next socket that is ready, if need be by looking without a wait; -1: none. Each look gives each once. */
+int hsa_sockets_next(hsa_sockets *sockets, short *events);
+
+#endif
