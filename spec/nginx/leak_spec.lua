@@ -53,6 +53,7 @@ end
 local function expect_stable(server, times, round)
   round(math.max(20, math.ceil(times / 2)))
   local first = state_of(server)
+  if os.getenv "DBG" then for i = 1, 5 do round(times) local s = state_of(server) print(i, s.lua, s.rss, s.fds, s.tasks) end end
   round(times)
   local second = state_of(server)
 if os.getenv "DBG" then print(times, "pend", first.pending, second.pending, "tasks", first.tasks, second.tasks, "fds", first.fds, second.fds, "lua", first.lua, second.lua, "rss", first.rss, second.rss) end

@@ -240,13 +240,13 @@ function Server:forget()
   os.execute("rm -rf " .. shell.quote(self.folder))
 end
 
--- Lines of its log that tell of something wrong: a list.
+-- Lines of its log that tell of something wrong: a list, of the first few.
 function Server:complaints()
   local found = {}
   for line in self:log():gmatch "[^\n]+" do
     local is_bad = line:find "%[error%]" or line:find "%[alert%]" or line:find "%[crit%]" or line:find "%[emerg%]"
       or line:find "exited on signal"
-    if is_bad and not line:find "lua_code_cache is off" then found[#found + 1] = line end
+    if is_bad and #found < 5 and not line:find "lua_code_cache is off" then found[#found + 1] = line end
   end
   return found
 end
