@@ -92,7 +92,6 @@ void hsa_engine_reap(hsa_engine *engine)
 void hsa_engine_turn(hsa_engine *engine, int64_t until, const hsa_call *awaited)
 {
   int64_t now = hsa_now(), at;
-  bool any;
 
   hsa_engine_reap(engine);
   hsa_engine_expire(engine, now);
@@ -102,10 +101,11 @@ void hsa_engine_turn(hsa_engine *engine, int64_t until, const hsa_call *awaited)
   unlock(engine);
   hsa_transport_perform(engine->transport);
   lock(engine);
-  any = hsa_engine_collect(engine);
-  at = next_wake(engine, until);
   now = hsa_now();
-  if (any || engine->given_up || has_news(engine, awaited) || at <= now)
+  if (hsa_engine_collect(engine))
+    hsa_engine_pump(engine, now); /* the rate may let more go */
+  at = next_wake(engine, until);
+  if (engine->given_up || has_news(engine, awaited) || at <= now)
     return;
   unlock(engine);
   hsa_transport_wait(engine->transport, at - now);

@@ -1,23 +1,35 @@
-/* sockets.h - the sockets that a transport waits for, and a way to end that wait from another thread. */
+/* sockets.h - the sockets that a transport waits for, and a way to end that wait from another thread. By epoll on Linux, by
+ * poll elsewhere (or with HSA_USE_POLL). */
 #ifndef HSA_SOCKETS_H
 #define HSA_SOCKETS_H
 
+#include <poll.h>
 #include <stdatomic.h>
 
 #include "hsa.h"
 
-struct pollfd;
+#if defined(__linux__) && !defined(HSA_USE_POLL)
+#define HSA_USE_EPOLL 1
+#endif
 
 typedef struct hsa_sockets {
-  struct pollfd *fds; /* the first is the pipe's */
-  size_t n, cap, cursor; /* what lies before the cursor may be ready, and has not been given */
-  bool has_looked;       /* since something was given last */
+#ifdef HSA_USE_EPOLL
+  int epoll;
+  struct pollfd ready[64]; /* what the last look found, */
+  size_t n;                /* and has not been given */
+#else
+  struct pollfd *fds;      /* the first is the pipe's */
+  size_t nfds, cap, n;     /* what lies before the n-th may be ready, and has not been given */
+#endif
+  bool has_looked;         /* since all that was ready was given */
   int pipe[2];
-  atomic_bool is_woken;  /* there is a byte in the pipe, or about to be */
+  atomic_bool is_woken;    /* there is a byte in the pipe, or about to be */
 } hsa_sockets;
 
-/* HSA_NOMEM, also where no descriptors are left. hsa_sockets_free is fine in any case. */
+/* HSA_NOMEM, also where no descriptors are left; hsa_sockets_free is fine in any case. */
 hsa_status hsa_sockets_init(hsa_sockets *sockets);
+
+/* Closes what is ours; in a forked child the parent does not notice. */
 void hsa_sockets_free(hsa_sockets *sockets);
 
 /* Which of POLLIN and POLLOUT the socket is waited for from now on; 0: for none. HSA_NOMEM. */
@@ -29,7 +41,8 @@ void hsa_sockets_wait(hsa_sockets *sockets, int timeout);
 /* From any thread: ends a wait under way, or else the next one. */
 void hsa_sockets_wake(hsa_sockets *sockets);
 
-/* Gives the next socket that is ready, if need be by looking without a wait; -1: none. Each look gives each once. */
+/* Gives the next socket that is ready, if need be by looking without a wait; -1: none. Each look gives each once; one that
+ * was passed over is given by the next. */
 int hsa_sockets_next(hsa_sockets *sockets, short *events);
 
 #endif

@@ -1,0 +1,122 @@
+#!/usr/bin/env lua
+--- What calls cost an nginx worker: the latency of an unrelated /ping on the same single worker while 200 calls are in flight to
+-- a HubSpot that takes 50 ms, beside its idle figures; calls per second and processor time per call. The same with a wake-up by
+-- polling, and with lua-resty-http if RESTY_HTTP names the folder that has resty/http.lua. Called by `make bench-openresty`.
+
+package.path = "./?.lua;" .. package.path
+local nginx = require "spec.support.nginx"
+local socket = require "socket"
+
+local IN_FLIGHT, SECONDS, PINGS = tonumber(os.getenv "IN_FLIGHT") or 200, 5, 2000
+local TICKS = 100 -- of /proc/PID/stat in a second
+
+local RESTY_HTTP = os.getenv "RESTY_HTTP"
+
+local function start_hubspot()
+  return nginx.start {
+    http = "keepalive_requests 100000000;",
+    server = [[ location / { content_by_lua_block {
+      ngx.req.read_body()
+      ngx.sleep(0.05)
+      ngx.header["Content-Type"] = "application/json"
+      ngx.print('{"status":"COMPLETE","results":[{"category":"HUBSPOT_DEFINED","typeId":279,"userEnforcedMaxToObjectIds":',
+        '200}],"startedAt":"2026-01-01T00:00:00.000Z","completedAt":"2026-01-01T00:00:00.050Z"}')
+    } } ]],
+  }
+end
+
+local function start_worker(hubspot)
+  return nginx.start {
+    environment = { HUBSPOT_BASE_URL = hubspot.url, HUBSPOT_ACCESS_TOKEN = "pat-bench", RESTY_HTTP = RESTY_HTTP or "" },
+    main = "env RESTY_HTTP;",
+    http = [[ keepalive_requests 100000000; lua_socket_log_errors off; init_by_lua_block {
+      package.path = "./?.lua;" .. (os.getenv "RESTY_HTTP" or "") .. "/?.lua;" .. package.path
+    } ]],
+    server = [[
+      location = /ping { return 200 "pong"; }
+      location = /start { content_by_lua_block { require "bench.openresty.load".start(ngx.var.arg_way, ngx.var.arg_n) } }
+      location = /count { content_by_lua_block { ngx.print(require "bench.openresty.load".count()) } }
+      location = /stop { content_by_lua_block { require "bench.openresty.load".stop() } }
+    ]],
+  }
+end
+
+--- Latencies of /ping in microseconds, sorted; over one connection, with 2 ms in between.
+local function ping(server)
+  local connection = assert(socket.connect("127.0.0.1", server.port))
+  connection:setoption("tcp-nodelay", true)
+  local taken = {}
+  for i = 1, PINGS do
+    local started = socket.gettime()
+    assert(connection:send "GET /ping HTTP/1.1\r\nHost: worker\r\n\r\n")
+    repeat local line = assert(connection:receive "*l") until line == ""
+    assert(connection:receive(4) == "pong")
+    taken[i] = (socket.gettime() - started) * 1e6
+    socket.sleep(0.002)
+  end
+  connection:close()
+  table.sort(taken)
+  return taken
+end
+
+--- Seconds of processor time that the worker has used, all its threads.
+local function cpu(server)
+  local file = assert(io.open(("/proc/%d/stat"):format(server:workers()[1])))
+  local fields = {}
+  for field in (file:read "*a":gsub("^.*%) ", "")):gmatch "%S+" do fields[#fields + 1] = field end
+  file:close()
+  return (fields[12] + fields[13]) / TICKS -- user's and system's
+end
+
+local function get(server, path)
+  local answer = server:get(path)
+  assert(answer.status == 200, path .. ": " .. answer.status .. " " .. server:log())
+  return answer.body
+end
+
+--- One way under load: calls per second, processor time per call (us), latencies.
+local function measure(server, way)
+  get(server, ("/start?way=%s&n=%d"):format(way, IN_FLIGHT))
+  socket.sleep(1)
+  local calls, used, started = tonumber(get(server, "/count")), cpu(server), socket.gettime()
+  socket.sleep(SECONDS)
+  calls, used = tonumber(get(server, "/count")) - calls, cpu(server) - used
+  local seconds = socket.gettime() - started
+  local taken = ping(server)
+  get(server, "/stop")
+  return { calls = calls / seconds, cpu = used / calls * 1e6, taken = taken }
+end
+
+local function at(taken, share)
+  return taken[math.max(1, math.ceil(#taken * share))]
+end
+
+local function print_row(name, figures, idle, resty)
+  local taken = figures.taken
+  print(("  %-28s %6.0f %6.0f %7.0f   %5.2f %8s %8s %7s"):format(name, at(taken, 0.5), at(taken, 0.99), at(taken, 1),
+    at(taken, 0.99) / at(idle, 0.99), figures.calls and ("%.0f"):format(figures.calls) or "",
+    figures.cpu and ("%.0f"):format(figures.cpu) or "",
+    figures.cpu and resty and ("%.2f"):format(figures.cpu / resty.cpu) or ""))
+end
+
+local function main()
+  local hubspot = start_hubspot()
+  local server = start_worker(hubspot)
+  local idle = ping(server)
+  local results = {}
+  for _, way in ipairs { "ours", "polling", RESTY_HTTP and "resty" } do
+    results[way] = measure(server, way)
+  end
+  print(("\nOne nginx worker, %d calls in flight, 50 ms each; /ping beside them, us\n"):format(IN_FLIGHT))
+  print("                               median    p99   worst  p99/idle  calls/s  us/call  /resty")
+  print_row("idle", { taken = idle }, idle)
+  print_row("hubspot_assoc", results.ours, idle, results.resty)
+  print_row("hubspot_assoc, polling", results.polling, idle, results.resty)
+  if results.resty then print_row("lua-resty-http", results.resty, idle, results.resty) end
+  print()
+  assert(not server:log():find "%[error%]", server:log())
+end
+
+local ok, message = xpcall(main, debug.traceback)
+nginx.stop_all()
+if not ok then error(message, 0) end
