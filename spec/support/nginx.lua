@@ -4,7 +4,8 @@
 --   local answer = server:request("GET", "/")        → { status = 200, body = "…", headers = { ["x-name"] = "…" } }
 --   server:quit()                                    → its log; raises if it does not end within 10 s
 --
--- Options: main, http, server (parts of nginx.conf), workers (1), environment (name → value, beside the simulator's).
+-- Options: main, events, http, server (parts of nginx.conf), workers (1), environment (name → value, beside the
+-- simulator's), modules (name → source of a Lua module that nginx finds). @PORT@ in them is server.port, @PORT1@ the next.
 -- after_each(nginx.stop_all) stops what a failed spec has left behind.
 local shell = require "spec.support.shell"
 local system = require "system"
@@ -23,7 +24,7 @@ error_log error.log info;
 env HUBSPOT_BASE_URL;
 env HUBSPOT_ACCESS_TOKEN;
 %s
-events { worker_connections 1024; }
+events { %s }
 http {
   access_log off;
   client_body_temp_path tmp;
@@ -31,7 +32,7 @@ http {
   fastcgi_temp_path tmp;
   uwsgi_temp_path tmp;
   scgi_temp_path tmp;
-  lua_package_path "%s/lua/?.lua;%s/?.lua;;";
+  lua_package_path "%s/?.lua;%s/lua/?.lua;%s/?.lua;;";
   lua_package_cpath "%s/?.so;;";
 %s
   server {
@@ -82,7 +83,7 @@ end
 local function try(server, conf, options)
   server.port = tonumber(shell_line "random_port")
   server.url = "http://127.0.0.1:" .. server.port
-  write(server.folder .. "/nginx.conf", (conf:gsub("@PORT@", server.port)))
+  write(server.folder .. "/nginx.conf", (conf:gsub("@PORT(%d?)@", function(n) return server.port + (tonumber(n) or 0) end)))
   local status = shell_line(("%s \"$nginx\" -p %s/ -c nginx.conf -e error.log >%s/start.log 2>&1 </dev/null; echo $?"):format(
     environment_of(options), shell.quote(server.folder), shell.quote(server.folder)))
   local log = read(server.folder .. "/start.log") .. server:log()
@@ -98,11 +99,16 @@ function nginx.start(options)
   if build:sub(1, 1) ~= "/" then build = here .. "/" .. build end
   local folder = line_of(("mkdir -p build && mktemp -d %s/build/nginx.XXXXXX"):format(shell.quote(here)))
   local server = setmetatable({ folder = folder }, Server)
-  local conf = CONF:format(shell_line "lua_modules", options.workers or 1, options.main or "", here, here, build,
-    options.http or "", options.server or "")
+  local conf = CONF:format(shell_line "lua_modules", options.workers or 1, options.main or "",
+    options.events or "worker_connections 1024;", folder, here, here, build, options.http or "", options.server or "")
+  os.execute("chmod 755 " .. shell.quote(folder)) -- started by root, nginx has workers of another user
+  for name, source in pairs(options.modules or {}) do write(folder .. "/" .. name .. ".lua", source) end
   running[server] = true
   for _ = 1, 10 do
-    if try(server, conf, options) then return server end
+    if try(server, conf, options) then
+      assert(nginx.wait_until(function() return server:pid() and #server:workers() >= (options.workers or 1) end))
+      return server
+    end
   end
   error("nginx found no free port", 2)
 end
@@ -137,20 +143,82 @@ function Server:signal(name)
   assert(line_of(("kill -%s %d && echo ok"):format(name, self:pid())) == "ok")
 end
 
+-- ---- requests ----
+
+local Pending = {}
+Pending.__index = Pending
+
+-- Sends requests without waiting for their answers: pending, whose wait() gives those, in the order in which they came.
+-- Options: method, body, headers (name → value), count (1), parallel (all at once), close_after (s), url.
+function Server:begin(path, options)
+  options = options or {}
+  local words, count = {}, options.count or 1
+  for name, value in pairs(options.headers or {}) do words[#words + 1] = name .. ": " .. value end
+  local command = shell.helper("http_full.lua", options.method or "GET", (options.url or self.url) .. path,
+    options.body or "", table.concat(words, "\n"), count, options.parallel or count, options.close_after or "")
+  return setmetatable({ pipe = assert(io.popen(command)) }, Pending)
+end
+
+-- A list of { status = (0: none came), body =, headers = (lower case name → value), seconds = }.
+function Pending:wait()
+  local answers = {}
+  for line in function() return self.pipe:read "*l" end do
+    local status, seconds, head, rest = line:match "^(%d+) ([%d.]+) (%d+) (%d+)$"
+    local lines = tonumber(head) > 0 and self.pipe:read(tonumber(head)) or ""
+    local answer = { status = tonumber(status), seconds = tonumber(seconds), headers = {},
+      body = tonumber(rest) > 0 and self.pipe:read(tonumber(rest)) or "" }
+    for name, value in lines:gmatch "([^\r\n:]+): ([^\r\n]*)" do
+      name = name:lower()
+      answer.headers[name] = answer.headers[name] and answer.headers[name] .. ", " .. value or value
+    end
+    answers[#answers + 1] = answer
+  end
+  self.pipe:close()
+  return answers
+end
+
 -- Sends one request, with body and headers (name → value) if given.
 function Server:request(method, path, body, headers)
-  local words = {}
-  for name, value in pairs(headers or {}) do words[#words + 1] = name .. ": " .. value end
-  local text = capture(shell.helper("http_full.lua", method, self.url .. path, body or "", table.concat(words, "\n")))
-  local status, head, rest = text:match "^(%d+)\n(.-)\n\n(.*)$"
-  assert(status, "nginx did not answer " .. method .. " " .. path .. "\n" .. self:log())
-  local answer = { status = tonumber(status), body = rest, headers = {} }
-  for name, value in head:gmatch "([^\n:]+): ([^\n]*)" do answer.headers[name] = value end
+  local answer = self:begin(path, { method = method, body = body, headers = headers }):wait()[1]
+  if not answer or answer.status == 0 then
+    error("nginx did not answer " .. method .. " " .. path .. "\n" .. self:log(), 2)
+  end
   return answer
 end
 
 function Server:get(path, headers)
   return self:request("GET", path, nil, headers)
+end
+
+-- Sends so many requests at once (parallel: so many at a time) and waits for their answers.
+function Server:get_many(path, count, parallel)
+  return self:begin(path, { count = count, parallel = parallel }):wait()
+end
+
+-- ---- what a process holds ----
+
+-- The number of its threads.
+function nginx.tasks(pid)
+  return tonumber(line_of(("ls /proc/%d/task 2>/dev/null | wc -l"):format(pid)))
+end
+
+-- The number of its descriptors.
+function nginx.fds(pid)
+  return tonumber(line_of(("ls /proc/%d/fd 2>/dev/null | wc -l"):format(pid)))
+end
+
+-- KiB of memory.
+function nginx.rss(pid)
+  return tonumber(read(("/proc/%d/status"):format(pid)):match "VmRSS:%s*(%d+)")
+end
+
+function nginx.is_alive(pid)
+  return read(("/proc/%d/stat"):format(pid)):match "%) [^ZX]" ~= nil
+end
+
+-- The folders of unix sockets that were left behind.
+function nginx.folders()
+  return line_of "ls -d /tmp/hubspot_assoc.* /var/tmp/hubspot_assoc.* /dev/shm/hubspot_assoc.* 2>/dev/null"
 end
 
 -- Waits until done() is true, so many seconds at most.
@@ -170,6 +238,17 @@ end
 function Server:forget()
   running[self] = nil
   os.execute("rm -rf " .. shell.quote(self.folder))
+end
+
+-- Lines of its log that tell of something wrong: a list, of the first few.
+function Server:complaints()
+  local found = {}
+  for line in self:log():gmatch "[^\n]+" do
+    local is_bad = line:find "%[error%]" or line:find "%[alert%]" or line:find "%[crit%]" or line:find "%[emerg%]"
+      or line:find "exited on signal"
+    if is_bad and #found < 5 and not line:find "lua_code_cache is off" then found[#found + 1] = line end
+  end
+  return found
 end
 
 -- Asks it to end gracefully, and waits for that.
