@@ -135,8 +135,9 @@ local function read(_, reader)
     end
     if reader.on_readable then
       socket = wait_for_byte(socket)
-    elseif not reader.is_wanted:wait(LINGER) then
-      reader.must_end = true
+    else
+      local is_wanted = reader.is_wanted:wait(LINGER)
+      reader.must_end = not is_wanted and not reader.on_readable -- it may be set since the time was up
     end
   end
   if readers[reader.core] == reader then
