@@ -186,7 +186,7 @@ asan:
 	@$(INSTALL_MISSING) build simulator test sanitizers
 	@$(MAKE) run-asan BUILD=build/asan/$(LUA) SANITIZE=address,undefined CFLAGS='-O1 -g'
 run-asan: $(MODULE) $(UNIT_TESTS)
-	@$(IN_TREE) SPEC='$(SPEC)' BUSTED_ARGS='$(BUSTED_ARGS)' scripts/run-tests --asan $(if $(SPEC),,unit) busted
+	@$(IN_TREE) SPEC='$(SPEC)' BUSTED_ARGS='--exclude-tags=nginx $(BUSTED_ARGS)' scripts/run-tests --asan $(if $(SPEC),,unit) busted
 
 # Races in the engine: its unit tests, with a thread sanitizer in the engine (libcurl and OpenSSL have none). Some of them
 # start threads in a forked child, which it would refuse.

@@ -44,7 +44,7 @@ after_each(function()
   fault_server.stop_all()
 end)
 
-describe("on_done in nginx", function()
+describe("on_done in nginx #nginx", function()
   it("that raises is in the log, and harms nothing", function()
     local server = start(quick, { server = CALL .. [[
       location / { content_by_lua_block {
@@ -165,7 +165,7 @@ describe("on_done in nginx", function()
   end)
 end)
 
-describe("a token function in nginx", function()
+describe("a token function in nginx #nginx", function()
   it("may sleep, and use nginx's sockets", function()
     local server = start(quick, { server = CALL .. " location /token { return 200 pat-fetched; }", app = with_token [[
       ngx.sleep(0.05)

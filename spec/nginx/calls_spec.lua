@@ -1,7 +1,7 @@
 -- Calls inside a real nginx.
 local nginx = require "spec.support.nginx"
 
-describe("in nginx", function()
+describe("in nginx #nginx", function()
   after_each(nginx.stop_all)
 
   it("an ordinary call gives its results", function()

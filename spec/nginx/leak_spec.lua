@@ -71,7 +71,7 @@ end
 
 local COUNT = is_slow and 200 or 40
 
-describe("nothing is left of", function()
+describe("nothing is left of #nginx", function()
   it("calls whose clients go away", function()
     local server = start(slow, { server = [[ location /abort {
       lua_check_client_abort on;
@@ -179,7 +179,7 @@ describe("nothing is left of", function()
   end)
 end)
 
-describe("lua_code_cache off", function()
+describe("lua_code_cache off #nginx", function()
   -- Each request has a state of Lua of its own, and so a client.
   it("works, and nothing piles up", function()
     local server = start(quick, { http = "lua_code_cache off;" })
@@ -222,7 +222,7 @@ describe("lua_code_cache off", function()
   end)
 end)
 
-describe("a worker", function()
+describe("a worker #nginx", function()
   it("of a thousand calls is as good as new", function()
     local server = start(quick, { server = [[ location /many { content_by_lua_block {
         local app = require "app"

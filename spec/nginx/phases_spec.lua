@@ -51,7 +51,7 @@ local places = {
   } } ]] },
 }
 
-describe("in a phase that can wait", function()
+describe("in a phase that can wait #nginx", function()
   for _, place in ipairs(places) do
     it("calls suspend the request, and the worker goes on: " .. place.phase, function()
       local server = start(slow, { server = place.server .. " location /other { content_by_lua_block { ngx.print 'ok' } }" })
@@ -124,7 +124,7 @@ local closed = {
   { phase = "log", server = "location /do { log_by_lua_block {" .. TRY .. "} return 204; }" },
 }
 
-describe("in a phase that cannot wait", function()
+describe("in a phase that cannot wait #nginx", function()
   for _, place in ipairs(closed) do
     it("an ordinary call says so and names the way out: " .. place.phase, function()
       local server, hubspot = start(quick, { http = place.http, server = (place.server or "") .. TELL })
@@ -219,7 +219,7 @@ end)
 
 -- ---- what is started where ----
 
-describe("a client that init_by_lua makes", function()
+describe("a client that init_by_lua makes #nginx", function()
   local COUNT = [[ location / { content_by_lua_block { ngx.print(#require "app":get_limits("contacts", "companies")) } } ]]
 
   it("starts nothing in the master, and works in all workers", function()

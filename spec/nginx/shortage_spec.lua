@@ -26,7 +26,7 @@ after_each(function()
   fault_server.stop_all()
 end)
 
-describe("without timers to spare", function()
+describe("without timers to spare #nginx", function()
   local OTHERS = [[ location /others { content_by_lua_block {
     local n = 0
     while n < 10 and ngx.timer.at(ngx.var.arg_delay, function() ngx.sleep(1) end) do n = n + 1 end
@@ -68,7 +68,7 @@ describe("without timers to spare", function()
   end)
 end)
 
-describe("without connections to spare", function()
+describe("without connections to spare #nginx", function()
   it("calls wait for one, and go well", function()
     local server = start { events = "worker_connections 8;", server = [[
       location /hold { content_by_lua_block { ngx.sleep(0.5) } } ]] }
@@ -124,7 +124,7 @@ describe("without connections to spare", function()
   end)
 end)
 
-describe("without a folder for the socket", function()
+describe("without a folder for the socket #nginx", function()
   it("a call ends with an error that says so", function()
     local server = start { environment = { LD_PRELOAD = child.shared_object "no_folders" } }
     local answer = server:get "/call"
@@ -159,7 +159,7 @@ describe("without a folder for the socket", function()
   end)
 end)
 
-describe("when the connection to the I/O thread breaks", function()
+describe("when the connection to the I/O thread breaks #nginx", function()
   -- The descriptors of the worker that are unix sockets without a name, shut down as if by somebody else.
   it("another one is made", function()
     local server = start { script = [[ return function(conn) for _ in conn.request, conn do conn:sleep(0.3) conn:ok() end end ]],

@@ -19,6 +19,7 @@ Server.__index = Server
 local CONF = [[
 %s
 worker_processes %d;
+%s
 pid nginx.pid;
 error_log error.log info;
 env HUBSPOT_BASE_URL;
@@ -93,15 +94,19 @@ local function try(server, conf, options)
   return status == "0"
 end
 
+-- Started by root, nginx would have workers of another user, who may not enter the folder that this tree lies in.
+local function user_line()
+  return line_of "id -u" == "0" and ("user root %s;"):format(line_of "id -gn") or ""
+end
+
 function nginx.start(options)
   local here = line_of "pwd"
   local build = assert(os.getenv "LUAJIT_BUILD", "run specs by `make test`")
   if build:sub(1, 1) ~= "/" then build = here .. "/" .. build end
   local folder = line_of(("mkdir -p build && mktemp -d %s/build/nginx.XXXXXX"):format(shell.quote(here)))
   local server = setmetatable({ folder = folder }, Server)
-  local conf = CONF:format(shell_line "lua_modules", options.workers or 1, options.main or "",
+  local conf = CONF:format(shell_line "lua_modules", options.workers or 1, user_line(), options.main or "",
     options.events or "worker_connections 1024;", folder, here, here, build, options.http or "", options.server or "")
-  os.execute("chmod 755 " .. shell.quote(folder)) -- started by root, nginx has workers of another user
   for name, source in pairs(options.modules or {}) do write(folder .. "/" .. name .. ".lua", source) end
   running[server] = true
   for _ = 1, 10 do
