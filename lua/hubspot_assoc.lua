@@ -137,8 +137,15 @@ local function complete(future, ...)
   wake(client, client.waiting)
 end
 
+local look_after, look_around
+
+--- Answers the question of a call for a token.
 local function answer(future, token_function, reason)
-  future.call:go(protected(token_function, reason))
+  local has_ended = future.call:go(protected(token_function, reason))
+  if has_ended and not future.results then -- by its limiter, and nobody else will tell
+    look_after(future, future.call:run(0))
+    look_around(future.client)
+  end
 end
 
 --- Answers the question that has been put aside, if nobody has done so meanwhile.
@@ -160,7 +167,7 @@ end
 
 --- Looks after a call that wants attention. A token function is called in a Lua frame, so that it may yield: in the
 -- coroutine that waits for the call, if there is one.
-local function look_after(future, done, ...)
+function look_after(future, done, ...)
   if done then
     complete(future, ...)
   elseif done == false then
@@ -194,7 +201,7 @@ end
 --- Looks after the calls that want attention, then lets go on who waits for them.
 -- @param most so many of them; nil: all
 -- @return true if there may be more
-local function look_around(client, most)
+function look_around(client, most)
   local n, call = 0, client.core:next()
   while call do
     local future = client.under_way[call]
@@ -409,8 +416,8 @@ end
 function Future:wait(seconds)
   expect_future(self, "wait")
   check_seconds(seconds, "wait")
-  if self.call:is_in_event() then
-    error("a call cannot be waited for in its own on_event", 2)
+  if self.call:is_in_callback() then
+    error("a call cannot be waited for in its own on_event or limiter", 2)
   end
   local client = self.client
   local give_up_at = seconds and core.now() + seconds or math.huge
@@ -487,8 +494,8 @@ function Client:drain(seconds)
   expect_client(self, "drain")
   check_seconds(seconds, "drain")
   for call in pairs(self.under_way) do
-    if call:is_in_event() then
-      error("'drain' cannot be called from on_event: the call it tells of would never be done", 2)
+    if call:is_in_callback() then
+      error("'drain' cannot be called from on_event or a limiter: the call it is about would never be done", 2)
     end
   end
   local loop = (seconds or 1) > 0 and loop_to_wait_in(self, "drain", 2) or nil

@@ -71,7 +71,8 @@ static void add_answer(hsa_call *call, hsa_event *event)
 
   event->rate = call->is_news ? call->result.headers.rate : unknown;
   event->hold = call->is_news ? call->hold : -1;
-  event->late = call->is_news && call->result.sent && call->released ? call->result.sent_at - call->released : -1;
+  event->sent_at = call->is_news && call->result.sent ? call->result.sent_at : -1;
+  event->late = event->sent_at >= 0 && call->released ? event->sent_at - call->released : -1;
   call->is_news = false;
 }
 
@@ -294,7 +295,7 @@ static void conclude_attempt(hsa_call *call, int64_t now)
   hsa_verdict verdict = hsa_retry_judge(&input, &engine->budget);
 
   call->ambiguous = verdict.ambiguous;
-  call->hold = verdict.throttled ? verdict.retry_after : -1;
+  call->hold = verdict.kind == HSA_THROTTLED && !verdict.daily ? verdict.retry_after : -1;
   call->is_news = true;
   if (verdict.throttled)
     hsa_pace_hold(&engine->pace, now + (verdict.retry_after < MAX_HOLD ? verdict.retry_after : MAX_HOLD));
@@ -305,6 +306,7 @@ static void conclude_attempt(hsa_call *call, int64_t now)
     call->must_park = call->park == HSA_PARK_EVERY;
     hsa_call_wait(call, now + verdict.delay);
   } else {
+    add_event(call, HSA_EVENT_RETRY, 0);
     call->is_refreshable = false;
     hsa_call_park(call, HSA_REASON_EXPIRED);
   }

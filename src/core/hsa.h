@@ -159,6 +159,7 @@ typedef struct hsa_event {
   hsa_rate_limit rate; /* of the attempt's answer */
   int64_t hold;        /* us that the server wants all calls to hold still; -1: it does not */
   int64_t late;        /* us from the time that hsa_call_go let the attempt go until it left; -1: unknown */
+  int64_t sent_at;     /* point in time when it left; -1: it did not */
 } hsa_event;
 
 typedef struct hsa_engine hsa_engine;

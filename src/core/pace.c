@@ -9,11 +9,16 @@ enum { MAX_REQUESTS = 1000000 };                    /* keeps the ring at 8 MB at
 
 static hsa_window make_window(int64_t requests, int64_t interval, int shares)
 {
-  int64_t margin = interval / 100, part = requests / shares;
+  int64_t margin, part = requests / shares;
 
+  if (part == 0) { /* more processes than sends: each has one, in a window so much longer */
+    part = 1;
+    interval = (interval * shares + requests - 1) / requests;
+  }
+  margin = interval / 100;
   if (margin < MIN_MARGIN)
     margin = MIN_MARGIN;
-  return (hsa_window){part > 0 ? part : 1, interval + margin};
+  return (hsa_window){part, interval + margin};
 }
 
 /* The place in the ring of a send by its number; only with a ring, which clang-tidy cannot see. */

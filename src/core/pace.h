@@ -9,8 +9,9 @@
  * ceiling, both hold. Sends of others on the same account show in what remains; they are counted
  * as sends of this moment, the latest that they can have been.
  *
- * Where several processes share a rate, each takes an equal part of both windows, at least one send. What remains
- * then tells nothing: the sends of others are allowed for already. */
+ * Where several processes share a rate, each takes an equal part of both windows, rounded down; where there are more
+ * processes than sends, one send in a window that is longer by as much, so that the rate is right on average. What
+ * remains then tells nothing: the sends of others are allowed for already. */
 #ifndef HSA_PACE_H
 #define HSA_PACE_H
 

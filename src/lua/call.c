@@ -18,7 +18,7 @@ typedef struct lhsa_call {
   int nrequests, ninputs, batch_size;
   int64_t timeout, deadline; /* us; a point in time */
   int max_attempts;
-  bool is_in_event;     /* on_event is being called: the call does not move on */
+  bool is_in_callback;   /* its on_event or limiter is being called: it does not move on */
   bool must_be_canceled; /* there */
   size_t nsegments, nquery;
   hsa_param segments[MAX_PARAMS], query[LHSA_MAX_QUERY]; /* their values are in `text` */
@@ -451,10 +451,10 @@ static void tell_event(lua_State *L, int user, lhsa_call *call, const hsa_event 
   lhsa_client_value(L, lua_gettop(L), "on_event");
   lua_remove(L, -2);
   push_event(L, call, event);
-  call->is_in_event = true;
+  call->is_in_callback = true;
   if (lua_pcall(L, 1, 0, 0) != 0)
     lua_rawseti(L, user, LHSA_EVENT_ERROR);
-  call->is_in_event = false;
+  call->is_in_callback = false;
 }
 
 /* Tells the limiter. An error in it harms no call, likewise. */
@@ -465,8 +465,10 @@ static void tell_limiter(lua_State *L, int user, lhsa_call *call, const hsa_even
   if (!call->client->has_limiter)
     return;
   lua_rawgeti(L, user, LHSA_CLIENT);
+  call->is_in_callback = true;
   if (!lhsa_limiter_observe(L, top + 1, event))
     lua_rawseti(L, user, LHSA_EVENT_ERROR);
+  call->is_in_callback = false;
   lua_settop(L, top);
 }
 
@@ -511,7 +513,14 @@ static void let_go(lua_State *L, int user, lhsa_call *call, const char *token, c
 
   if (!problem && call->client->has_limiter) {
     lua_rawgeti(L, user, LHSA_CLIENT);
+    call->is_in_callback = true;
     problem = lhsa_limiter_reserve(L, top + 1, call->deadline - hsa_now(), &delay);
+    call->is_in_callback = false;
+  }
+  if (call->must_be_canceled) {
+    cancel(L, user, call);
+    lua_settop(L, top);
+    return;
   }
   if (!problem && hsa_call_go(call->request, token, delay) != HSA_OK)
     problem = "out of memory";
@@ -636,7 +645,7 @@ static int call_run(lua_State *L)
   lhsa_call *call = check_call(L);
   run_state state = RUN_PENDING;
 
-  if (!call->is_in_event)
+  if (!call->is_in_callback)
     state = run(L, 1, call, lhsa_until(luaL_optnumber(L, 2, HUGE_VAL)));
 
   if (state == RUN_PENDING)
@@ -648,14 +657,15 @@ static int call_run(lua_State *L)
   return 3;
 }
 
-/* call:go(ok, token, message): what pcall(token_function, reason) returned */
+/* call:go(ok, token, message) -> has it ended here? What pcall(token_function, reason) returned. */
 static int call_go(lua_State *L)
 {
   lhsa_call *call = check_call(L);
 
   lua_settop(L, 4);
   go(L, 1, call, lua_toboolean(L, 2), 3, 4);
-  return 0;
+  lua_pushboolean(L, !call->request || !call->client->engine); /* its limiter may have canceled it, or closed the client */
+  return 1;
 }
 
 /* call:submit([problem]): from now on the client's I/O thread works on it, if it may have one, and client:next gives
@@ -678,23 +688,24 @@ static int call_submit(lua_State *L)
   return 0;
 }
 
-/* call:cancel(): ends it; call:run then gives what it has. In its own on_event it ends as soon as that returns. */
+/* call:cancel(): ends it; call:run then gives what it has. In its own on_event or limiter it ends as soon as
+ * that returns. */
 static int call_cancel(lua_State *L)
 {
   lhsa_call *call = check_call(L);
 
   lhsa_getuservalue(L, 1);
-  if (call->is_in_event)
+  if (call->is_in_callback)
     call->must_be_canceled = true;
   else
     cancel(L, lua_gettop(L), call);
   return 0;
 }
 
-/* call:is_in_event() -> is its on_event being called? It does not move on there. */
-static int call_is_in_event(lua_State *L)
+/* call:is_in_callback() -> is its on_event or limiter being called? It does not move on there. */
+static int call_is_in_callback(lua_State *L)
 {
-  lua_pushboolean(L, check_call(L)->is_in_event);
+  lua_pushboolean(L, check_call(L)->is_in_callback);
   return 1;
 }
 
@@ -753,7 +764,7 @@ void lhsa_call_open(lua_State *L)
 {
   static const luaL_Reg methods[] = {
     {"run", call_run},       {"go", call_go},           {"submit", call_submit},
-    {"cancel", call_cancel}, {"pending", call_pending}, {"is_in_event", call_is_in_event},
+    {"cancel", call_cancel}, {"pending", call_pending}, {"is_in_callback", call_is_in_callback},
     {NULL, NULL}};
   const luaL_Reg *method;
 

@@ -1,12 +1,24 @@
 /* limiter.c - a limiter of the user's, which decides when each attempt may be sent: a Lua table with two methods. */
+#include <math.h>
+
 #include "lhsa.h"
 
-/* Pushes the client's limiter's method, and the limiter. */
+/* Inside lua_pcall, for to look a method up may raise, too: name, limiter, arguments -> what the method returns. */
+static int call_method(lua_State *L)
+{
+  lua_pushvalue(L, 1);
+  lua_gettable(L, 2);
+  lua_replace(L, 1);
+  lua_call(L, lua_gettop(L) - 1, 1);
+  return 1;
+}
+
+/* Pushes what is to be called with the arguments that follow: these three values come before them. */
 static void push_method(lua_State *L, int client, const char *name)
 {
+  lua_pushcfunction(L, call_method);
+  lua_pushstring(L, name);
   lhsa_client_value(L, client, "limiter");
-  lua_getfield(L, -1, name);
-  lua_insert(L, -2);
 }
 
 void lhsa_check_limiter(lua_State *L, int idx, int level, const char *call)
@@ -24,14 +36,29 @@ void lhsa_check_limiter(lua_State *L, int idx, int level, const char *call)
   }
 }
 
-/* lua_pcall, but a NaN or what else is no number of seconds is a failure too: leaves a message, or the seconds. */
+/* Pushes what the value at the top is, for a message. */
+static void push_shown(lua_State *L)
+{
+  if (lua_type(L, -1) != LUA_TNUMBER)
+    lua_pushstring(L, luaL_typename(L, -1));
+  else if (isnan(lua_tonumber(L, -1)))
+    lua_pushliteral(L, "nan");
+  else
+    lua_pushfstring(L, "%f", lua_tonumber(L, -1));
+}
+
+/* lua_pcall, but what is no number of seconds is a failure too: leaves a message, or the seconds. */
 static bool call_reserve(lua_State *L)
 {
-  if (lua_pcall(L, 3, 1, 0) != 0)
+  double seconds;
+
+  if (lua_pcall(L, 4, 1, 0) != 0)
     return false;
-  if (lua_type(L, -1) == LUA_TNUMBER && lua_tonumber(L, -1) >= 0)
+  seconds = lua_tonumber(L, -1);
+  if (lua_type(L, -1) == LUA_TNUMBER && seconds >= 0 && seconds < HUGE_VAL)
     return true;
-  lua_pushfstring(L, "'reserve' must return seconds, got %s", luaL_typename(L, -1));
+  push_shown(L);
+  lua_pushfstring(L, "'reserve' must return the seconds to wait, got %s", lua_tostring(L, -1));
   return false;
 }
 
@@ -57,7 +84,7 @@ static void set_seconds(lua_State *L, const char *name, int64_t us)
 
 bool lhsa_limiter_observe(lua_State *L, int client, const hsa_event *event)
 {
-  bool tells = event->late >= 0 || event->hold >= 0 || event->rate.max >= 0;
+  bool tells = event->sent_at >= 0 || event->hold >= 0 || event->rate.max >= 0;
 
   if (!tells || (event->type != HSA_EVENT_RETRY && event->type != HSA_EVENT_DONE))
     return true;
@@ -65,5 +92,7 @@ bool lhsa_limiter_observe(lua_State *L, int client, const hsa_event *event)
   lhsa_push_rate_limit(L, &event->rate);
   set_seconds(L, "retry_after", event->hold);
   set_seconds(L, "late", event->late);
-  return lua_pcall(L, 2, 0, 0) == 0;
+  if (event->sent_at >= 0)
+    set_seconds(L, "age", hsa_now() - event->sent_at);
+  return lua_pcall(L, 3, 0, 0) == 0;
 }
