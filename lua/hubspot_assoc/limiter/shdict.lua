@@ -8,11 +8,13 @@
 -- A limiter is a table of two methods, neither of which may yield:
 --   limiter:reserve(cost, most) -> seconds until so many requests may be sent; more than `most` if none were reserved
 --   limiter:observe(rate_limit) learns from an answer: max, remaining, interval_ms, and in seconds retry_after (all
---     are to hold still) and late (how much later than reserved the request left); any of them may be absent
+--     are to hold still), late (how much later than reserved the request left) and age (how long ago it left); any of
+--     them may be absent
 --
--- A sliding window of N requests in W seconds is N slots in a list, each the time of its last use: who takes one waits
--- until that is W old. However often and by however many workers they are taken, no W seconds ever hold more than N.
--- Taking from the list is atomic; so no lock is held.
+-- What has been reserved is a log, in order: entry number k is the time of the k-th send. Where N requests are allowed,
+-- the k-th may go when the (k - N)-th has left the window. Whoever adds the entry k, which is one atomic operation, has reserved
+-- that send: what its time depends on was in the log before, and does not change. So no window ever holds more than N,
+-- however many workers take part; nobody holds a lock, and a worker that dies on its way leaves a whole log behind.
 
 local core = require "hubspot_assoc.core"
 
@@ -21,8 +23,9 @@ Limiter.__index = Limiter
 
 local MARGIN, MIN_MARGIN = 0.01, 0.02 -- share of the interval; s: requests differ in their travel times
 local MAX_HOLD = 86400 -- s: one senseless answer must not silence everybody for ever
-local BUCKETS = 10 -- of one interval, in which requests are counted
-local TRIES = 1000 -- another worker has the last slot for a few microseconds
+local MEMORY = 10 -- s that an entry stays when it holds up nobody any more: who is slow must not find its place free
+
+-- ---- options ----
 
 local function check(value, name, is_right, expected)
   if value ~= nil and not is_right(value) then
@@ -43,180 +46,251 @@ local function is_string(value)
   return type(value) == "string"
 end
 
+local function is_function(value)
+  return type(value) == "function"
+end
+
+local OPTIONS = { requests = true, interval = true, prefix = true, now = true }
+
+local function check_names(options)
+  if type(options) ~= "table" then
+    error(("bad argument #2 to 'new' (options: table expected, got %s)"):format(type(options)), 3)
+  end
+  for name in pairs(options) do
+    if not OPTIONS[name] then
+      error(("bad argument #2 to 'new' (options.%s: unknown option)"):format(tostring(name)), 3)
+    end
+  end
+end
+
+local function new_window(requests, interval)
+  local margin = math.max(interval * MARGIN, MIN_MARGIN)
+  return { requests = requests, margin = margin, wait = interval + margin }
+end
+
 --- Makes a limiter; all workers make theirs with the same dictionary, prefix and options.
--- @param dict of lua_shared_dict: ngx.shared.NAME
+-- @param dict of lua_shared_dict: ngx.shared.NAME, for nothing but limiters
 -- @param options table or nil: requests (100) in any interval (10 s), which HubSpot's headers correct; if they are
---   given the headers can only lower them. prefix ("hubspot_assoc:") of the keys: one for each account
+--   given the headers can only lower them. prefix ("hubspot_assoc:") of the keys: one for each account. now: the clock,
+--   a function that returns seconds
 -- @return a limiter, for the option `limiter` of a client; raises if the options are wrong
 -- @see https://developers.hubspot.com/docs/api/usage-details
 local function new(dict, options)
   options = options or {}
-  if type(dict) ~= "table" or type(dict.lpop) ~= "function" then
+  if type(dict) ~= "table" or type(dict.safe_add) ~= "function" then
     error("bad argument #1 to 'new' (a shared dictionary expected: ngx.shared.NAME, which nginx.conf declares by "
       .. "lua_shared_dict NAME 1m)", 2)
   end
-  for name in pairs(options) do
-    if name ~= "requests" and name ~= "interval" and name ~= "prefix" and name ~= "now" then
-      error(("bad argument #2 to 'new' (options.%s: unknown option)"):format(tostring(name)), 2)
-    end
-  end
+  check_names(options)
   local requests = check(options.requests, "requests", is_count, "integer from 1 to 1000000")
   local interval = check(options.interval, "interval", is_interval, "seconds up to 86400")
   local prefix = check(options.prefix, "prefix", is_string, "string") or "hubspot_assoc:"
+  local own = new_window(requests or 100, interval or 10)
   return setmetatable({
-    dict = dict, now = options.now or core.now,
-    requests = requests or 100, interval = interval or 10, is_ceiling = (requests or interval) ~= nil,
-    slots_key = prefix .. "slots", size_key = prefix .. "size", interval_key = prefix .. "interval",
-    hold_key = prefix .. "hold", late_key = prefix .. "late", lock_key = prefix .. "lock",
-    bucket_key = prefix .. "sent:",
+    dict = dict, now = check(options.now, "now", is_function, "function") or core.now,
+    own = own, is_ceiling = (requests or interval) ~= nil, windows = { own },
+    entry_key = prefix .. "sent:", last_key = prefix .. "last", window_key = prefix .. "window",
+    hold_key = prefix .. "hold", late_key = prefix .. "late",
   }, Limiter)
 end
 
-local function must(ok, why)
-  if not ok then
-    error("the shared dictionary: " .. tostring(why), 0)
+-- ---- the dictionary ----
+
+--- Nothing is written in a way that could push other entries out when the dictionary is full.
+local function write(self, method, key, value, ttl)
+  local ok, why = self.dict[method](self.dict, key, value, ttl)
+  if why == "no memory" then
+    self.dict:flush_expired()
+    ok, why = self.dict[method](self.dict, key, value, ttl)
+  end
+  if not ok and why ~= "exists" then
+    error(("the shared dictionary: %s (lua_shared_dict gives it its size)"):format(why), 0)
   end
   return ok
 end
 
--- ---- the window ----
-
-local function window_of(self)
-  return self.dict:get(self.interval_key) or self.interval
-end
-
-local function margin_of(interval)
-  return math.max(interval * MARGIN, MIN_MARGIN)
-end
-
---- The slots are made by whoever comes first.
-local function make_slots(self)
-  if self.dict:add(self.size_key, self.requests) then
-    for _ = 1, self.requests do
-      must(self.dict:rpush(self.slots_key, -math.huge))
-    end
-  end
-end
-
---- Takes the slot that was used longest ago. If none comes back, then a worker has died with the last one, and there is
--- a new one, as if it had just been used.
-local function take(self, now)
-  for _ = 1, TRIES do
-    local used = self.dict:lpop(self.slots_key)
-    if used then
-      return used
-    end
-    make_slots(self)
-  end
-  return now
-end
-
-local function count(self, at, interval, cost)
-  local bucket = self.bucket_key .. math.floor(at / interval * BUCKETS)
-  self.dict:incr(bucket, cost, 0, 2 * interval)
-end
-
---- How many requests of ours the last interval holds, or a few more.
-local function count_sent(self, now, interval)
-  local bucket, n = math.floor(now / interval * BUCKETS), 0
-  for i = bucket - BUCKETS - 1, bucket do
-    n = n + (self.dict:get(self.bucket_key .. i) or 0)
-  end
-  return n
-end
-
---- Reserves the sending of so many requests.
--- @param cost how many
--- @param most s that they can wait; nil: any time
--- @return s until they may be sent; if that is more than `most`, nothing was reserved
-function Limiter:reserve(cost, most)
-  local now, interval = self.now(), window_of(self)
-  local wait = interval + margin_of(interval) + (self.dict:get(self.late_key) or 0)
-  local at, slots = math.max(now, self.dict:get(self.hold_key) or now), {}
-  for i = 1, cost do
-    slots[i] = take(self, now)
-    at = math.max(at, slots[i] + wait)
-  end
-  if at - now > (most or math.huge) then
-    for i = cost, 1, -1 do
-      must(self.dict:lpush(self.slots_key, slots[i]))
-    end
-    return at - now
-  end
-  for _ = 1, cost do
-    must(self.dict:rpush(self.slots_key, at))
-  end
-  count(self, at, interval, cost)
-  return at - now
-end
-
--- ---- learning ----
-
---- Makes the slots as many as the server's limit says; whoever comes second leaves it to the first.
-local function resize(self, wanted)
-  local size = self.dict:get(self.size_key)
-  if not size or size == wanted or not self.dict:add(self.lock_key, true, 1) then
-    return
-  end
-  while size < wanted do
-    must(self.dict:lpush(self.slots_key, -math.huge))
-    size = size + 1
-  end
-  while size > wanted and self.dict:lpop(self.slots_key) do
-    size = size - 1
-  end
-  self.dict:set(self.size_key, size)
-  self.dict:delete(self.lock_key)
-end
-
---- Both windows are kept where the headers may only lower the rate.
-local function learn_window(self, max, interval)
-  if not is_count(max) or not is_interval(interval) then
-    return
-  end
-  if self.is_ceiling then
-    max, interval = math.min(max, self.requests), math.max(interval, self.interval)
-  end
-  if interval ~= window_of(self) then
-    self.dict:set(self.interval_key, interval)
-  end
-  resize(self, max)
-end
-
---- What the server has counted and we have not was sent by others, just now at the latest.
-local function learn_others(self, now, used, interval)
-  local others = used - count_sent(self, now, interval)
-  if others <= 0 then
-    return
-  end
-  for _ = 1, math.min(others, self.dict:get(self.size_key) or 0) do
-    must(self.dict:rpush(self.slots_key, math.max(take(self, now), now)))
-  end
-  count(self, now, interval, others)
+local function number_at(self, key, otherwise)
+  return self.dict:get(key) or otherwise
 end
 
 --- Keeps the later, or the longer, of what is known and what is new.
 local function raise(self, key, value, ttl)
-  if value > (self.dict:get(key) or -math.huge) then
-    self.dict:set(key, value, ttl)
+  if value > number_at(self, key, -math.huge) then
+    write(self, "safe_set", key, value, ttl)
+  end
+end
+
+--- The windows that hold at present: HubSpot's, where its headers have told it; one's own until then, or as a ceiling.
+local function windows_of(self)
+  local text = self.dict:get(self.window_key)
+  if text ~= self.text then
+    local requests, interval = (text or ""):match "^(%d+) (%S+)$"
+    self.text, self.windows = text, {}
+    if not requests or self.is_ceiling then
+      self.windows[1] = self.own
+    end
+    if requests then
+      table.insert(self.windows, new_window(tonumber(requests), tonumber(interval)))
+    end
+  end
+  return self.windows
+end
+
+-- ---- the log ----
+
+local function key_of(self, number)
+  return ("%s%d"):format(self.entry_key, number)
+end
+
+--- The time of an entry; of none, or one that is forgotten, long ago.
+local function time_of(self, number)
+  return number_at(self, key_of(self, number), -math.huge)
+end
+
+--- The number of the last entry. The count lags behind while, or because, a worker gets no further than its entry.
+local function last_of(self)
+  local last = number_at(self, self.last_key, 0)
+  while self.dict:get(key_of(self, last + 1)) do
+    last = last + 1
+  end
+  return last
+end
+
+--- Adds an entry; false if another worker has added it meanwhile.
+-- @param now when it was the next one. So long ago that the entry may have been there and be forgotten, it does not count
+--   unless it is new.
+local function add(self, number, now, at, ttl)
+  if not write(self, "safe_add", key_of(self, number), at, ttl) then
+    return false
+  end
+  local is_new = self.now() < now + MEMORY / 2 or number_at(self, self.last_key, 0) < number
+  if is_new and not self.dict:incr(self.last_key, 1) then
+    write(self, "safe_add", self.last_key, 0)
+    self.dict:incr(self.last_key, 1)
+  end
+  return true
+end
+
+--- The earliest time for the entries behind the last one, so many as `cost`.
+-- @return time, and s for which entries of that time are kept
+local function earliest(self, windows, now, last, cost)
+  local at = math.max(now, number_at(self, self.hold_key, now), time_of(self, last)) -- in order
+  local longest, late = 0, number_at(self, self.late_key, 0)
+  for _, window in ipairs(windows) do
+    at = math.max(at, time_of(self, last + cost - window.requests) + window.wait + late)
+    longest = math.max(longest, window.wait + late)
+  end
+  return at, at - now + longest + MEMORY
+end
+
+local function check_cost(windows, cost)
+  for _, window in ipairs(windows) do
+    if not is_count(cost) or cost > window.requests then
+      error(("bad argument #1 to 'reserve' (integer from 1 to the rate's %d requests expected, got %s)"):format(
+        window.requests, tostring(cost)), 3)
+    end
+  end
+end
+
+--- Adds entries of that time behind the last one; false if another worker comes in between. Those added before that
+-- stay, as if they had been sent, which harms nobody.
+local function add_all(self, last, cost, now, at, ttl)
+  for number = last + 1, last + cost do
+    if not add(self, number, now, at, ttl) then
+      return false
+    end
+  end
+  return true
+end
+
+--- Reserves the sending of so many requests at once.
+-- @param cost how many
+-- @param most s that they can wait; nil: any time
+-- @return s until they may be sent; if that is more than `most`, nothing was reserved
+function Limiter:reserve(cost, most)
+  local started = self.now()
+  while true do
+    local now, windows, last = self.now(), windows_of(self), last_of(self)
+    check_cost(windows, cost)
+    local at, ttl = earliest(self, windows, now, last, cost)
+    if at - started > (most or math.huge) then
+      return at - started
+    end
+    local is_added = add_all(self, last, cost, now, at, ttl)
+    local later = self.now() -- a worker may be held up on its way, and then too late to send at that time
+    if is_added and later < at + MIN_MARGIN / 2 and later < now + MEMORY / 2 then
+      return math.max(at - later, 0)
+    end
+  end
+end
+
+-- ---- learning ----
+
+--- @return does the answer tell of a window that makes sense?
+local function learn_window(self, max, interval)
+  if not is_count(max) or not is_interval(interval) then
+    return false
+  end
+  local text = ("%d %.17g"):format(max, interval)
+  if text ~= self.dict:get(self.window_key) then
+    write(self, "safe_set", self.window_key, text)
+  end
+  return true
+end
+
+--- How many of the entries up to the last one are later than that.
+local function count_since(self, last, since)
+  local low, high = 0, 1 -- so many are; so many are not
+  while time_of(self, last + 1 - high) > since do
+    low, high = high, high * 2
+  end
+  while high - low > 1 do
+    local middle = math.floor((low + high) / 2)
+    if time_of(self, last + 1 - middle) > since then
+      low = middle
+    else
+      high = middle
+    end
+  end
+  return low
+end
+
+--- What the server had counted when it received a request, and we have not, was sent by others: just now at the latest.
+local function learn_others(self, window, used, age)
+  local now, last, late = self.now(), last_of(self), number_at(self, self.late_key, 0)
+  if age + late > MEMORY then
+    return -- what is remembered does not reach back so far
+  end
+  local ours = count_since(self, last, now - age - window.wait - late) - count_since(self, last, now)
+  local at, n = math.max(now, time_of(self, last)), math.min(used - ours, window.requests)
+  while n > 0 do
+    last = last + 1
+    if add(self, last, now, at, at - now + window.wait + late + MEMORY) then
+      n = n - 1
+    else
+      at = math.max(at, time_of(self, last)) -- in order
+    end
   end
 end
 
 --- Learns from an answer.
 -- @param rate_limit table as described above
 function Limiter:observe(rate_limit)
-  local now, max, remaining = self.now(), rate_limit.max, rate_limit.remaining
-  learn_window(self, max, (rate_limit.interval_ms or 0) / 1000)
-  local interval = window_of(self)
-  if max and remaining and remaining >= 0 and remaining <= max then
-    learn_others(self, now, max - remaining, interval)
+  local max, remaining = rate_limit.max, rate_limit.remaining
+  local interval, late = (rate_limit.interval_ms or 0) / 1000, rate_limit.late
+  local is_told = learn_window(self, max, interval)
+  local windows = windows_of(self)
+  local window = windows[#windows]
+  if is_told and remaining and remaining >= 0 and remaining <= max then
+    learn_others(self, window, max - remaining, rate_limit.age or 0)
   end
+  local longest = math.max(window.wait, windows[1].wait)
   if rate_limit.retry_after then
     local hold = math.min(rate_limit.retry_after, MAX_HOLD)
-    raise(self, self.hold_key, now + hold, hold + interval)
+    raise(self, self.hold_key, self.now() + hold, hold + longest)
   end
-  if rate_limit.late and rate_limit.late > margin_of(interval) / 2 then
-    raise(self, self.late_key, rate_limit.late, 2 * interval)
+  if late and late > math.min(window.margin, windows[1].margin) / 2 then
+    raise(self, self.late_key, math.min(late, MAX_HOLD), 2 * longest)
   end
 end
 
