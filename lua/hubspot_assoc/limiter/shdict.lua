@@ -12,9 +12,9 @@
 --     them may be absent
 --
 -- What has been reserved is a log, in order: entry number k is the time of the k-th send. Where N requests are allowed,
--- the k-th may go when the (k - N)-th has left the window. Whoever adds the entry k, which is one atomic operation, has reserved
--- that send: what its time depends on was in the log before, and does not change. So no window ever holds more than N,
--- however many workers take part; nobody holds a lock, and a worker that dies on its way leaves a whole log behind.
+-- the k-th may go when the (k - N)-th has left the window. Whoever adds the entry k, which is one atomic operation, has
+-- reserved that send: what its time depends on was in the log before, and does not change. So no window ever holds more
+-- than N, however many workers take part; nobody holds a lock, and a worker that dies leaves a whole log behind.
 
 local core = require "hubspot_assoc.core"
 
@@ -23,6 +23,7 @@ Limiter.__index = Limiter
 
 local MARGIN, MIN_MARGIN = 0.01, 0.02 -- share of the interval; s: requests differ in their travel times
 local MAX_HOLD = 86400 -- s: one senseless answer must not silence everybody for ever
+local MAX_AHEAD = 100 -- that the count of entries can be ahead of them: so many workers at once
 local MEMORY = 10 -- s that an entry stays when it holds up nobody any more: who is slow must not find its place free
 
 -- ---- options ----
@@ -147,27 +148,34 @@ local function time_of(self, number)
   return number_at(self, key_of(self, number), -math.huge)
 end
 
---- The number of the last entry. The count lags behind while, or because, a worker gets no further than its entry.
+--- The number of the last entry that is remembered. The count is a little behind or ahead where workers add entries at
+-- the same time, die, or are held up on their way to it.
 local function last_of(self)
-  local last = number_at(self, self.last_key, 0)
+  local count = number_at(self, self.last_key, 0)
+  local last, least = count, math.max(count - MAX_AHEAD, 0)
   while self.dict:get(key_of(self, last + 1)) do
     last = last + 1
   end
-  return last
+  while last > least and not self.dict:get(key_of(self, last)) do
+    last = last - 1
+  end
+  return last > least and last or count
+end
+
+--- Counts an entry, and one more where the count is behind. (To add is harmless at any later time; to set is not.)
+local function count_up(self, number)
+  local behind = number - number_at(self, self.last_key, 0)
+  if behind > 0 and not self.dict:incr(self.last_key, math.min(behind, 2)) then
+    write(self, "safe_add", self.last_key, 1)
+  end
 end
 
 --- Adds an entry; false if another worker has added it meanwhile.
--- @param now when it was the next one. So long ago that the entry may have been there and be forgotten, it does not count
---   unless it is new.
-local function add(self, number, now, at, ttl)
+local function add(self, number, at, ttl)
   if not write(self, "safe_add", key_of(self, number), at, ttl) then
     return false
   end
-  local is_new = self.now() < now + MEMORY / 2 or number_at(self, self.last_key, 0) < number
-  if is_new and not self.dict:incr(self.last_key, 1) then
-    write(self, "safe_add", self.last_key, 0)
-    self.dict:incr(self.last_key, 1)
-  end
+  count_up(self, number)
   return true
 end
 
@@ -194,9 +202,9 @@ end
 
 --- Adds entries of that time behind the last one; false if another worker comes in between. Those added before that
 -- stay, as if they had been sent, which harms nobody.
-local function add_all(self, last, cost, now, at, ttl)
+local function add_all(self, last, cost, at, ttl)
   for number = last + 1, last + cost do
-    if not add(self, number, now, at, ttl) then
+    if not add(self, number, at, ttl) then
       return false
     end
   end
@@ -216,7 +224,7 @@ function Limiter:reserve(cost, most)
     if at - started > (most or math.huge) then
       return at - started
     end
-    local is_added = add_all(self, last, cost, now, at, ttl)
+    local is_added = add_all(self, last, cost, at, ttl)
     local later = self.now() -- a worker may be held up on its way, and then too late to send at that time
     if is_added and later < at + MIN_MARGIN / 2 and later < now + MEMORY / 2 then
       return math.max(at - later, 0)
@@ -265,7 +273,7 @@ local function learn_others(self, window, used, age)
   local at, n = math.max(now, time_of(self, last)), math.min(used - ours, window.requests)
   while n > 0 do
     last = last + 1
-    if add(self, last, now, at, at - now + window.wait + late + MEMORY) then
+    if add(self, last, at, at - now + window.wait + late + MEMORY) then
       n = n - 1
     else
       at = math.max(at, time_of(self, last)) -- in order
