@@ -396,8 +396,8 @@ local function resume(worker)
   return coroutine.status(worker) ~= "dead"
 end
 
--- A worker is held up before its n-th operation, for so many seconds (nil: for ever); others work meanwhile. work(note)
 -- A worker is held up before its n-th operation, so many seconds (nil: for ever); others work meanwhile. work(note)
+-- and others(note) make reservations, and note(wait, cost) them. The times of all, nil if work has no n-th operation.
 local function interleave(work, n, others, held)
   local times = {}
   local function note(wait, cost)
