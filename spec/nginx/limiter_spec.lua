@@ -1,0 +1,197 @@
+-- The rate in a real nginx: workers that share it through a dictionary, and workers that have a part of it each. What
+-- counts is what arrives at the simulator.
+local fault_server = require "spec.support.fault_server"
+local nginx = require "spec.support.nginx"
+local simulator = require "spec.support.simulator"
+
+local JITTER = 0.015 -- s: how differently two requests may travel; the limiter's margin is 0.02 s at least
+
+local token
+
+-- One call a request; /pid tells the worker.
+local SERVER = [[
+  location /call { content_by_lua_block {
+    local limits, errors = require "app":get_limits("contacts", "companies")
+    ngx.header["x-worker"] = ngx.worker.pid()
+    ngx.print(errors and tostring(errors) or #limits)
+  } }
+  location /calls { content_by_lua_block {
+    local app, futures, ok = require "app", {}, 0
+    for i = 1, tonumber(ngx.var.arg_n) do futures[i] = app.async:get_limits("contacts", "companies") end
+    for _, future in ipairs(futures) do ok = ok + (future:wait() and 1 or 0) end
+    ngx.print(ok)
+  } } ]]
+
+local SHARED = [[ local shdict = require "hubspot_assoc.limiter.shdict"
+  return require "hubspot_assoc".new { max_connections = 30, limiter = shdict.new(ngx.shared.hubspot%s) } ]]
+
+-- An nginx of so many workers, whose client talks to an account of its own with this limit.
+local function start(options)
+  token = simulator.token()
+  simulator.control("rate", { token = token, max = options.max, interval_ms = options.interval * 1000 })
+  return nginx.start { workers = options.workers or 3, server = SERVER, modules = { app = options.app },
+    http = ("lua_shared_dict hubspot %s; %s"):format(options.size or "1m", options.http or ""),
+    environment = { HUBSPOT_ACCESS_TOKEN = token } }
+end
+
+local function shared(limiter_options)
+  return SHARED:format(limiter_options and ", " .. limiter_options or "")
+end
+
+local function expect_good(answers)
+  for _, answer in ipairs(answers) do assert.same({ 200, "4" }, { answer.status, answer.body }) end
+end
+
+-- The largest number of calls within any `interval` seconds.
+local function busiest(log, interval)
+  local most, first = 0, 1
+  for last, call in ipairs(log) do
+    while call.time - log[first].time >= interval do first = first + 1 end
+    most = math.max(most, last - first + 1)
+  end
+  return most
+end
+
+local function refused(log)
+  local n = 0
+  for _, call in ipairs(log) do n = n + (call.status == 429 and 1 or 0) end
+  return n
+end
+
+local function workers_of(answers)
+  local seen, n = {}, 0
+  for _, answer in ipairs(answers) do
+    local pid = answer.headers["x-worker"]
+    if not seen[pid] then n = n + 1 end
+    seen[pid] = true
+  end
+  return n
+end
+
+local function ends_well(server)
+  assert.same({}, server:complaints())
+  server:quit()
+end
+
+local function calls_of(log)
+  return log.calls or log
+end
+
+after_each(function()
+  nginx.stop_all()
+  fault_server.stop_all()
+end)
+
+describe("workers that share a rate #nginx", function()
+  it("never exceed it together, and use all of it", function()
+    local server = start { max = 1000, interval = 1, app = shared "{ requests = 20, interval = 0.5 }" }
+    local answers = server:get_many("/call", 50, 40)
+    expect_good(answers)
+    assert.is_true(workers_of(answers) > 1, "one worker had all the load")
+    local log = calls_of(simulator.log(token))
+    assert.equal(50, #log)
+    assert.equal(20, busiest(log, 0.5 - JITTER))
+    local seconds = log[50].time - log[1].time
+    assert.is_true(seconds >= 1 and seconds < 1.5, ("%.2f s"):format(seconds))
+    ends_well(server)
+  end)
+
+  it("keep to the account's limit, which they learn, though all load falls on one", function()
+    local server = start { max = 15, interval = 0.5, app = shared() }
+    server:get "/call"
+    assert.equal("44", server:get("/calls?n=44").body)
+    local log = calls_of(simulator.log(token))
+    assert.equal(45, #log)
+    assert.equal(0, refused(log))
+    assert.is_true(log[45].time - log[1].time < 1.6, "it had but a part of the rate")
+    ends_well(server)
+  end)
+
+  it("count retries, and hold still together after a 429", function()
+    local server = start { max = 100, interval = 1, app = shared "{ requests = 4, interval = 0.5 }" }
+    simulator.fault(token, { status = 429, retry_after = 1 })
+    local first = server:begin "/call"
+    assert(nginx.wait_until(function() return #calls_of(simulator.log(token)) == 1 end))
+    expect_good(server:get_many("/call", 6))
+    expect_good(first:wait())
+    local log = calls_of(simulator.log(token))
+    assert.equal(8, #log)
+    assert.is_true(log[2].time - log[1].time >= 1, "others went on")
+    assert.equal(4, busiest(log, 0.5 - JITTER))
+    ends_well(server)
+  end)
+
+  it("say so where the dictionary is too small", function()
+    local server = start { workers = 2, max = 1000, interval = 1, size = "12k",
+      app = shared "{ requests = 1000, interval = 1 }" }
+    local body
+    for _ = 1, 20 do
+      body = server:get("/calls?n=40").body
+      if body ~= "40" then break end
+    end
+    assert.not_equal("40", body)
+    local answer = server:get "/call"
+    assert.matches("config: the limiter failed: the shared dictionary: no memory (lua_shared_dict gives it its size)",
+      answer.body, 1, true)
+    ends_well(server)
+  end)
+end)
+
+describe("workers without a limiter #nginx", function()
+  it("keep a rate together: each has a part", function()
+    local server = start { max = 1000, interval = 1,
+      app = [[ return require "hubspot_assoc".new { rate = { requests = 20, interval = 0.5 } } ]] }
+    expect_good(server:get_many("/call", 30, 30))
+    assert.is_true(busiest(calls_of(simulator.log(token)), 0.5 - JITTER) <= 18) -- 20 / 3 = 6 each
+    ends_well(server)
+  end)
+
+  if os.getenv "SLOW" then
+    it("keep it on average where they are more than its requests", function()
+      local server = start { workers = 4, max = 1000, interval = 1,
+        app = [[ return require "hubspot_assoc".new { rate = { requests = 2, interval = 0.5 } } ]] }
+      expect_good(server:get_many("/call", 10, 10))
+      assert.is_true(busiest(calls_of(simulator.log(token)), 1 - JITTER) <= 4) -- 2 in 0.5 s are as many
+      ends_well(server)
+    end)
+  end
+end)
+
+if os.getenv "SLOW" then
+  describe("a reload of workers that share a rate #nginx", function()
+    it("keeps what has been sent, and takes the new options", function()
+      local server = start { max = 1000, interval = 1, app = shared "{ requests = 10, interval = 2 }" }
+      expect_good(server:get_many("/call", 10, 10))
+      local file = assert(io.open(server.folder .. "/app.lua", "w"))
+      file:write(shared "{ requests = 15, interval = 2 }")
+      file:close()
+      local old = server:workers()
+      server:signal "HUP"
+      assert(nginx.wait_until(function()
+        for _, pid in ipairs(old) do
+          if nginx.is_alive(pid) then return false end
+        end
+        return #server:workers() == 3
+      end))
+      expect_good(server:get_many("/call", 10, 10))
+      local log = calls_of(simulator.log(token))
+      assert.is_true(log[15].time - log[1].time < 2)
+      assert.is_true(log[16].time - log[1].time >= 2 - JITTER)
+      ends_well(server)
+    end)
+
+    it("under load never exceeds it, and loses no call", function()
+      local server = start { max = 1000, interval = 1, app = shared "{ requests = 20, interval = 0.5 }" }
+      local pending = server:begin("/call", { count = 150, parallel = 30 })
+      for _ = 1, 3 do
+        nginx.wait_until(function() return false end, 0.7)
+        server:signal "HUP"
+      end
+      expect_good(pending:wait())
+      local log = calls_of(simulator.log(token))
+      assert.equal(150, #log)
+      assert.is_true(busiest(log, 0.5 - JITTER) <= 20, busiest(log, 0.5 - JITTER) .. " at once")
+      server:quit()
+    end)
+  end)
+end
