@@ -263,6 +263,52 @@ for _, entry in ipairs(hosts) do
       assert.equal(7, #results)
     end)
 
+    -- A client with a limiter that lets the first attempt wait; what that was asked and told is counted.
+    local function limited(first_wait, act)
+      local limiter, asked, told = {}, 0, 0
+      function limiter.reserve()
+        asked = asked + 1
+        if act then act() end
+        return asked == 1 and first_wait or 0
+      end
+      function limiter.observe() told = told + 1 end
+      local options, token = binding.simulator_options { loop = host.loop, max_attempts = 4, limiter = limiter }
+      return assoc.new(options), token, function() return asked, told end
+    end
+
+    it("others go on while a call waits for its limiter", function()
+      local client, _, counts = limited(0.3)
+      local begun, ended = {}, {}
+      for _, to in ipairs { "companies", "deals" } do
+        host.start(function()
+          begun[#begun + 1] = to
+          assert(client:get_limits("contacts", to))
+          ended[#ended + 1] = to
+        end)
+      end
+      host.run()
+      assert.same({ begun[2], begun[1] }, ended)
+      assert.same({ 2, 2 }, { counts() })
+    end)
+
+    it("a limiter is asked before retries", function()
+      local client, token, counts = limited(0)
+      simulator.fault(token, { status = 503, retry_after = 0 })
+      local results
+      host.start(function() results = client:get_limits("contacts", "companies") end)
+      host.run()
+      assert.is_table(results)
+      assert.same({ 2, 2 }, { counts() })
+    end)
+
+    it("a limiter that yields is the call's error", function()
+      local client = limited(0, coroutine.yield)
+      local errors
+      host.start(function() errors = select(2, client:get_limits("contacts", "companies")) end)
+      host.run()
+      assert.equal("config", errors[1].kind)
+    end)
+
     it("close ends all waits at once", function()
       local client = client_of(silent)
       local kinds, started = {}, socket.gettime()

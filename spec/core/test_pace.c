@@ -36,6 +36,44 @@ static int64_t burst(hsa_pace *pace, int64_t now)
   return n;
 }
 
+/* ---- shares ---- */
+
+/* However many processes share a rate, all their bursts together are no more than it; where there are more of them than
+ * sends, each has one, in a window that is so much longer. */
+static void shares(void **state)
+{
+  static const struct {
+    const char *row;
+    int64_t requests;
+    int shares;
+    int64_t burst, wait; /* of one of them */
+  } rows[] = {
+    {"alone", 100, 1, 100, 10100 * MS},         {"no share", 100, 0, 100, 10100 * MS},
+    {"even", 100, 4, 25, 10100 * MS},           {"rounded down", 100, 3, 33, 10100 * MS},
+    {"one each", 5, 5, 1, 10100 * MS},          {"nearly two each", 9, 5, 1, 10100 * MS},
+    {"more than sends", 5, 10, 1, 20200 * MS},  {"one for all", 1, 64, 1, 646400 * MS},
+    {"not even", 3, 4, 1, 13466667},
+  };
+  hsa_rate_limit limit;
+  size_t i;
+
+  (void)state;
+  for (i = 0; i < sizeof rows / sizeof *rows; i++) {
+    hsa_pace own, server;
+
+    assert_int_equal(hsa_pace_init(&own, rows[i].requests, 10 * S, true, rows[i].shares), HSA_OK);
+    expect_int(rows[i].row, "burst", burst(&own, 5 * S), rows[i].burst);
+    assert_in_range(hsa_pace_next(&own, 5 * S), 5 * S + rows[i].wait - 1, 5 * S + rows[i].wait + 1);
+    hsa_pace_free(&own);
+    assert_int_equal(hsa_pace_init(&server, 1000, 10 * S, false, rows[i].shares), HSA_OK);
+    limit = limits(rows[i].requests, rows[i].requests, 10000);
+    assert_int_equal(hsa_pace_learn(&server, &limit, 5 * S, 5 * S), HSA_OK);
+    expect_int(rows[i].row, "learned", burst(&server, 5 * S), rows[i].burst);
+    assert_in_range(hsa_pace_next(&server, 5 * S), 5 * S + rows[i].wait - 1, 5 * S + rows[i].wait + 1);
+    hsa_pace_free(&server);
+  }
+}
+
 /* ---- the window ---- */
 
 static void whole_burst_at_once(void **state)
@@ -593,6 +631,7 @@ int main(void)
     cmocka_unit_test(foreign_sends_once),
     cmocka_unit_test(own_sends_are_not_foreign),
     cmocka_unit_test(full_speed),
+    cmocka_unit_test(shares),
     cmocka_unit_test(holds),
     cmocka_unit_test(off),
     cmocka_unit_test(beyond_sense),

@@ -81,6 +81,42 @@ static void masks_its_token(void **state)
   hsa_call_free(call);
 }
 
+/* What a limiter outside hears of the answers: when each attempt left, and for how long all are to hold still. */
+static void tells_of_every_answer(void **state)
+{
+  static const server_step steps[] = {
+    {.reply = EXPIRED_REPLY},
+    {.reply = "HTTP/1.1 423 Locked\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n"},
+    {.reply = OK_REPLY}};
+  static const int statuses[] = {401, 423, 200};
+  static const int64_t holds[] = {-1, 2 * HSA_SECOND, -1};
+  fixture *f = *state;
+  const hsa_request request = request_of(HSA_ONCE, HSA_PARK_EVERY);
+  hsa_call *call;
+  hsa_event event;
+  int64_t before;
+  int n = 0;
+
+  f->config.events = HSA_EVENT_BIT(HSA_EVENT_RETRY) | HSA_EVENT_BIT(HSA_EVENT_DONE);
+  begin(f, steps, COUNT(steps));
+  call = start(f, &request);
+  while (n < 3) {
+    before = hsa_now();
+    assert_int_equal(hsa_call_go(call, "token", 0), HSA_OK);
+    while (!hsa_call_event(call, &event))
+      hsa_call_run(call, hsa_now() + LIMIT);
+    assert_int_equal(event.http_status, statuses[n]);
+    assert_int_equal(event.hold, holds[n]);
+    assert_in_range(event.sent_at, before, hsa_now());
+    assert_in_range(event.late, 0, LIMIT);
+    assert_int_equal(event.type, n < 2 ? HSA_EVENT_RETRY : HSA_EVENT_DONE);
+    n++;
+    while (n < 3 && hsa_call_state(call) != HSA_PARKED)
+      hsa_call_run(call, hsa_now() + LIMIT);
+  }
+  hsa_call_free(call);
+}
+
 /* The expired token is asked for once; a second EXPIRED answer is the outcome. */
 static void parks_when_expired(fixture *f, hsa_park park, const char *second_answer)
 {
@@ -327,6 +363,7 @@ int main(void)
     TEST(parks_every_attempt),
     TEST(masks_its_token),
     TEST(expired_tokens),
+    TEST(tells_of_every_answer),
     TEST(goes_after_a_delay),
     TEST(delay_beyond_the_deadline),
     TEST(refused),
