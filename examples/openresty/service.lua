@@ -199,6 +199,8 @@ local ROUTES = {
     handlers = { GET = get_limits, HEAD = get_limits, PUT = put_limits } },
 }
 
+local UNKNOWN_PATH = "there are /limits/{from}/{to} and /health"
+
 local function route()
   local path, method = ngx.var.uri, ngx.req.get_method()
   for _, entry in ipairs(ROUTES) do
@@ -210,7 +212,7 @@ local function route()
       return entry.handlers[method](from, to)
     end
   end
-  refuse(404, "there are /limits/{from}/{to} and /health")
+  refuse(404, UNKNOWN_PATH)
 end
 
 local service = {}
@@ -228,7 +230,11 @@ function service.serve()
   send(problem.status, json.encode { errors = problem.errors }, problem.headers)
 end
 
-local MESSAGES = { [400] = "this is no HTTP request, or its headers are too large", [413] = "the body is too large" }
+local MESSAGES = {
+  [400] = "this is no HTTP request, or its headers are too large",
+  [404] = UNKNOWN_PATH,
+  [413] = "the body is too large",
+}
 
 --- Answers a request that nginx has refused. (It refuses one method by itself: TRACE.)
 function service.serve_error()
