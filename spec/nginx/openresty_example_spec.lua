@@ -7,7 +7,6 @@ local shell = require "spec.support.shell"
 local simulator = require "spec.support.simulator"
 local system = require "system"
 
-local unpack = unpack or table.unpack -- luacheck: ignore
 local PAIR = "/limits/contacts/companies"
 
 local function read(path)
@@ -51,17 +50,20 @@ end
 local function run(command, words)
   for _ = 1, 10 do
     local port = line_of ". scripts/nginx.sh; random_port"
-    local out, log = os.tmpname(), os.tmpname()
-    local self = setmetatable({ port = port, url = "http://127.0.0.1:" .. port, out = out, log_path = log }, Service)
+    local self = setmetatable({ port = port, url = "http://127.0.0.1:" .. port }, Service)
+    self.out, self.log_path = os.tmpname(), os.tmpname()
     self.pid = tonumber(line_of(("env --default-signal=INT PORT=%s %s %s >%s 2>%s </dev/null & echo $!"):format(
-      port, table.concat(words, " "), command, out, log)))
+      port, table.concat(words, " "), command, self.out, self.log_path)))
     running[self] = true
-    assert(nginx.wait_until(function() return read(out):find(self.url .. "\n", 1, true) or not nginx.is_alive(self.pid) end))
+    assert(nginx.wait_until(function()
+      return read(self.out):find(self.url .. "\n", 1, true) or not nginx.is_alive(self.pid)
+    end))
     if nginx.is_alive(self.pid) then
       self.server = nginx.at(self.url, line_of "ls -d build/openresty.*")
       return self
     end
-    assert(read(log):find("in use", 1, true), read(log))
+    self:forget()
+    assert(self:log():find("in use", 1, true), self:log())
   end
 end
 
@@ -77,15 +79,22 @@ local function start(options)
   return service
 end
 
+-- What it has said on stderr, up to now or its end.
 function Service:log()
-  return read(self.log_path)
+  return self.whole_log or read(self.log_path)
+end
+
+function Service:forget()
+  self.whole_log = read(self.log_path)
+  running[self] = nil
+  os.remove(self.out)
+  os.remove(self.log_path)
 end
 
 function Service:end_by(signal, target)
   os.execute(("kill -s %s -- %s"):format(signal, target or self.pid))
   assert(nginx.wait_until(function() return not nginx.is_alive(self.pid) end), "it does not end")
-  running[self] = nil
-  os.remove(self.out)
+  self:forget()
 end
 
 -- An answer with its JSON, in which there is no token.
@@ -155,18 +164,19 @@ local function first_error(answer)
   return answer.json.errors[1]
 end
 
--- Whatever happens, no log has a token, and nothing is left.
 local function end_all()
   for service in pairs(running) do
     if nginx.is_alive(service.pid) then
       service:let_only(nil)
       service:end_by "TERM"
+    else
+      service:forget()
     end
-    running[service] = nil
   end
   fault_server.stop_all()
 end
 
+-- Whatever has happened, there is no token in the log, nor what was sent.
 local function check_log(service)
   if service.token ~= "" then assert.is_nil(service:log():find(service.token, 1, true)) end
   assert.not_matches("%[alert%]", service:log())
@@ -178,8 +188,8 @@ describe("examples/openresty: limits #nginx", function()
 
   before_each(function() service = start() end)
   after_each(function()
-    check_log(service)
     end_all()
+    check_log(service)
   end)
 
   it("are updated and read back", function()
@@ -242,6 +252,15 @@ describe("examples/openresty: limits #nginx", function()
     assert.equal(2, count_calls(service, "GET"))
   end)
 
+  it("that were read during an update are not read from the cache after it", function()
+    simulator.fault(service.token, { delay = 1 }) -- HubSpot updates late
+    local update = service.server:begin(PAIR, { method = "PUT", body = inputs(limit(200)) })
+    assert(nginx.wait_until(function() return count_calls(service, "POST") == 1 end))
+    assert.equal(100, limit_in(service:get()))
+    assert.equal(200, limit_in(service:check(update:wait()[1])))
+    assert.equal(200, limit_in(service:get()))
+  end)
+
   it("are never old behind an update, whoever else reads", function()
     simulator.control("rate", { token = service.token, max = 10000 })
     service:get()
@@ -281,8 +300,8 @@ describe("examples/openresty: a request that is wrong #nginx", function()
 
   before_each(function() service = start() end)
   after_each(function()
-    check_log(service)
     end_all()
+    check_log(service)
   end)
 
   local function expect_refused(status, message, answer)
@@ -362,8 +381,8 @@ describe("examples/openresty: what is not the caller's doing #nginx", function()
   local service
 
   after_each(function()
-    check_log(service)
     end_all()
+    check_log(service)
   end)
 
   local function expect(status, kind, answer)
@@ -518,7 +537,8 @@ describe("make openresty #nginx", function()
     local commands = {}
     for command in read(service.out):gmatch "\n%s*(curl [^\n]+)" do commands[#commands + 1] = command end
     assert.equal(2, #commands)
-    local pids = { service.server:pid(), unpack(service.server:workers()) }
+    local pids = service.server:workers()
+    pids[#pids + 1] = service.server:pid()
     for pid in read(("/proc/%d/task/%d/children"):format(service.pid, service.pid)):gmatch "%d+" do
       pids[#pids + 1] = tonumber(pid) -- the simulator's script
     end
