@@ -217,6 +217,14 @@ bench:
 run-bench: $(MODULE) $(BENCHES)
 	@$(IN_TREE) bench/run
 
+# RESTY_HTTP=/path/to/lua-resty-http/lib measures that beside it.
+.PHONY: bench-openresty run-bench-openresty
+bench-openresty:
+	@$(INSTALL_MISSING) build simulator test
+	@$(MAKE) run-bench-openresty
+run-bench-openresty: $(MODULE) luajit
+	@$(IN_TREE) RESTY_HTTP='$(RESTY_HTTP)' $(LUA) bench/openresty/run.lua
+
 # In the foreground, until Ctrl-C.
 .PHONY: simulator
 simulator:
