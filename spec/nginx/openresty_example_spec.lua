@@ -142,7 +142,12 @@ end
 -- Lets one worker alone accept requests: 1 or 2; nil: both again.
 function Service:let_only(n)
   for i, pid in ipairs(self.server:workers()) do
-    os.execute(("kill -%s %d"):format(n and i ~= n and "STOP" or "CONT", pid))
+    local is_out = n ~= nil and i ~= n
+    os.execute(("kill -%s %d"):format(is_out and "STOP" or "CONT", pid))
+    -- Until it has really stopped, a connection may wake it instead of the other.
+    assert(nginx.wait_until(function()
+      return (read(("/proc/%d/stat"):format(pid)):match "%) T" ~= nil) == is_out
+    end))
   end
 end
 
