@@ -121,6 +121,11 @@ function nginx.start(options)
   error("nginx found no free port", 2)
 end
 
+-- A server that somebody else has started, in this folder.
+function nginx.at(url, folder)
+  return setmetatable({ url = url, folder = folder }, Server)
+end
+
 function nginx.stop_all()
   for server in pairs(running) do
     os.execute(("kill -TERM $(cat %s/nginx.pid 2>/dev/null) 2>/dev/null"):format(shell.quote(server.folder)))
