@@ -1,6 +1,7 @@
 # hubspot_assoc: GNU make. `make` builds the module for LUA into build/$(LUA)/.
 #   make LUA=lua5.1|lua5.2|lua5.3|lua5.4|luajit   CC=clang   WERROR=   V=1 (whole command lines)
-#   make demo | test | nginx | hosts | lint | asan | tsan | valgrind | bench | simulator | embed | env | deps | install | clean
+#   make demo | test | nginx | hosts | lint | asan | tsan | valgrind | bench | simulator | openresty | embed | env | deps |
+#        install | clean
 #   make test SPEC=spec/codec_spec.lua BUSTED_ARGS='--filter=null'
 
 .DELETE_ON_ERROR:
@@ -30,9 +31,9 @@ LUA_INCDIR ?= $(patsubst %/,%,$(dir $(firstword $(wildcard $(addsuffix /lua.h, \
 
 BUILD   ?= build/$(LUA)
 CFLAGS  ?= -O2 -g
-# For our own builds. `make demo`, `make install` and LuaRocks go without: a newer compiler's new warning must not
-# stop a user.
-WERROR  ?= $(if $(filter run-demo install,$(MAKECMDGOALS)),,-Werror)
+# For our own builds. `make demo`, `make openresty`, `make install` and LuaRocks go without: a newer compiler's new warning
+# must not stop a user.
+WERROR  ?= $(if $(filter run-demo run-openresty install,$(MAKECMDGOALS)),,-Werror)
 LIBFLAG ?= -shared
 PREFIX  ?= /usr/local
 PORT    ?= 8080
@@ -162,7 +163,7 @@ check-core: $(UNIT_TESTS)
 	@$(IN_TREE) scripts/run-tests unit
 .PHONY: luajit
 luajit: $(if $(findstring luajit,$(LUA)),$(MODULE))
-	$(if $(findstring luajit,$(LUA)),,@$(MAKE) module LUA=luajit BUILD=$(LUAJIT_BUILD) SANITIZE=)
+	$(if $(findstring luajit,$(LUA)),,@$(MAKE) module LUA=luajit BUILD=$(LUAJIT_BUILD) SANITIZE= WERROR='$(WERROR)')
 
 # All specs in a real nginx, also those that take long.
 .PHONY: nginx run-nginx
@@ -216,11 +217,27 @@ bench:
 run-bench: $(MODULE) $(BENCHES)
 	@$(IN_TREE) bench/run
 
+# RESTY_HTTP=/path/to/lua-resty-http/lib measures that beside it.
+.PHONY: bench-openresty run-bench-openresty
+bench-openresty:
+	@$(INSTALL_MISSING) build simulator test
+	@$(MAKE) run-bench-openresty
+run-bench-openresty: $(MODULE) luajit
+	@$(IN_TREE) RESTY_HTTP='$(RESTY_HTTP)' $(LUA) bench/openresty/run.lua
+
 # In the foreground, until Ctrl-C.
 .PHONY: simulator
 simulator:
 	@$(INSTALL_MISSING) simulator
 	@PORT='$(PORT)' exec simulator/simulator run
+
+# The example service, against a simulator of its own; in the foreground, until Ctrl-C.
+.PHONY: openresty run-openresty
+openresty:
+	@$(INSTALL_MISSING) build simulator openresty
+	@$(MAKE) run-openresty
+run-openresty: luajit
+	@$(IN_TREE) PORT='$(PORT)' simulator/simulator exec examples/openresty/run
 
 # Everything that demo and test need, and nothing else.
 .PHONY: deps

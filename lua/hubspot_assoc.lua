@@ -591,10 +591,9 @@ end
 --- Makes a client.
 -- @param options table or nil: access_token (string, or function(reason) -> token, or nil and a message),
 --   base_url, api_version ("v4", "2025-09", ...), timeout, connect_timeout, deadline (s), max_attempts,
---   max_response_bytes, rate ({ requests =, interval = (s) } or false), limiter (a table with methods reserve and
---   observe, in place of rate), proxy, ca_file, allow_http, max_connections, user_agent, on_event
---   (function(event)), io_thread (boolean), loop ("luv", "cqueues", or a table of two functions). The README tells
---   their defaults.
+--   max_response_bytes, rate ({ requests =, interval = (s) } or false), limiter (a table of two methods, in place of
+--   rate), proxy, ca_file, allow_http, max_connections, user_agent, on_event (function(event)), io_thread (boolean),
+--   loop ("luv", "cqueues", "ngx", or a table of two functions). The README tells their defaults.
 -- @return client; raises if an option is unknown or wrong
 function assoc.new(options)
   expect_dot(options, "new")

@@ -601,6 +601,6 @@ describe("a response", function()
     local client, token = binding.client()
     simulator.fault(token, { delay = 0.3 })
     local _, _, response = client:get_all_limits()
-    assert.is_true(response.elapsed >= 0.3 and response.elapsed < 5)
+    assert.is_true(response.elapsed > 0.25 and response.elapsed < 5) -- nginx's clock is a little behind
   end)
 end)

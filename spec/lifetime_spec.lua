@@ -331,6 +331,19 @@ for _, driver in ipairs(async.drivers) do
         return #clients ]])
     end)
 
+    -- Lua sees a few bytes of each, and behind much other data it would not collect for long.
+    it("has collected those that were dropped, before they were many", function()
+      assert_ends("0", "true", {}, [[
+        local others, most = {}, 0
+        for i = 1, 300000 do others[i] = { i } end
+        collectgarbage()
+        for i = 1, 300 do
+          start(1, nil, 0)
+          most = math.max(most, assoc.new { access_token = "x" }:fd())
+        end
+        return most < 300 or most ]])
+    end)
+
     it("does so by os.exit that closes it", function()
       assert_ends("7", "", {}, "client = start(100) os.exit(7, true)")
       assert_ends(closes_at_exit and "0" or "1", "", {}, "local client = start(100) os.exit(" ..

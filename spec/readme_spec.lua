@@ -46,7 +46,8 @@ describe("the README", function()
     local values = {
       access_token = "pat-x", base_url = "https://api.hubapi.com", api_version = "2025-09", timeout = 30,
       connect_timeout = 10, deadline = 120, max_attempts = 4, max_response_bytes = 33554432,
-      rate = { requests = 100, interval = 10 }, limiter = { reserve = function() end, observe = function() end }, proxy = "http://127.0.0.1:1", ca_file = "/ca.pem", allow_http = false,
+      rate = { requests = 100, interval = 10 }, limiter = { reserve = function() end, observe = function() end },
+      proxy = "http://127.0.0.1:1", ca_file = "/ca.pem", allow_http = false,
       max_connections = 8, user_agent = "x/1", on_event = function() end, io_thread = true,
       loop = { watch = function() end, suspend = function() end },
     }

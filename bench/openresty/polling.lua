@@ -1,5 +1,5 @@
--- The other way to wake up in nginx, to be measured beside ours: a timer that looks every millisecond while calls are under
--- way. Everything else is loop/ngx.lua's.
+-- The other way to wake up in nginx, to be measured beside ours: a timer that looks every millisecond while calls are
+-- under way. Everything else is loop/ngx.lua's.
 local ngx_loop = require "hubspot_assoc.loop.ngx"
 
 local loop = setmetatable({}, { __index = ngx_loop })

@@ -1,11 +1,15 @@
-/* The descriptor that is readable while something is to be had. */
+/* The descriptor that is readable while something is to be had, and the connection on which a byte tells of it. */
 #include "unit.h"
 
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "notice.h"
@@ -223,6 +227,218 @@ static void under_a_storm_of_signals(void **state)
   hsa_notice_close(&notice);
 }
 
+/* ---- the connection ---- */
+
+/* Our end of a connection to the path, or -1. */
+static int connect_to(const char *path)
+{
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+  assert_true(strlen(path) < sizeof address.sun_path);
+  memcpy(address.sun_path, path, strlen(path) + 1);
+  if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
+    return fd;
+  close(fd);
+  return -1;
+}
+
+static int connected(hsa_notice *notice)
+{
+  int fd;
+
+  hsa_notice_init(notice);
+  fd = connect_to(hsa_notice_listen(notice));
+  assert_true(fd >= 0);
+  assert_true(hsa_notice_accept(notice));
+  return fd;
+}
+
+/* How many have arrived; -1: the other end is closed. */
+static int bytes(int fd)
+{
+  char buffer[64];
+  ssize_t n = recv(fd, buffer, sizeof buffer, MSG_DONTWAIT);
+
+  return n > 0 ? (int)n : n == 0 ? -1 : 0;
+}
+
+static void only_this_user_finds_the_socket_and_nobody_later(void **state)
+{
+  struct stat folder_stat;
+  hsa_notice notice;
+  char folder[128], *slash;
+  int fd;
+
+  (void)state;
+  hsa_notice_init(&notice);
+  strncpy(folder, hsa_notice_listen(&notice), sizeof folder - 1);
+  slash = strrchr(folder, '/');
+  fd = connect_to(folder);
+  *slash = '\0';
+  assert_int_equal(stat(folder, &folder_stat), 0);
+  assert_int_equal(folder_stat.st_mode & 0777, 0700);
+  assert_true(hsa_notice_accept(&notice));
+  assert_int_equal(stat(folder, &folder_stat), -1);
+  assert_true(fcntl(notice.peer, F_GETFD) & FD_CLOEXEC);
+  assert_false(hsa_notice_accept(&notice)); /* nobody listens any more */
+  close(fd);
+  hsa_notice_close(&notice);
+}
+
+static void accept_without_a_connection_ends_the_listening(void **state)
+{
+  struct stat folder_stat;
+  hsa_notice notice;
+  char path[128];
+  int i;
+
+  (void)state;
+  hsa_notice_init(&notice);
+  assert_false(hsa_notice_accept(&notice));
+  for (i = 0; i < 3; i++) { /* by accept, by another listen, by close */
+    strncpy(path, hsa_notice_listen(&notice), sizeof path - 1);
+    if (i == 0)
+      assert_false(hsa_notice_accept(&notice));
+    else if (i == 1)
+      assert_string_not_equal(hsa_notice_listen(&notice), path);
+    else
+      hsa_notice_close(&notice);
+    assert_int_equal(stat(path, &folder_stat), -1);
+    assert_int_equal(connect_to(path), -1);
+  }
+  hsa_notice_close(&notice);
+}
+
+/* A reader that has taken a byte and looked after one reason must hear of another that came meanwhile. */
+static void a_byte_comes_for_each_reason_that_is_new(void **state)
+{
+  static const struct {
+    unsigned reasons;
+    int want;
+  } steps[] = {{0, 0}, {1, 1}, {1, 0}, {3, 1}, {1, 0}, {3, 1}, {2, 0}, {3, 1}, {0, 0}, {3, 1}, {0, 0}, {2, 1}, {1, 1}};
+  hsa_notice notice;
+  int fd = connected(&notice);
+  size_t i;
+
+  (void)state;
+  for (i = 0; i < COUNT(steps); i++) {
+    char row[32];
+
+    snprintf(row, sizeof row, "step %zu", i);
+    hsa_notice_set(&notice, steps[i].reasons);
+    expect_int(row, "bytes", bytes(fd), steps[i].want);
+  }
+  close(fd);
+  hsa_notice_close(&notice);
+}
+
+static void a_knock_is_a_byte_though_nothing_is_new(void **state)
+{
+  hsa_notice notice;
+  int fd;
+
+  (void)state;
+  hsa_notice_init(&notice);
+  hsa_notice_knock(&notice); /* nobody is there */
+  fd = connected(&notice);
+  hsa_notice_knock(&notice);
+  assert_int_equal(bytes(fd), 1);
+  hsa_notice_set(&notice, 1);
+  assert_int_equal(bytes(fd), 1);
+  hsa_notice_knock(&notice);
+  assert_int_equal(bytes(fd), 1);
+  close(fd);
+  hsa_notice_close(&notice);
+}
+
+static void what_was_set_before_is_told_at_once(void **state)
+{
+  hsa_notice notice;
+  int first, second;
+
+  (void)state;
+  first = connected(&notice);
+  hsa_notice_set(&notice, 1);
+  assert_int_equal(bytes(first), 1);
+  second = connect_to(hsa_notice_listen(&notice));
+  assert_true(hsa_notice_accept(&notice));
+  assert_int_equal(bytes(first), -1); /* the other one takes its place */
+  assert_int_equal(bytes(second), 1);
+  assert_int_equal(readable(hsa_notice_fd(&notice)), 1); /* both ways at once */
+  hsa_notice_close(&notice);
+  assert_int_equal(bytes(second), -1);
+  close(first);
+  close(second);
+}
+
+/* A host that reads nothing, or has closed its end, costs no signal and no wait. */
+static void a_host_that_does_not_read(void **state)
+{
+  hsa_notice notice;
+  int fd = connected(&notice), i;
+
+  (void)state;
+  alarm(10);
+  for (i = 0; i < 1000 * 1000; i++)
+    hsa_notice_set(&notice, i % 2 == 0);
+  assert_true(bytes(fd) > 0);
+  assert_true(notice.peer >= 0);
+  close(fd);
+  for (i = 0; i < 4; i++)
+    hsa_notice_set(&notice, i % 2 == 0);
+  assert_int_equal(notice.peer, -1);
+  hsa_notice_close(&notice);
+  alarm(0);
+}
+
+/* The parent goes on listening. */
+static void a_child_leaves_the_path_alone(void **state)
+{
+  hsa_notice notice, childs;
+  int fd;
+
+  (void)state;
+  hsa_notice_init(&notice);
+  assert_non_null(hsa_notice_listen(&notice));
+  childs = notice;
+  childs.listener = dup(notice.listener);
+  childs.path = strdup(notice.path);
+  hsa_notice_abandon(&childs);
+  fd = connect_to(notice.path);
+  assert_true(fd >= 0);
+  assert_true(hsa_notice_accept(&notice));
+  close(fd);
+  hsa_notice_close(&notice);
+}
+
+static void folders_that_cannot_be_used_are_passed_over(void **state)
+{
+  static const char *const folders[] = {"/nowhere", "relative", "",
+                                        "/tmp/a-name-that-is-too-long-for-the-address-of-a-unix-socket-which-has-room-for-"
+                                        "about-a-hundred-bytes-only"};
+  char *before = getenv("TMPDIR") ? strdup(getenv("TMPDIR")) : NULL;
+  hsa_notice notice;
+  size_t i;
+
+  (void)state;
+  hsa_notice_init(&notice);
+  mkdir(folders[3], 0700);
+  for (i = 0; i < COUNT(folders); i++) {
+    setenv("TMPDIR", folders[i], 1);
+    assert_non_null(hsa_notice_listen(&notice));
+    assert_true(strncmp(notice.path, "/tmp/hubspot_assoc.", 19) == 0);
+    assert_false(hsa_notice_accept(&notice));
+  }
+  assert_int_equal(rmdir(folders[3]), 0); /* nothing was left in it */
+  if (before)
+    setenv("TMPDIR", before, 1);
+  else
+    unsetenv("TMPDIR");
+  free(before);
+  hsa_notice_close(&notice);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -234,6 +450,14 @@ int main(void)
     cmocka_unit_test(no_descriptors_left),
     cmocka_unit_test(a_host_that_meddles),
     cmocka_unit_test(under_a_storm_of_signals),
+    cmocka_unit_test(only_this_user_finds_the_socket_and_nobody_later),
+    cmocka_unit_test(accept_without_a_connection_ends_the_listening),
+    cmocka_unit_test(a_byte_comes_for_each_reason_that_is_new),
+    cmocka_unit_test(a_knock_is_a_byte_though_nothing_is_new),
+    cmocka_unit_test(what_was_set_before_is_told_at_once),
+    cmocka_unit_test(a_host_that_does_not_read),
+    cmocka_unit_test(a_child_leaves_the_path_alone),
+    cmocka_unit_test(folders_that_cannot_be_used_are_passed_over),
   };
 
   return cmocka_run_group_tests(tests, NULL, NULL);

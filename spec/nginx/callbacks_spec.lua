@@ -5,9 +5,6 @@ local simulator = require "spec.support.simulator"
 
 local quick = [[ return function(conn) for _ in conn.request, conn do conn:ok() end end ]]
 
--- Answers each request after 0.3 s.
-local slow = [[ return function(conn) for _ in conn.request, conn do conn:sleep(0.3) conn:ok() end end ]]
-
 local app = [[ return require "hubspot_assoc".new { rate = false, max_connections = 20, max_attempts = 1 } ]]
 
 local CALL = [[ location /call { content_by_lua_block {
@@ -51,8 +48,10 @@ describe("on_done in nginx #nginx", function()
         local app = require "app"
         local seen = 0
         for i = 1, 10 do
-          app.async:get_limits("contacts", "companies"):on_done(function() if i % 2 == 0 then error "enough" end seen = seen + 1 end)
-            :on_done(function() seen = seen + 100 end)
+          app.async:get_limits("contacts", "companies"):on_done(function()
+            if i % 2 == 0 then error "enough" end
+            seen = seen + 1
+          end):on_done(function() seen = seen + 100 end)
         end
         while app:pending() > 0 do ngx.sleep(0.01) end
         ngx.print(seen)
@@ -112,7 +111,8 @@ describe("on_done in nginx #nginx", function()
         app:get_limits("contacts", "companies")
         local function note(name) return function() seen[#seen + 1] = name end end
         local third = app.async:get_limits("contacts", "companies"):on_done(note "third")
-        local first = app.async:get_limits("contacts", "companies"):on_done(function() third:cancel() note "first"() end)
+        local first = app.async:get_limits("contacts", "companies")
+        first:on_done(function() third:cancel() note "first"() end)
         local second = app.async:get_limits("contacts", "companies"):on_done(note "second")
         first:cancel()
         second:cancel()
@@ -178,7 +178,8 @@ describe("a token function in nginx #nginx", function()
 
   it("may sleep while others call, and is asked again after EXPIRED", function()
     local server = start(nil, { server = CALL:gsub("#limits", "#limits, ' ', table.concat(require 'app'.reasons, ' ')"),
-      app = with_token(("ngx.sleep(0.05) return reason and %q or %q"):format(simulator.token(), simulator.token "expired")) })
+      app = with_token(("ngx.sleep(0.05) return reason and %q or %q"):format(simulator.token(),
+        simulator.token "expired")) })
     assert.equal("4 nil expired", server:get("/call").body)
     for _, answer in ipairs(server:get_many("/call", 10)) do
       assert.same({ 200, "4" }, { answer.status, answer.body:sub(1, 1) })

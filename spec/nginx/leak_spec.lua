@@ -1,5 +1,5 @@
--- What must not pile up in a worker: requests that are broken off, light threads that are killed, states of Lua that come
--- and go, calls by the thousand.
+-- What must not pile up in a worker: requests that are broken off, light threads that are killed, states of Lua that
+-- come and go, calls by the thousand.
 local fault_server = require "spec.support.fault_server"
 local nginx = require "spec.support.nginx"
 local system = require "system"
@@ -49,8 +49,8 @@ local function state_of(server)
     rss = nginx.rss(worker), worker = worker }
 end
 
--- Does this so often, twice: the second time nothing may be added to what the first has left. (All connections to HubSpot
--- are there before.)
+-- Does this so often, twice: the second time nothing may be added to what the first has left. (All connections to
+-- HubSpot are there before.)
 local function expect_stable(server, times, round)
   server:get_many("/call", 60)
   round(times)
@@ -206,12 +206,15 @@ describe("lua_code_cache off #nginx", function()
   it("survives requests that leave calls behind, and clients that go away", function()
     local server = start(slow, { http = "lua_code_cache off;", server = [[
       location /leave { content_by_lua_block {
-        require "app".async:get_limits("contacts", "companies"):on_done(function() ngx.log(ngx.NOTICE, "handed out") end)
+        require "app".async:get_limits("contacts", "companies"):on_done(function()
+          ngx.log(ngx.NOTICE, "handed out")
+        end)
       } } ]] })
     local worker = server:workers()[1]
     server:begin("/leave", { count = 20, parallel = 10 }):wait()
     server:begin("/call", { count = 20, parallel = 10, close_after = 0.02 }):wait()
-    assert.is_true(nginx.wait_until(function() return nginx.tasks(worker) == 1 end, 4), nginx.tasks(worker) .. " threads")
+    assert.is_true(nginx.wait_until(function() return nginx.tasks(worker) == 1 end, 4),
+      nginx.tasks(worker) .. " threads")
     local _, n = server:log():gsub("handed out", "")
     assert.equal(20, n)
     assert.equal("1", server:get("/call").body)

@@ -32,8 +32,8 @@ local CALL = [[ local limits, errors = require "app":get_limits("contacts", "com
 local SAY = [[ content_by_lua_block { ngx.print(ngx.ctx.seen) } ]]
 
 local function certificate(server_folder)
-  local command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost "
-    .. "-keyout %s/key.pem -out %s/cert.pem 2>/dev/null"
+  local command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
+    .. "-subj /CN=localhost -keyout %s/key.pem -out %s/cert.pem 2>/dev/null"
   assert(os.execute(command:format(shell.quote(server_folder), shell.quote(server_folder))))
 end
 
@@ -54,7 +54,8 @@ local places = {
 describe("in a phase that can wait #nginx", function()
   for _, place in ipairs(places) do
     it("calls suspend the request, and the worker goes on: " .. place.phase, function()
-      local server = start(slow, { server = place.server .. " location /other { content_by_lua_block { ngx.print 'ok' } }" })
+      local server = start(slow, { server = place.server ..
+        " location /other { content_by_lua_block { ngx.print 'ok' } }" })
       local calls = server:begin("/call", { count = 10 })
       system.sleep(0.1)
       for _ = 1, 3 do
@@ -189,7 +190,7 @@ describe("in a phase that cannot wait #nginx", function()
 
   it("client.async in init_by_lua raises", function()
     local server = start(quick, {
-      http = [[ init_by_lua_block { 
+      http = [[ init_by_lua_block {
         local ok, message = pcall(function()
           local future = require "app".async:get_limits("contacts", "companies")
           return future
@@ -220,7 +221,9 @@ end)
 -- ---- what is started where ----
 
 describe("a client that init_by_lua makes #nginx", function()
-  local COUNT = [[ location / { content_by_lua_block { ngx.print(#require "app":get_limits("contacts", "companies")) } } ]]
+  local COUNT = [[ location / { content_by_lua_block {
+    ngx.print(#require "app":get_limits("contacts", "companies"))
+  } } ]]
 
   it("starts nothing in the master, and works in all workers", function()
     local server = start(quick, { workers = 2, http = "init_by_lua_block { require 'app' }", server = COUNT })

@@ -103,7 +103,9 @@ describe("a reload #nginx", function()
     local server, hubspot = start(answers_after(0.5), { server = [[
       location / { content_by_lua_block {
         local app = require "app"
-        app.async:get_limits("contacts", "companies"):on_done(function(limits) ngx.log(ngx.NOTICE, "handed out ", #limits) end)
+        app.async:get_limits("contacts", "companies"):on_done(function(limits)
+          ngx.log(ngx.NOTICE, "handed out ", #limits)
+        end)
       } } ]] })
     server:get "/"
     wait_for_requests(hubspot, 1)
@@ -126,7 +128,8 @@ describe("a reload #nginx", function()
     system.sleep(0.2)
     local old = reload(server)
     assert.equal("config", pending:wait()[1].body)
-    assert.is_true(nginx.wait_until(function() return not nginx.is_alive(old[1]) end, 2), "the old worker is still there")
+    assert.is_true(nginx.wait_until(function() return not nginx.is_alive(old[1]) end, 2),
+      "the old worker is still there")
     quit(server)
   end)
 

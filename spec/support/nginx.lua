@@ -5,7 +5,8 @@
 --   server:quit()                                    → its log; raises if it does not end within 10 s
 --
 -- Options: main, events, http, server (parts of nginx.conf), workers (1), environment (name → value, beside the
--- simulator's), modules (name → source of a Lua module that nginx finds). @PORT@ in them is server.port, @PORT1@ the next.
+-- simulator's), modules (name → source of a Lua module that nginx finds). @PORT@ in them is server.port, @PORT1@ the
+-- next.
 -- after_each(nginx.stop_all) stops what a failed spec has left behind.
 local shell = require "spec.support.shell"
 local system = require "system"
@@ -84,9 +85,11 @@ end
 local function try(server, conf, options)
   server.port = tonumber(shell_line "random_port")
   server.url = "http://127.0.0.1:" .. server.port
-  write(server.folder .. "/nginx.conf", (conf:gsub("@PORT(%d?)@", function(n) return server.port + (tonumber(n) or 0) end)))
-  local status = shell_line(("%s \"$nginx\" -p %s/ -c nginx.conf -e error.log >%s/start.log 2>&1 </dev/null; echo $?"):format(
-    environment_of(options), shell.quote(server.folder), shell.quote(server.folder)))
+  local function port(n) return server.port + (tonumber(n) or 0) end
+  write(server.folder .. "/nginx.conf", (conf:gsub("@PORT(%d?)@", port)))
+  local folder = shell.quote(server.folder)
+  local status = shell_line(("%s \"$nginx\" -p %s/ -c nginx.conf -e error.log >%s/start.log 2>&1 </dev/null; echo $?")
+    :format(environment_of(options), folder, folder))
   local log = read(server.folder .. "/start.log") .. server:log()
   if status ~= "0" and not log:find("in use", 1, true) then
     error("nginx did not start: " .. log, 3)
@@ -118,6 +121,11 @@ function nginx.start(options)
   error("nginx found no free port", 2)
 end
 
+-- A server that somebody else has started, in this folder.
+function nginx.at(url, folder)
+  return setmetatable({ url = url, folder = folder }, Server)
+end
+
 function nginx.stop_all()
   for server in pairs(running) do
     os.execute(("kill -TERM $(cat %s/nginx.pid 2>/dev/null) 2>/dev/null"):format(shell.quote(server.folder)))
@@ -139,7 +147,9 @@ end
 function Server:workers()
   local pids = {}
   local master = self:pid()
-  for pid in read(("/proc/%d/task/%d/children"):format(master, master)):gmatch "%d+" do pids[#pids + 1] = tonumber(pid) end
+  for pid in read(("/proc/%d/task/%d/children"):format(master, master)):gmatch "%d+" do
+    pids[#pids + 1] = tonumber(pid)
+  end
   table.sort(pids)
   return pids
 end

@@ -20,9 +20,11 @@ static double next_random(hsa_engine *engine) /* xorshift64*: enough to spread r
 
 /* ---- attention ---- */
 
+enum { CALLS = 1, ANNOUNCED = 2 }; /* reasons of the notice */
+
 void hsa_engine_notify(hsa_engine *engine)
 {
-  hsa_notice_set(&engine->notice, engine->marked_first || engine->is_announced);
+  hsa_notice_set(&engine->notice, (engine->marked_first ? CALLS : 0) | (engine->is_announced ? ANNOUNCED : 0));
 }
 
 void hsa_call_mark(hsa_call *call)

@@ -32,13 +32,14 @@ static void wake(hsa_engine *engine)
 
 void hsa_engine_check_fork(hsa_engine *engine)
 {
-  pid_t pid = getpid();
+  unsigned forks;
   hsa_call *call;
 
-  if (engine->pid == pid)
+  hsa_count_forks(&forks);
+  if (engine->forks == forks)
     return;
-  engine->pid = pid;
-  engine->random ^= (uint64_t)pid << 32;
+  engine->forks = forks;
+  engine->random ^= (uint64_t)getpid() << 32;
   engine->has_thread = false;
   hsa_notice_abandon(&engine->notice); /* the parent reads from it */
   if (engine->transport)
@@ -209,6 +210,14 @@ bool hsa_engine_accept(hsa_engine *engine)
   return ok;
 }
 
+void hsa_engine_knock(hsa_engine *engine)
+{
+  hsa_engine_check_fork(engine);
+  lock(engine);
+  hsa_notice_knock(&engine->notice);
+  unlock(engine);
+}
+
 /* ---- engines ---- */
 
 static bool own(const char **string)
@@ -246,7 +255,7 @@ bool hsa_engine_init_locks(hsa_engine *engine)
 
 static uint64_t seed(const hsa_engine *engine)
 {
-  uint64_t value = (uint64_t)hsa_now() * UINT64_C(0x9E3779B97F4A7C15) ^ ((uint64_t)engine->pid << 32) ^
+  uint64_t value = (uint64_t)hsa_now() * UINT64_C(0x9E3779B97F4A7C15) ^ ((uint64_t)getpid() << 32) ^
                    (uint64_t)(uintptr_t)engine;
 
   return value ? value : 1;
@@ -259,11 +268,10 @@ hsa_status hsa_engine_new(const hsa_config *config, hsa_engine **out)
   if (!engine)
     return HSA_NOMEM;
   engine->config = *config;
-  engine->pid = getpid();
   engine->random = seed(engine);
   hsa_notice_init(&engine->notice);
   hsa_budget_init(&engine->budget);
-  if (!own_strings(&engine->config) || !hsa_engine_init_locks(engine) ||
+  if (!hsa_count_forks(&engine->forks) || !own_strings(&engine->config) || !hsa_engine_init_locks(engine) ||
       hsa_pace_init(&engine->pace, config->rate_requests, config->rate_interval, config->rate_is_ceiling,
                     config->rate_shares) != HSA_OK) {
     hsa_engine_free(engine);

@@ -54,7 +54,7 @@ struct hsa_call {
 
 struct hsa_engine {
   hsa_config config;        /* its strings are owned; never changes */
-  pid_t pid;
+  unsigned forks;           /* as hsa_forks when it was last used */
   hsa_transport *transport; /* NULL until the first call; used by who drives the engine, without the lock */
   pthread_mutex_t lock;     /* guards all that follows, and the calls */
   pthread_cond_t changed;   /* a call wants attention; the thread pauses or goes on */
@@ -125,6 +125,10 @@ void hsa_engine_reap(hsa_engine *engine);
 bool hsa_engine_init_locks(hsa_engine *engine);
 
 /* ---- thread.c ---- */
+
+/* How often this process and its forebears were forked, so far as anybody counted: false if nobody can. (A comparison of
+ * process ids would ask the system every time.) */
+bool hsa_count_forks(unsigned *forks);
 
 /* Ends the thread and waits for that: it sleeps in the network at most, from which it is woken. */
 void hsa_engine_stop_thread(hsa_engine *engine);

@@ -196,9 +196,13 @@ int hsa_engine_fd(hsa_engine *engine);
 /* For a host that cannot watch a descriptor of ours: it connects to the unix socket at the path that hsa_engine_listen
  * answers (NULL: no folder can be written to; valid until the next of these two calls), then hsa_engine_accept takes
  * the connection and removes the path (false: nobody has connected). From then on a byte arrives on it whenever
- * hsa_engine_next begins to have a call to give; one that comes too often means nothing. */
+ * hsa_engine_next begins to have a call to give or hsa_engine_announce begins to say so; one that comes too often means
+ * nothing. */
 const char *hsa_engine_listen(hsa_engine *engine);
 bool hsa_engine_accept(hsa_engine *engine);
+
+/* Sends a byte on that connection though nothing is new: who waits for it lets his host go on meanwhile. */
+void hsa_engine_knock(hsa_engine *engine);
 
 /* While `is_more`, the descriptor is readable in any case: its user has taken a call and not yet handed it on. */
 void hsa_engine_announce(hsa_engine *engine, bool is_more);

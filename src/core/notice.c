@@ -64,7 +64,7 @@ int hsa_notice_fd(hsa_notice *notice)
     close_one(&notice->ends[1]);
     return -1;
   }
-  if (notice->is_set)
+  if (notice->reasons)
     write_byte(notice);
   return notice->ends[0];
 }
@@ -81,6 +81,12 @@ static void send_byte(hsa_notice *notice)
   while (n < 0 && errno == EINTR);
   if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
     close_one(&notice->peer); /* the host has closed its end */
+}
+
+void hsa_notice_knock(hsa_notice *notice)
+{
+  if (notice->peer >= 0)
+    send_byte(notice);
 }
 
 static void stop_listening(hsa_notice *notice)
@@ -158,23 +164,23 @@ bool hsa_notice_accept(hsa_notice *notice)
   notice->peer = peer;
   if (!set_flags(peer))
     close_one(&notice->peer);
-  if (notice->peer >= 0 && notice->is_set)
-    send_byte(notice);
+  if (notice->reasons)
+    hsa_notice_knock(notice);
   return notice->peer >= 0;
 }
 
 /* ---- both ---- */
 
-void hsa_notice_set(hsa_notice *notice, bool is_set)
+void hsa_notice_set(hsa_notice *notice, unsigned reasons)
 {
-  if (notice->is_set == is_set)
+  unsigned before = notice->reasons;
+
+  notice->reasons = reasons;
+  if (reasons & ~before)
+    hsa_notice_knock(notice);
+  if (notice->ends[0] < 0 || !reasons == !before)
     return;
-  notice->is_set = is_set;
-  if (notice->peer >= 0 && is_set)
-    send_byte(notice);
-  if (notice->ends[0] < 0)
-    return;
-  if (is_set)
+  if (reasons)
     write_byte(notice);
   else
     read_byte(notice);
@@ -182,14 +188,14 @@ void hsa_notice_set(hsa_notice *notice, bool is_set)
 
 void hsa_notice_close(hsa_notice *notice)
 {
-  bool is_set = notice->is_set;
+  unsigned reasons = notice->reasons;
 
   stop_listening(notice);
   close_one(&notice->peer);
   close_one(&notice->ends[0]);
   close_one(&notice->ends[1]);
   hsa_notice_init(notice);
-  notice->is_set = is_set;
+  notice->reasons = reasons;
 }
 
 void hsa_notice_abandon(hsa_notice *notice)

@@ -1,5 +1,5 @@
 /* notice.h - tells a host that something is to be had: a descriptor that is readable meanwhile, or, where a host cannot
- * watch a descriptor of ours, a connection that it has made to us, on which a byte arrives whenever it begins. */
+ * watch a descriptor of ours, a connection that it has made to us, on which a byte arrives whenever there is more. */
 #ifndef HSA_NOTICE_H
 #define HSA_NOTICE_H
 
@@ -10,7 +10,7 @@ typedef struct hsa_notice {
   int ends[2]; /* of a pipe with a byte in it: read, write; negative: not open */
   int listener, peer; /* a socket that listens at `path`, and our end of the connection; negative: none */
   char *path;
-  bool is_set;
+  unsigned reasons; /* why it is readable, one bit each; 0: it is not */
 } hsa_notice;
 
 void hsa_notice_init(hsa_notice *notice);
@@ -23,11 +23,15 @@ int hsa_notice_fd(hsa_notice *notice);
 const char *hsa_notice_listen(hsa_notice *notice);
 
 /* Takes the connection that was made to hsa_notice_listen's path, in place of an earlier one, and removes the path; a byte
- * arrives at once if it is set. false: nobody has connected. */
+ * arrives at once if there is a reason. false: nobody has connected. */
 bool hsa_notice_accept(hsa_notice *notice);
 
-/* Makes it readable, or not; nothing happens if it is not open, and opening it then catches up. */
-void hsa_notice_set(hsa_notice *notice, bool is_set);
+/* Makes it readable for these reasons; 0: for none. On the connection a byte arrives for each that is new: who has looked
+ * after one may not have heard of another. Nothing happens if it is not open, and opening it then catches up. */
+void hsa_notice_set(hsa_notice *notice, unsigned reasons);
+
+/* Sends a byte on the connection, if there is one. */
+void hsa_notice_knock(hsa_notice *notice);
 
 void hsa_notice_close(hsa_notice *notice);
 

@@ -3,6 +3,7 @@
  * The thread sleeps in hsa_transport_wait. Before a fork it is brought to a place where it holds no lock, neither ours
  * nor one inside OpenSSL or libc's allocator, that the child would find locked for ever. */
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "engine.h"
@@ -14,7 +15,28 @@ static hsa_engine *threaded;
 static pthread_once_t guard_once = PTHREAD_ONCE_INIT;
 static bool is_guarded, is_exiting;
 
+static pthread_once_t count_once = PTHREAD_ONCE_INIT;
+static bool is_counted;
+static atomic_uint forks;
+
 /* ---- fork and exit ---- */
+
+static void count_fork(void)
+{
+  atomic_fetch_add_explicit(&forks, 1, memory_order_relaxed);
+}
+
+static void begin_to_count(void)
+{
+  is_counted = pthread_atfork(NULL, NULL, count_fork) == 0;
+}
+
+bool hsa_count_forks(unsigned *count)
+{
+  pthread_once(&count_once, begin_to_count);
+  *count = atomic_load_explicit(&forks, memory_order_relaxed);
+  return is_counted;
+}
 
 static void prepare(void)
 {

@@ -8,9 +8,15 @@
 #define CLIENT_TYPE "hubspot_assoc.client"
 #define DIGITS "0123456789"
 
-enum { WEIGHT = 64 }; /* KiB of garbage that a client counts for */
-
 static const char default_key = 'c'; /* its address is the key of the default client in the registry */
+
+/* Threads and sockets hang on a client, and Lua only knows of its few bytes. So the clients that are open are counted: once
+ * there are twice as many as the last collection left, those that were dropped are collected. */
+struct lhsa_census {
+  int open, most;
+};
+static const char census_key = 'n'; /* likewise, of the one census of a Lua state */
+enum { FEW = 16 };                  /* clients that need no collection */
 
 static const lhsa_field rate_fields[] = {
   {.name = "requests", .type = LHSA_INTEGER, .required = true, .min = 1, .max = 1000000},
@@ -209,8 +215,50 @@ static void keep_functions(lua_State *L, int options, int idx, lhsa_client *clie
   lhsa_setuservalue(L, idx);
 }
 
-/* Pushes a client made from the options at idx, which have passed lhsa_take. Threads and sockets may hang on a client that
- * was dropped, and Lua only knows of its few bytes: so each new one collects a part. */
+static void make_census(lua_State *L)
+{
+  lhsa_census *census;
+
+  lua_pushlightuserdata(L, (void *)(uintptr_t)&census_key);
+  lua_rawget(L, LUA_REGISTRYINDEX);
+  if (lua_isnil(L, -1)) {
+    lua_pushlightuserdata(L, (void *)(uintptr_t)&census_key);
+    census = lua_newuserdata(L, sizeof *census);
+    *census = (lhsa_census){.most = FEW};
+    lua_rawset(L, LUA_REGISTRYINDEX);
+  }
+  lua_pop(L, 1);
+}
+
+/* Answers the census, after a collection if it is due. */
+static lhsa_census *take_census(lua_State *L)
+{
+  lhsa_census *census;
+
+  lua_pushlightuserdata(L, (void *)(uintptr_t)&census_key);
+  lua_rawget(L, LUA_REGISTRYINDEX);
+  census = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  if (census->open >= census->most) {
+    lua_gc(L, LUA_GCCOLLECT, 0);
+    census->most = census->open < FEW / 2 ? FEW : 2 * census->open;
+  }
+  return census;
+}
+
+/* Frees the client's engine, if it has one. */
+static void close_client(lhsa_client *client)
+{
+  hsa_engine *engine = client->engine;
+
+  if (!engine)
+    return;
+  client->engine = NULL;
+  client->census->open--;
+  hsa_engine_free(engine);
+}
+
+/* Pushes a client made from the options at idx, which have passed lhsa_take. */
 static void push_client(lua_State *L, int options, const blame *who)
 {
   lhsa_client *client = lua_newuserdata(L, sizeof *client);
@@ -218,6 +266,7 @@ static void push_client(lua_State *L, int options, const blame *who)
   const char *base_url, *token;
 
   memset(client, 0, sizeof *client);
+  client->census = take_census(L);
   luaL_getmetatable(L, CLIENT_TYPE);
   lua_setmetatable(L, idx);
   check_limiter(L, options, who);
@@ -232,8 +281,8 @@ static void push_client(lua_State *L, int options, const blame *who)
   client->token = token ? strdup(token) : NULL;
   if ((token && !client->token) || make_engine(L, options, base_url, who->shares, client) != HSA_OK)
     luaL_error(L, "hubspot_assoc: out of memory");
+  client->census->open++;
   lua_settop(L, idx);
-  lua_gc(L, LUA_GCSTEP, WEIGHT);
 }
 
 /* Pushes a client made from the options at 1; upvalue 1 is the module. */
@@ -416,6 +465,16 @@ static int client_accept(lua_State *L)
   return 1;
 }
 
+/* client:knock(): a byte arrives on the connection */
+static int client_knock(lua_State *L)
+{
+  lhsa_client *client = check_client(L);
+
+  if (client->engine)
+    hsa_engine_knock(client->engine);
+  return 0;
+}
+
 /* client:announce(is_more): whether finished futures wait to be handed out; fd is readable then */
 static int client_announce(lua_State *L)
 {
@@ -429,13 +488,7 @@ static int client_announce(lua_State *L)
 /* client:close(): cancels what is under way; calls made afterwards fail. */
 static int client_close(lua_State *L)
 {
-  lhsa_client *client = check_client(L);
-  hsa_engine *engine = client->engine;
-
-  if (!engine)
-    return 0;
-  client->engine = NULL;
-  hsa_engine_free(engine);
+  close_client(check_client(L));
   return 0;
 }
 
@@ -445,7 +498,7 @@ static int collect(lua_State *L)
 
   if (!client)
     return 0;
-  hsa_engine_free(client->engine);
+  close_client(client);
   free(client->token);
   free(client->problem);
   memset(client, 0, sizeof *client);
@@ -462,10 +515,11 @@ void lhsa_client_open(lua_State *L)
 {
   static const luaL_Reg methods[] = {
     {"wait", client_wait},     {"next", client_next},         {"fd", client_fd},       {"listen", client_listen},
-    {"accept", client_accept}, {"announce", client_announce}, {"close", client_close}, {NULL, NULL}};
+    {"accept", client_accept}, {"knock", client_knock},       {"announce", client_announce}, {"close", client_close}, {NULL, NULL}};
   const luaL_Reg *method;
   const lhsa_endpoint *endpoint;
 
+  make_census(L);
   luaL_newmetatable(L, CLIENT_TYPE);
   lua_pushcfunction(L, collect);
   lua_setfield(L, -2, "__gc");

@@ -134,6 +134,8 @@ void lhsa_set_boolean(lua_State *L, const char *name, bool value);
 
 /* ---- client.c ---- */
 
+typedef struct lhsa_census lhsa_census;
+
 typedef struct lhsa_client {
   hsa_engine *engine;    /* NULL once closed */
   char *token;           /* NULL: a function's, or the environment's at the time of a call */
@@ -143,6 +145,7 @@ typedef struct lhsa_client {
   bool may_have_thread;
   int64_t timeout, deadline; /* us */
   int max_attempts;
+  lhsa_census *census;       /* of its Lua state */
 } lhsa_client;
 
 void lhsa_client_open(lua_State *L);

@@ -84,8 +84,8 @@ end
 
 -- ---- the connection ----
 
--- core -> { core =, path =, on_readable = nil while no call is under way, is_wanted = semaphore that is posted when it is
--- set again, started_at =, has_begun, must_end }
+-- core -> { core =, path =, on_readable = nil while no call is under way, is_wanted = semaphore that is posted when it
+-- is set again, started_at =, has_begun, must_end }
 local readers = {}
 
 local function connect(reader)
@@ -100,22 +100,6 @@ local function connect(reader)
   return reader.core:accept() and ok and socket or nil
 end
 
---- Lets the client be looked after, in parts. What an on_done function raises is nginx's to log, as all that is raised
--- in a timer.
-local function look(reader)
-  local is_more
-  repeat
-    local ok, result = pcall(reader.on_readable)
-    if not ok then
-      start_timer(0, function() error(result, 0) end)
-    end
-    is_more = not ok or result
-    if is_more then
-      ngx.sleep(0.001) -- others have their turn (nginx warns of 0)
-    end
-  until not is_more or not reader.on_readable
-end
-
 --- Waits for news. Returns the connection, or nil if there is none any more.
 local function wait_for_byte(socket)
   if not socket then
@@ -125,13 +109,34 @@ local function wait_for_byte(socket)
   end
 end
 
+--- Lets nginx look after everything else once. (Its ngx.sleep(0) does that only in OpenResty's build, and others take
+-- longer.) Returns the connection, as wait_for_byte.
+local function give_way(reader, socket)
+  reader.core:knock()
+  return wait_for_byte(socket)
+end
+
+--- Lets the client be looked after, in parts. What an on_done function raises is nginx's to log, as all that is raised
+-- in a timer. Returns the connection, as wait_for_byte.
+local function look(reader, socket)
+  while reader.on_readable do
+    local ok, result = pcall(reader.on_readable)
+    if not ok then
+      start_timer(0, function() error(result, 0) end)
+    elseif not result then
+      break
+    end
+    socket = give_way(reader, socket)
+  end
+  return socket
+end
+
 local function read(_, reader)
   local socket
   reader.has_begun = true
   while not reader.must_end do
     if reader.on_readable then
-      socket = socket or connect(reader)
-      look(reader)
+      socket = look(reader, socket or connect(reader))
     end
     if reader.on_readable then
       socket = wait_for_byte(socket)
@@ -149,8 +154,7 @@ end
 local function stop(reader)
   reader.on_readable = nil
   if reader.has_begun then
-    reader.core:announce(true)
-    reader.core:announce(false)
+    reader.core:knock()
   else
     reader.must_end = true
     reader.core:accept() -- removes the path
