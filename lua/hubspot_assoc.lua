@@ -94,10 +94,13 @@ local function stop_watching(client)
   end
 end
 
---- The event loop watches a client while anything of it is under way or finished.
+--- The event loop watches a client while anything of it is under way or finished, also if it was closed meanwhile.
 local function stop_watching_if_idle(client)
   if client.count == 0 and not client.finished[1] then
     stop_watching(client)
+    if client.is_closed then
+      client.core:close()
+    end
   end
 end
 
@@ -516,16 +519,15 @@ end
 function Client:fd()
   expect_client(self, "fd")
   local fd = self.core:fd()
-  return fd
+  return not self.is_closed and fd or nil
 end
 
 --- Cancels all calls under way and closes all connections, at once. The canceled futures are still handed out; calls
 -- made afterwards fail with an error of kind "config".
 function Client:close()
   expect_client(self, "close")
-  stop_watching(self) -- while the descriptor is still the client's
   self.is_closed = true
-  self.core:close()
+  self.core:close(self.stop_watching ~= nil) -- an event loop that watches hands out the rest
   local futures = {}
   for _, future in pairs(self.under_way) do
     futures[#futures + 1] = future
@@ -534,6 +536,7 @@ function Client:close()
     look_after(future, future.call:run(0))
   end
   look_around(self)
+  stop_watching_if_idle(self)
 end
 
 -- ---- the module ----

@@ -325,6 +325,28 @@ for _, entry in ipairs(hosts) do
       assert.is_true(socket.gettime() - started < 1)
     end)
 
+    it("what close cancels is handed out by the loop", function()
+      local client = client_of(silent)
+      local kinds = {}
+      host.start(function()
+        for i = 1, 3 do
+          client.async:batch_update("contacts", "companies", { binding.limit() }):on_done(function(_, errors)
+            kinds[i] = errors[1].kind
+            client:close() -- once more
+          end)
+        end
+        host.sleep(0.05)
+        client:close()
+        assert.same({}, kinds)
+        assert.same({ 3 }, { client:pending(), client:fd() })
+        host.sleep(0.05)
+        if name == "cqueues" then client:drain(1) end -- its loop looks while a coroutine waits for a call
+      end)
+      host.run()
+      assert.same({ "canceled", "canceled", "canceled" }, kinds)
+      assert.equal(0, client:pending())
+    end)
+
     it("a future that is canceled wakes who waits for it", function()
       local client = client_of(silent)
       local kind

@@ -1,6 +1,8 @@
 /* Calls that wait for leave from outside, and calls that end before their time. */
 #include "fixture.h"
 
+#include <poll.h>
+
 /* ---- parking ---- */
 
 static void parks_first(void **state)
@@ -291,6 +293,33 @@ static void engine_goes_first(void **state)
   assert_int_equal(requests(f), 2);
 }
 
+/* As if it had been freed, but for the descriptor: what its user has not handed on yet can still be announced. */
+static void a_closed_engine_keeps_its_descriptor(void **state)
+{
+  fixture *f = *state;
+  hsa_call *calls[5], *late;
+  struct pollfd poll_fd = {.events = POLLIN};
+  int i;
+
+  start_in_all_stages(f, calls);
+  poll_fd.fd = hsa_engine_fd(f->engine);
+  hsa_engine_close(f->engine);
+  hsa_engine_close(f->engine);
+  assert_null(hsa_engine_next(f->engine));
+  hsa_engine_run(f->engine, INT64_MAX); /* there is nothing to wait for */
+  assert_int_equal(poll(&poll_fd, 1, 0), 0);
+  hsa_engine_announce(f->engine, true);
+  assert_int_equal(poll(&poll_fd, 1, 0), 1);
+  hsa_engine_announce(f->engine, false);
+  assert_int_equal(poll(&poll_fd, 1, 0), 0);
+  assert_int_equal(hsa_call_start(f->engine, &(hsa_request){.method = "GET", .path = "/", .token = "x"}, &late), HSA_INVALID);
+  for (i = 0; i < 5; i++) {
+    assert_int_equal(hsa_call_outcome(calls[i])->kind, i == 0 ? HSA_SUCCESS : HSA_CANCELED);
+    hsa_call_free(calls[i]);
+  }
+  assert_int_equal(requests(f), 2);
+}
+
 /* In every order in which a list can lose its members. */
 static void calls_go_first(void **state)
 {
@@ -369,6 +398,7 @@ int main(void)
     TEST(refused),
     TEST(deadline_while_parked),
     TEST(engine_goes_first),
+    TEST(a_closed_engine_keeps_its_descriptor),
     TEST(calls_go_first),
     TEST(cancel_in_flight),
     TEST(cancel_in_the_queue),

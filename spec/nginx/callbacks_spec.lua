@@ -146,20 +146,24 @@ describe("on_done in nginx #nginx", function()
     server:quit()
   end)
 
-  it("may close the client and take a new one", function()
+  it("may close the client, as others may; the canceled calls are told", function()
     local server = start(quick, { server = CALL .. [[
       location / { content_by_lua_block {
         local app, kinds = require "app", {}
-        app.async:get_limits("contacts", "companies"):on_done(function() app:close() end)
+        if ngx.var.arg_first then
+          app.async:get_limits("contacts", "companies"):on_done(function() app:close() end)
+        end
         for i = 1, 5 do
           app.async:get_limits("contacts", "companies"):on_done(function(_, errors)
             kinds[i] = errors and errors[1].kind or "ok"
           end)
         end
+        if not ngx.var.arg_first then app:close() end
         ngx.sleep(0.3)
         package.loaded.app = nil
         ngx.print(#kinds, " ", app:pending())
       } } ]] })
+    for _ = 1, 5 do assert.equal("5 0", server:get("/?first=1").body) end
     assert.equal("5 0", server:get("/").body)
     ends_well(server)
   end)

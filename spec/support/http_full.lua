@@ -1,7 +1,7 @@
 -- lua5.4 http_full.lua METHOD URL BODY HEADERS [COUNT [PARALLEL [CLOSE_AFTER]]]: sends a request so many times, so many
 -- at a time; with CLOSE_AFTER closes each connection after as many seconds, whatever has come. HEADERS are lines; an
--- empty BODY is none. For each answer prints a line `STATUS SECONDS HEAD BODY`, the last two being lengths, and head and body
--- behind it; status 0: none came.
+-- empty BODY is none. For each answer prints a line `STATUS SECONDS HEAD BODY`, the last two being lengths, and head
+-- and body behind it; status 0: none came.
 local cqueues = require "cqueues"
 local socket = require "cqueues.socket"
 

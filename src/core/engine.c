@@ -134,7 +134,7 @@ static void run(hsa_engine *engine, int64_t until, const hsa_call *awaited)
     hsa_sigpipe_block(&saved);
     hsa_engine_expire(engine, hsa_now()); /* also where the call is parked, and nothing else is looked at */
   }
-  while (awaited ? !wants_attention(awaited) : !engine->marked_first) {
+  while (!engine->is_closed && (awaited ? !wants_attention(awaited) : !engine->marked_first)) {
     if (is_driver)
       hsa_engine_turn(engine, until, awaited);
     if (hsa_now() >= until)
@@ -296,18 +296,25 @@ static void let_go(hsa_engine *engine)
   }
 }
 
-void hsa_engine_free(hsa_engine *engine)
+void hsa_engine_close(hsa_engine *engine)
 {
   hsa_sigpipe saved;
 
-  if (!engine)
-    return;
   hsa_engine_check_fork(engine);
   hsa_engine_stop_thread(engine);
   hsa_sigpipe_block(&saved);
   let_go(engine);
   hsa_transport_free(engine->transport);
   hsa_sigpipe_restore(&saved);
+  engine->transport = NULL;
+  engine->is_closed = true;
+}
+
+void hsa_engine_free(hsa_engine *engine)
+{
+  if (!engine)
+    return;
+  hsa_engine_close(engine);
   hsa_notice_close(&engine->notice);
   hsa_pace_free(&engine->pace);
   hsa_timers_free(&engine->timers);
@@ -385,8 +392,10 @@ static hsa_call *new_call(hsa_engine *engine, const hsa_request *request)
 /* Takes the new call in, with the lock held. */
 static hsa_status take(hsa_engine *engine, hsa_call *call, const hsa_request *request)
 {
-  hsa_status status = engine->transport ? HSA_OK : hsa_transport_new(&engine->config, &engine->transport);
+  hsa_status status = engine->is_closed ? HSA_INVALID : HSA_OK;
 
+  if (status == HSA_OK && !engine->transport)
+    status = hsa_transport_new(&engine->config, &engine->transport);
   if (status == HSA_OK)
     status = hsa_timers_reserve(&engine->timers, engine->ncalls + 1);
   if (status == HSA_OK)

@@ -63,6 +63,7 @@ struct hsa_engine {
   hsa_engine *next_threaded; /* thread.c */
   hsa_notice notice;         /* set while a call wants attention, or its user has something to hand on */
   bool is_announced;         /* the latter */
+  bool is_closed;            /* no call may be started */
   hsa_call *marked_first, *marked_last;
   hsa_call *given_up;        /* for the thread to free */
   hsa_pace pace;

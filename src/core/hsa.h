@@ -41,7 +41,7 @@ typedef enum hsa_kind {
   HSA_TIMEOUT,     /* an attempt's time or the whole call's ran out */
   HSA_TRANSPORT,   /* no answer; the code says where it broke */
   HSA_PROTOCOL,    /* a 3xx, or an answer that is not sound HTTP or too large */
-  HSA_CANCELED,    /* by hsa_call_cancel, hsa_engine_free or fork */
+  HSA_CANCELED,    /* by hsa_call_cancel, hsa_engine_close or fork */
   HSA_CONFIG,      /* the call could not be set up: no memory, no usable CA file, ... */
   HSA_PENDING      /* no outcome: what one may tell who does not wait any longer */
 } hsa_kind;
@@ -182,7 +182,11 @@ const char *hsa_check_segment(const char *value, size_t len);
 /* Makes an engine; opens no connection and starts nothing. HSA_NOMEM. */
 hsa_status hsa_engine_new(const hsa_config *config, hsa_engine **out);
 
-/* Cancels what is under way and frees the engine; its calls stay readable. NULL is fine. */
+/* Cancels what is under way and closes all connections; its calls stay readable. No call may be started any more; the
+ * descriptor of hsa_engine_fd and the connection of hsa_engine_accept stay until hsa_engine_free. */
+void hsa_engine_close(hsa_engine *engine);
+
+/* As hsa_engine_close, and frees the engine. NULL is fine. */
 void hsa_engine_free(hsa_engine *engine);
 
 /* Starts the engine's I/O thread, if it has none: calls then move on by themselves. It blocks all signals.
@@ -216,7 +220,7 @@ void hsa_engine_run(hsa_engine *engine, int64_t until);
 hsa_call *hsa_engine_next(hsa_engine *engine);
 
 /* Takes in a call. HSA_NOMEM; HSA_TOOLARGE if the URL is longer than 8 KiB; HSA_INVALID if the
- * template has a name that segments lacks, or a segment or the token cannot be sent. */
+ * template has a name that segments lacks, a segment or the token cannot be sent, or the engine is closed. */
 hsa_status hsa_call_start(hsa_engine *engine, const hsa_request *request, hsa_call **out);
 
 /* Waits until this call is parked, done or has an event, or until the point in time `until`; without a thread it

@@ -311,7 +311,7 @@ static const char *find_token(const lhsa_client *client, const char **problem)
 {
   const char *token = client->token;
 
-  *problem = client->engine ? client->problem : "the client is closed";
+  *problem = client->is_closed ? "the client is closed" : client->problem;
   if (*problem || client->has_token_function)
     return NULL;
   if (!token)
@@ -664,7 +664,7 @@ static int call_go(lua_State *L)
 
   lua_settop(L, 4);
   go(L, 1, call, lua_toboolean(L, 2), 3, 4);
-  lua_pushboolean(L, !call->request || !call->client->engine); /* its limiter may have canceled it, or closed the client */
+  lua_pushboolean(L, !call->request || call->client->is_closed); /* its limiter may have canceled it, or closed the client */
   return 1;
 }
 
@@ -679,7 +679,7 @@ static int call_submit(lua_State *L)
   lhsa_getuservalue(L, 1);
   lua_rawgeti(L, -1, LHSA_CLIENT);
   lhsa_remember_call(L, lua_gettop(L), 1);
-  if (!problem && client->engine && client->may_have_thread && hsa_engine_start_thread(client->engine) != HSA_OK)
+  if (!problem && !client->is_closed && client->may_have_thread && hsa_engine_start_thread(client->engine) != HSA_OK)
     problem = "the client's I/O thread cannot be started";
   if (problem) {
     lhsa_getuservalue(L, 1);

@@ -246,7 +246,7 @@ static lhsa_census *take_census(lua_State *L)
   return census;
 }
 
-/* Frees the client's engine, if it has one. */
+/* Frees the client's engine, if it still has it. */
 static void close_client(lhsa_client *client)
 {
   hsa_engine *engine = client->engine;
@@ -485,10 +485,17 @@ static int client_announce(lua_State *L)
   return 0;
 }
 
-/* client:close(): cancels what is under way; calls made afterwards fail. */
+/* client:close(is_kept): cancels what is under way; calls made afterwards fail. If it is kept, fd and what listen and
+ * accept have made stay until the next close. */
 static int client_close(lua_State *L)
 {
-  close_client(check_client(L));
+  lhsa_client *client = check_client(L);
+
+  client->is_closed = true;
+  if (!lua_toboolean(L, 2))
+    close_client(client);
+  else if (client->engine)
+    hsa_engine_close(client->engine);
   return 0;
 }
 

@@ -137,7 +137,8 @@ void lhsa_set_boolean(lua_State *L, const char *name, bool value);
 typedef struct lhsa_census lhsa_census;
 
 typedef struct lhsa_client {
-  hsa_engine *engine;    /* NULL once closed */
+  hsa_engine *engine;    /* NULL once closed and done with */
+  bool is_closed;
   char *token;           /* NULL: a function's, or the environment's at the time of a call */
   char *problem;         /* a setting of the environment cannot be used: calls fail with this */
   char version[8];       /* "v4", "2026-03" */
