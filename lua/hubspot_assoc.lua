@@ -315,10 +315,12 @@ local function step(client, loop, seconds)
   return hand_out_finished(client)
 end
 
+local PART = 4 -- calls
+
 --- What an event loop calls when there is news: a part of it is looked after, so that the host has its turn in between.
 -- @return true if there is more; the descriptor then stays readable
 local function on_readable(client)
-  local is_more = look_around(client, 8)
+  local is_more = look_around(client, PART)
   hand_out_finished(client)
   return is_more or client.finished[1] ~= nil
 end

@@ -333,25 +333,6 @@ static void a_byte_comes_for_each_reason_that_is_new(void **state)
   hsa_notice_close(&notice);
 }
 
-static void a_knock_is_a_byte_though_nothing_is_new(void **state)
-{
-  hsa_notice notice;
-  int fd;
-
-  (void)state;
-  hsa_notice_init(&notice);
-  hsa_notice_knock(&notice); /* nobody is there */
-  fd = connected(&notice);
-  hsa_notice_knock(&notice);
-  assert_int_equal(bytes(fd), 1);
-  hsa_notice_set(&notice, 1);
-  assert_int_equal(bytes(fd), 1);
-  hsa_notice_knock(&notice);
-  assert_int_equal(bytes(fd), 1);
-  close(fd);
-  hsa_notice_close(&notice);
-}
-
 static void what_was_set_before_is_told_at_once(void **state)
 {
   hsa_notice notice;
@@ -453,7 +434,6 @@ int main(void)
     cmocka_unit_test(only_this_user_finds_the_socket_and_nobody_later),
     cmocka_unit_test(accept_without_a_connection_ends_the_listening),
     cmocka_unit_test(a_byte_comes_for_each_reason_that_is_new),
-    cmocka_unit_test(a_knock_is_a_byte_though_nothing_is_new),
     cmocka_unit_test(what_was_set_before_is_told_at_once),
     cmocka_unit_test(a_host_that_does_not_read),
     cmocka_unit_test(a_child_leaves_the_path_alone),

@@ -210,14 +210,6 @@ bool hsa_engine_accept(hsa_engine *engine)
   return ok;
 }
 
-void hsa_engine_knock(hsa_engine *engine)
-{
-  hsa_engine_check_fork(engine);
-  lock(engine);
-  hsa_notice_knock(&engine->notice);
-  unlock(engine);
-}
-
 /* ---- engines ---- */
 
 static bool own(const char **string)

@@ -205,9 +205,6 @@ int hsa_engine_fd(hsa_engine *engine);
 const char *hsa_engine_listen(hsa_engine *engine);
 bool hsa_engine_accept(hsa_engine *engine);
 
-/* Sends a byte on that connection though nothing is new: who waits for it lets his host go on meanwhile. */
-void hsa_engine_knock(hsa_engine *engine);
-
 /* While `is_more`, the descriptor is readable in any case: its user has taken a call and not yet handed it on. */
 void hsa_engine_announce(hsa_engine *engine, bool is_more);
 

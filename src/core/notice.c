@@ -83,12 +83,6 @@ static void send_byte(hsa_notice *notice)
     close_one(&notice->peer); /* the host has closed its end */
 }
 
-void hsa_notice_knock(hsa_notice *notice)
-{
-  if (notice->peer >= 0)
-    send_byte(notice);
-}
-
 static void stop_listening(hsa_notice *notice)
 {
   char *slash;
@@ -164,8 +158,8 @@ bool hsa_notice_accept(hsa_notice *notice)
   notice->peer = peer;
   if (!set_flags(peer))
     close_one(&notice->peer);
-  if (notice->reasons)
-    hsa_notice_knock(notice);
+  if (notice->peer >= 0 && notice->reasons)
+    send_byte(notice);
   return notice->peer >= 0;
 }
 
@@ -176,8 +170,8 @@ void hsa_notice_set(hsa_notice *notice, unsigned reasons)
   unsigned before = notice->reasons;
 
   notice->reasons = reasons;
-  if (reasons & ~before)
-    hsa_notice_knock(notice);
+  if (notice->peer >= 0 && (reasons & ~before))
+    send_byte(notice);
   if (notice->ends[0] < 0 || !reasons == !before)
     return;
   if (reasons)

@@ -30,9 +30,6 @@ bool hsa_notice_accept(hsa_notice *notice);
  * after one may not have heard of another. Nothing happens if it is not open, and opening it then catches up. */
 void hsa_notice_set(hsa_notice *notice, unsigned reasons);
 
-/* Sends a byte on the connection, if there is one. */
-void hsa_notice_knock(hsa_notice *notice);
-
 void hsa_notice_close(hsa_notice *notice);
 
 /* As hsa_notice_close, in a forked child: the path is the parent's. */

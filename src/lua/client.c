@@ -465,16 +465,6 @@ static int client_accept(lua_State *L)
   return 1;
 }
 
-/* client:knock(): a byte arrives on the connection */
-static int client_knock(lua_State *L)
-{
-  lhsa_client *client = check_client(L);
-
-  if (client->engine)
-    hsa_engine_knock(client->engine);
-  return 0;
-}
-
 /* client:announce(is_more): whether finished futures wait to be handed out; fd is readable then */
 static int client_announce(lua_State *L)
 {
@@ -522,7 +512,7 @@ void lhsa_client_open(lua_State *L)
 {
   static const luaL_Reg methods[] = {
     {"wait", client_wait},     {"next", client_next},         {"fd", client_fd},       {"listen", client_listen},
-    {"accept", client_accept}, {"knock", client_knock},       {"announce", client_announce}, {"close", client_close}, {NULL, NULL}};
+    {"accept", client_accept}, {"announce", client_announce}, {"close", client_close}, {NULL, NULL}};
   const luaL_Reg *method;
   const lhsa_endpoint *endpoint;
 

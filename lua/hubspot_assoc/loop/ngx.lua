@@ -20,6 +20,9 @@ local loop = {
 local NEVER = 2000000 -- s; nginx counts milliseconds in 32 bits
 local LINGER = 0.1 -- s that the connection outlasts the last call, for the next one; a graceful stop waits for that
 local RETRY = 0.1 -- s until it is tried again where there can be none
+-- s between parts. Others have their turn meanwhile, and the next part has more to do at once; docs/design.md has the
+-- figures that speak for it.
+local PAUSE = 0.001
 
 -- ---- phases ----
 
@@ -100,6 +103,20 @@ local function connect(reader)
   return reader.core:accept() and ok and socket or nil
 end
 
+--- Lets the client be looked after, in parts. What an on_done function raises is nginx's to log, as all that is raised
+-- in a timer.
+local function look(reader)
+  while reader.on_readable do
+    local ok, result = pcall(reader.on_readable)
+    if not ok then
+      start_timer(0, function() error(result, 0) end)
+    elseif not result then
+      break
+    end
+    ngx.sleep(PAUSE)
+  end
+end
+
 --- Waits for news. Returns the connection, or nil if there is none any more.
 local function wait_for_byte(socket)
   if not socket then
@@ -109,34 +126,13 @@ local function wait_for_byte(socket)
   end
 end
 
---- Lets nginx look after everything else once. (Its ngx.sleep(0) does that only in OpenResty's build, and others take
--- longer.) Returns the connection, as wait_for_byte.
-local function give_way(reader, socket)
-  reader.core:knock()
-  return wait_for_byte(socket)
-end
-
---- Lets the client be looked after, in parts. What an on_done function raises is nginx's to log, as all that is raised
--- in a timer. Returns the connection, as wait_for_byte.
-local function look(reader, socket)
-  while reader.on_readable do
-    local ok, result = pcall(reader.on_readable)
-    if not ok then
-      start_timer(0, function() error(result, 0) end)
-    elseif not result then
-      break
-    end
-    socket = give_way(reader, socket)
-  end
-  return socket
-end
-
 local function read(_, reader)
   local socket
   reader.has_begun = true
   while not reader.must_end do
     if reader.on_readable then
-      socket = look(reader, socket or connect(reader))
+      socket = socket or connect(reader)
+      look(reader)
     end
     if reader.on_readable then
       socket = wait_for_byte(socket)
@@ -154,7 +150,8 @@ end
 local function stop(reader)
   reader.on_readable = nil
   if reader.has_begun then
-    reader.core:knock()
+    reader.core:announce(true)
+    reader.core:announce(false)
   else
     reader.must_end = true
     reader.core:accept() -- removes the path
