@@ -146,6 +146,71 @@ static void sockets_go_and_come_while_others_are_given(void **state)
   hsa_sockets_free(&sockets);
 }
 
+/* Of a connection that is kept nothing is told while it is not waited for, whatever happens on it; but all that is of it
+ * when it is waited for again. */
+static void a_kept_socket_is_not_given_while_it_is_idle(void **state)
+{
+  hsa_sockets sockets;
+  pair one = new_pair();
+  int64_t started;
+  char byte;
+  int i;
+
+  (void)state;
+  assert_int_equal(hsa_sockets_init(&sockets), HSA_OK);
+  hsa_sockets_keep(&sockets, one.ours);
+  for (i = 0; i < 3; i++) {
+    assert_int_equal(hsa_sockets_watch(&sockets, one.ours, POLLIN), HSA_OK);
+    assert_int_equal(look(&sockets, one.ours), 0);
+    assert_int_equal(write(one.theirs, "", 1), 1);
+    assert_int_equal(look(&sockets, one.ours), POLLIN);
+    assert_int_equal(hsa_sockets_watch(&sockets, one.ours, 0), HSA_OK);
+    if (i == 1) { /* it says something though nobody asked; once is enough */
+      assert_int_equal(look(&sockets, one.ours), 0);
+      started = hsa_now();
+      hsa_sockets_wait(&sockets, 30);
+      expect_between("idle", "us", hsa_now() - started, 25 * 1000, 5 * HSA_SECOND);
+      assert_int_equal(look(&sockets, one.ours), 0);
+    }
+    assert_int_equal(read(one.ours, &byte, 1), 1);
+    assert_int_equal(look(&sockets, one.ours), 0);
+  }
+  assert_int_equal(hsa_sockets_watch(&sockets, one.ours, POLLIN | POLLOUT), HSA_OK);
+  assert_int_equal(look(&sockets, one.ours), POLLOUT);
+  assert_int_equal(hsa_sockets_watch(&sockets, one.ours, 0), HSA_OK);
+  assert_int_equal(hsa_sockets_watch(&sockets, one.ours, POLLIN), HSA_OK);
+  assert_int_equal(look(&sockets, one.ours), 0);
+  hsa_sockets_forget(&sockets, one.ours);
+  close_pair(&one);
+  hsa_sockets_free(&sockets);
+}
+
+/* Another socket has its number: kept again, or one that libcurl has opened by itself. */
+static void a_number_that_is_used_again_is_another_socket(void **state)
+{
+  hsa_sockets sockets;
+  int i, number = -1;
+
+  (void)state;
+  assert_int_equal(hsa_sockets_init(&sockets), HSA_OK);
+  for (i = 0; i < 6; i++) {
+    pair one = new_pair();
+
+    assert_true(number < 0 || one.ours == number);
+    number = one.ours;
+    if (i % 3 != 2)
+      hsa_sockets_keep(&sockets, one.ours);
+    assert_int_equal(hsa_sockets_watch(&sockets, one.ours, POLLIN), HSA_OK);
+    expect_found(&sockets, &one);
+    if (i % 2)
+      assert_int_equal(hsa_sockets_watch(&sockets, one.ours, 0), HSA_OK);
+    hsa_sockets_forget(&sockets, one.ours);
+    close_pair(&one);
+  }
+  hsa_sockets_keep(&sockets, -1); /* none could be opened */
+  hsa_sockets_free(&sockets);
+}
+
 static void *wake(void *data)
 {
   usleep(20 * 1000);
@@ -185,6 +250,8 @@ int main(void)
     cmocka_unit_test(what_is_ready_is_given_for_as_long_as_it_is),
     cmocka_unit_test(any_number_of_sockets_is_given),
     cmocka_unit_test(sockets_go_and_come_while_others_are_given),
+    cmocka_unit_test(a_kept_socket_is_not_given_while_it_is_idle),
+    cmocka_unit_test(a_number_that_is_used_again_is_another_socket),
     cmocka_unit_test(a_wake_ends_a_wait_under_way_or_else_the_next),
   };
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #ifdef HSA_USE_EPOLL
@@ -70,10 +71,13 @@ void hsa_sockets_free(hsa_sockets *sockets)
   close_one(sockets->pipe[0]);
   close_one(sockets->pipe[1]);
   close_one(sockets->epoll);
+  free(sockets->kept);
+  sockets->kept = NULL;
+  sockets->nkept = 0;
   sockets->epoll = sockets->pipe[0] = sockets->pipe[1] = -1;
 }
 
-hsa_status hsa_sockets_watch(hsa_sockets *sockets, int fd, short events)
+static hsa_status ask(const hsa_sockets *sockets, int fd, short events)
 {
   struct epoll_event event = {.events = (uint32_t)events, .data.fd = fd};
 
@@ -85,6 +89,66 @@ hsa_status hsa_sockets_watch(hsa_sockets *sockets, int fd, short events)
       (errno == EEXIST && epoll_ctl(sockets->epoll, EPOLL_CTL_MOD, fd, &event) == 0))
     return HSA_OK;
   return HSA_NOMEM;
+}
+
+/* The entry of a socket that is kept, or NULL. */
+static hsa_kept *kept_of(const hsa_sockets *sockets, int fd)
+{
+  return (size_t)fd < sockets->nkept && sockets->kept[fd].is_kept ? &sockets->kept[fd] : NULL;
+}
+
+void hsa_sockets_keep(hsa_sockets *sockets, int fd)
+{
+  size_t size = (size_t)fd + 1;
+  hsa_kept *kept = sockets->kept;
+
+  if (fd < 0)
+    return;
+  if (size > sockets->nkept) {
+    size += size / 2;
+    kept = realloc(sockets->kept, size * sizeof *kept);
+    if (!kept)
+      return;
+    memset(kept + sockets->nkept, 0, (size - sockets->nkept) * sizeof *kept);
+    sockets->kept = kept;
+    sockets->nkept = size;
+  }
+  kept[fd] = (hsa_kept){.is_kept = true};
+}
+
+void hsa_sockets_forget(hsa_sockets *sockets, int fd)
+{
+  hsa_kept *kept = kept_of(sockets, fd);
+
+  ask(sockets, fd, 0);
+  if (kept)
+    *kept = (hsa_kept){.is_kept = false};
+}
+
+hsa_status hsa_sockets_watch(hsa_sockets *sockets, int fd, short events)
+{
+  hsa_kept *kept = kept_of(sockets, fd);
+
+  if (!kept)
+    return ask(sockets, fd, events);
+  kept->wanted = events;
+  if (!events || events == kept->asked)
+    return HSA_OK;
+  kept->asked = events;
+  return ask(sockets, fd, events);
+}
+
+/* Something happens on a socket. If nobody waits for it (the other side has closed an idle connection), epoll need not
+ * tell again. */
+static bool is_wanted(hsa_sockets *sockets, int fd)
+{
+  hsa_kept *kept = kept_of(sockets, fd);
+
+  if (!kept || kept->wanted)
+    return true;
+  kept->asked = 0;
+  ask(sockets, fd, 0);
+  return false;
 }
 
 void hsa_sockets_wait(hsa_sockets *sockets, int timeout)
@@ -105,9 +169,13 @@ int hsa_sockets_next(hsa_sockets *sockets, short *events)
 {
   if (!sockets->has_looked)
     hsa_sockets_wait(sockets, 0);
-  if (sockets->n > 0) {
-    *events = sockets->ready[--sockets->n].revents;
-    return sockets->ready[sockets->n].fd;
+  while (sockets->n > 0) {
+    const struct pollfd *entry = &sockets->ready[--sockets->n];
+
+    if (is_wanted(sockets, entry->fd)) {
+      *events = entry->revents;
+      return entry->fd;
+    }
   }
   sockets->has_looked = false;
   return -1;
@@ -170,6 +238,17 @@ hsa_status hsa_sockets_watch(hsa_sockets *sockets, int fd, short events)
     return HSA_NOMEM;
   *entry = (struct pollfd){.fd = fd, .events = events};
   return HSA_OK;
+}
+
+void hsa_sockets_keep(hsa_sockets *sockets, int fd)
+{
+  (void)sockets; /* there is nothing to gain */
+  (void)fd;
+}
+
+void hsa_sockets_forget(hsa_sockets *sockets, int fd)
+{
+  hsa_sockets_watch(sockets, fd, 0);
 }
 
 void hsa_sockets_wait(hsa_sockets *sockets, int timeout)

@@ -12,9 +12,17 @@
 #define HSA_USE_EPOLL 1
 #endif
 
+/* A socket whose end we are told of. */
+typedef struct hsa_kept {
+  bool is_kept;
+  short wanted, asked; /* events: to wait for; that epoll looks for */
+} hsa_kept;
+
 typedef struct hsa_sockets {
 #ifdef HSA_USE_EPOLL
   int epoll;
+  hsa_kept *kept;          /* by descriptor */
+  size_t nkept;
   struct pollfd ready[64]; /* what the last look found, */
   size_t n;                /* and has not been given */
 #else
@@ -34,6 +42,13 @@ void hsa_sockets_free(hsa_sockets *sockets);
 
 /* Which of POLLIN and POLLOUT the socket is waited for from now on; 0: for none. HSA_NOMEM. */
 hsa_status hsa_sockets_watch(hsa_sockets *sockets, int fd, short events);
+
+/* The socket is a new one, and hsa_sockets_forget will be called before it is closed: then it costs no system call that
+ * a connection is not waited for while it is idle, and is again when it is used again. (Without memory it does.) */
+void hsa_sockets_keep(hsa_sockets *sockets, int fd);
+
+/* The socket is about to be closed. */
+void hsa_sockets_forget(hsa_sockets *sockets, int fd);
 
 /* Waits until a socket is ready or hsa_sockets_wake is called, `timeout` ms at most. */
 void hsa_sockets_wait(hsa_sockets *sockets, int timeout);

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "sockets.h"
@@ -236,9 +237,20 @@ static int on_timer(CURLM *multi, long ms, void *data)
 
 static curl_socket_t on_open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
 {
-  (void)data;
+  hsa_transport *transport = data;
+  int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+
   (void)purpose;
-  return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+  hsa_sockets_keep(&transport->sockets, fd);
+  return fd;
+}
+
+static int on_close_socket(void *data, curl_socket_t fd)
+{
+  hsa_transport *transport = data;
+
+  hsa_sockets_forget(&transport->sockets, fd);
+  return close(fd);
 }
 
 /* ---- transfers ---- */
@@ -285,6 +297,9 @@ static bool set_up(hsa_transfer *transfer)
   SET(CURLOPT_WRITEFUNCTION, on_body);
   SET(CURLOPT_WRITEDATA, transfer);
   SET(CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
+  SET(CURLOPT_OPENSOCKETDATA, transfer->transport);
+  SET(CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
+  SET(CURLOPT_CLOSESOCKETDATA, transfer->transport);
   SET(CURLOPT_FOLLOWLOCATION, 0L);
   SET(CURLOPT_ACCEPT_ENCODING, "gzip");
   SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
@@ -729,7 +744,7 @@ void hsa_transport_free(hsa_transport *transport)
     return;
   destroy_all(transport->ended);
   destroy_all(transport->idle);
-  curl_multi_cleanup(transport->multi); /* it still calls on_socket */
+  curl_multi_cleanup(transport->multi); /* it still calls on_socket and on_close_socket */
   hsa_sockets_free(&transport->sockets);
   curl_free(transport->base.host);
   free(transport);
