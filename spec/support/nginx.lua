@@ -4,9 +4,9 @@
 --   local answer = server:request("GET", "/")        → { status = 200, body = "…", headers = { ["x-name"] = "…" } }
 --   server:quit()                                    → its log; raises if it does not end within 10 s
 --
--- Options: main, events, http, server (parts of nginx.conf), workers (1), environment (name → value, beside the
--- simulator's), modules (name → source of a Lua module that nginx finds). @PORT@ in them is server.port, @PORT1@ the
--- next.
+-- Options: main, events, http, server (parts of nginx.conf; or all of it: conf), workers (1), environment (name → value,
+-- beside the simulator's), modules (name → source of a Lua module that nginx finds). @PORT@ in them is server.port,
+-- @PORT1@ the next, @TREE@ this tree, @MODULE@ where the module is, @FOLDER@ where nginx is.
 -- after_each(nginx.stop_all) stops what a failed spec has left behind.
 local shell = require "spec.support.shell"
 local system = require "system"
@@ -17,25 +17,31 @@ local running = {}
 local Server = {}
 Server.__index = Server
 
-local CONF = [[
+-- Of every nginx.conf: what keeps it in its folder.
+local MAIN = [[
 %s
-worker_processes %d;
 %s
 pid nginx.pid;
 error_log error.log info;
 env HUBSPOT_BASE_URL;
-env HUBSPOT_ACCESS_TOKEN;
-%s
-events { %s }
-http {
+]]
+local HTTP = [[ http {
   access_log off;
   client_body_temp_path tmp;
   proxy_temp_path tmp;
   fastcgi_temp_path tmp;
   uwsgi_temp_path tmp;
   scgi_temp_path tmp;
-  lua_package_path "%s/?.lua;%s/lua/?.lua;%s/?.lua;;";
-  lua_package_cpath "%s/?.so;;";
+]]
+
+local CONF = [[
+worker_processes %d;
+env HUBSPOT_ACCESS_TOKEN;
+%s
+events { %s }
+http {
+  lua_package_path "@FOLDER@/?.lua;@TREE@/?.lua;@TREE@/lua/?.lua;;";
+  lua_package_cpath "@MODULE@/?.so;;";
 %s
   server {
     listen 127.0.0.1:@PORT@;
@@ -102,14 +108,19 @@ local function user_line()
   return line_of "id -u" == "0" and ("user root %s;"):format(line_of "id -gn") or ""
 end
 
+local function conf_of(options, places)
+  local conf = options.conf or CONF:format(options.workers or 1, options.main or "",
+    options.events or "worker_connections 1024;", options.http or "", options.server or "")
+  return MAIN:format(shell_line "lua_modules", user_line()) .. conf:gsub("http {", HTTP, 1):gsub("@%u+@", places)
+end
+
 function nginx.start(options)
   local here = line_of "pwd"
   local build = assert(os.getenv "LUAJIT_BUILD", "run specs by `make test`")
   if build:sub(1, 1) ~= "/" then build = here .. "/" .. build end
   local folder = line_of(("mkdir -p build && mktemp -d %s/build/nginx.XXXXXX"):format(shell.quote(here)))
   local server = setmetatable({ folder = folder }, Server)
-  local conf = CONF:format(shell_line "lua_modules", options.workers or 1, user_line(), options.main or "",
-    options.events or "worker_connections 1024;", folder, here, here, build, options.http or "", options.server or "")
+  local conf = conf_of(options, { ["@TREE@"] = here, ["@MODULE@"] = build, ["@FOLDER@"] = folder })
   for name, source in pairs(options.modules or {}) do write(folder .. "/" .. name .. ".lua", source) end
   running[server] = true
   for _ = 1, 10 do
