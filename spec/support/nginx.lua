@@ -4,9 +4,9 @@
 --   local answer = server:request("GET", "/")        → { status = 200, body = "…", headers = { ["x-name"] = "…" } }
 --   server:quit()                                    → its log; raises if it does not end within 10 s
 --
--- Options: main, events, http, server (parts of nginx.conf; or all of it: conf), workers (1), environment (name → value,
--- beside the simulator's), modules (name → source of a Lua module that nginx finds). @PORT@ in them is server.port,
--- @PORT1@ the next, @TREE@ this tree, @MODULE@ where the module is, @FOLDER@ where nginx is.
+-- Options: main, events, http, server (parts of nginx.conf; or all of it: conf), workers (1), environment (name →
+-- value, beside the simulator's), modules (name → source of a Lua module that nginx finds). @PORT@ in them is
+-- server.port, @PORT1@ the next, @TREE@ this tree, @MODULE@ where the module is, @FOLDER@ where nginx is.
 -- after_each(nginx.stop_all) stops what a failed spec has left behind.
 local shell = require "spec.support.shell"
 local system = require "system"
