@@ -1,7 +1,7 @@
 # hubspot_assoc: GNU make. `make` builds the module for LUA into build/$(LUA)/.
 #   make LUA=lua5.1|lua5.2|lua5.3|lua5.4|luajit   CC=clang   WERROR=   V=1 (whole command lines)
-#   make demo | test | nginx | hosts | lint | asan | tsan | valgrind | bench | simulator | openresty | embed | env | deps |
-#        install | clean
+#   make demo | test | nginx | hosts | lint | asan | tsan | valgrind | bench | bench-openresty | simulator | openresty |
+#        embed | env | deps | install | clean
 #   make test SPEC=spec/codec_spec.lua BUSTED_ARGS='--filter=null'
 
 .DELETE_ON_ERROR:
