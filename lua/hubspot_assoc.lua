@@ -177,7 +177,7 @@ function look_after(future, done, ...)
     future.question = { ... }
     if future.waiting[1] then
       wake(future.client, future.waiting, future)
-    elseif not future.is_handed_out then -- else it has just been made, and who made it answers
+    elseif future.is_left or not future.is_handed_out then -- else it has just been made, and who made it answers
       answer_aside(future)
     end
   end
@@ -193,6 +193,7 @@ local function resume_all(client)
     if all_ok and not ok then
       all_ok, first_message = false, result
     elseif result == false and entry.future then
+      entry.future.is_left = true
       answer_aside(entry.future)
     end
   end
@@ -220,10 +221,11 @@ function look_around(client, most)
   return n == most
 end
 
---- Has the event loop, if there is one, look after the client. Returns nil, or why it cannot.
+--- Has the event loop, if there is one, look after the client. Returns nil, or why it cannot. (A loop with patience may
+-- have failed to since.)
 local function watch(client)
   local loop = client.loop
-  if loop and not client.stop_watching and not client.is_closed then
+  if loop and not client.is_closed and (loop.patience or not client.stop_watching) then
     local fd = not loop.connects and client.core:fd() or nil
     local stop, problem = loop.watch(fd, client.on_readable, client.core)
     client.stop_watching = stop
@@ -265,7 +267,6 @@ end
 --- Who has waited in vain looks for himself, if the loop wants that: it may have failed to.
 local function look_again(client)
   if client.loop.patience then
-    client.stop_watching = nil
     watch(client)
     look_around(client)
   end

@@ -98,7 +98,8 @@ end
 
 local function print_row(name, sums, idle, resty)
   local taken, p99 = sums.taken, at(sums.taken, 0.99)
-  local row = ("  %-24s %6.0f %6.0f %7.0f %9.2f"):format(name, at(taken, 0.5), p99, at(taken, 1), p99 / at(idle.taken, 0.99))
+  local row = ("  %-24s %6.0f %6.0f %7.0f %9.2f"):format(name, at(taken, 0.5), p99, at(taken, 1),
+    p99 / at(idle.taken, 0.99))
   if sums.calls > 0 then
     row = row .. (" %8.0f %8.0f"):format(sums.calls / sums.seconds, us_per_call(sums))
     row = row .. (resty and (" %7.2f"):format(us_per_call(sums) / us_per_call(resty)) or "")

@@ -395,9 +395,9 @@ static void a_child_leaves_the_path_alone(void **state)
 
 static void folders_that_cannot_be_used_are_passed_over(void **state)
 {
-  static const char *const folders[] = {"/nowhere", "relative", "",
-                                        "/tmp/a-name-that-is-too-long-for-the-address-of-a-unix-socket-which-has-room-for-"
-                                        "about-a-hundred-bytes-only"};
+  static const char *const folders[] = {
+    "/nowhere", "relative", "",
+    "/tmp/a-name-that-is-too-long-for-the-address-of-a-unix-socket-which-has-room-for-only-a-hundred-bytes-or-so"};
   char *before = getenv("TMPDIR") ? strdup(getenv("TMPDIR")) : NULL;
   hsa_notice notice;
   size_t i;

@@ -211,6 +211,35 @@ static void a_number_that_is_used_again_is_another_socket(void **state)
   hsa_sockets_free(&sockets);
 }
 
+/* What a look has found of a socket that is closed before it is given is not told of the next with its number. */
+static void what_was_found_goes_with_the_socket(void **state)
+{
+  hsa_sockets sockets;
+  pair first = new_pair(), second = new_pair(), third;
+  pair *other;
+  short events;
+  int given;
+
+  (void)state;
+  assert_int_equal(hsa_sockets_init(&sockets), HSA_OK);
+  assert_int_equal(hsa_sockets_watch(&sockets, first.ours, POLLIN), HSA_OK);
+  assert_int_equal(hsa_sockets_watch(&sockets, second.ours, POLLIN), HSA_OK);
+  assert_int_equal(write(first.theirs, "", 1), 1);
+  assert_int_equal(write(second.theirs, "", 1), 1);
+  given = hsa_sockets_next(&sockets, &events);
+  assert_true(given == first.ours || given == second.ours);
+  other = given == first.ours ? &second : &first;
+  hsa_sockets_forget(&sockets, other->ours);
+  close_pair(other);
+  third = new_pair();
+  assert_true(third.ours == other->ours || third.theirs == other->ours);
+  assert_int_equal(hsa_sockets_watch(&sockets, other->ours, POLLIN), HSA_OK);
+  assert_int_equal(look(&sockets, other->ours), 0);
+  close_pair(&third);
+  close_pair(given == first.ours ? &first : &second);
+  hsa_sockets_free(&sockets);
+}
+
 static void *wake(void *data)
 {
   usleep(20 * 1000);
@@ -252,6 +281,7 @@ int main(void)
     cmocka_unit_test(sockets_go_and_come_while_others_are_given),
     cmocka_unit_test(a_kept_socket_is_not_given_while_it_is_idle),
     cmocka_unit_test(a_number_that_is_used_again_is_another_socket),
+    cmocka_unit_test(what_was_found_goes_with_the_socket),
     cmocka_unit_test(a_wake_ends_a_wait_under_way_or_else_the_next),
   };
 

@@ -257,4 +257,27 @@ describe("a token function in nginx #nginx", function()
       server:get("/pending").body .. " calls are pending")
     server:quit()
   end)
+
+  it("is called for each request of a batch though who called is gone", function()
+    local server = start([[ return function(conn) for _ in conn.request, conn do conn:sleep(0.1) conn:ok() end end ]], {
+      app = with_token "return 'pat-x'", server = [[
+      location /kill { content_by_lua_block {
+        local app, inputs = require "app", {}
+        for i = 1, 4 do inputs[i] = { category = "HUBSPOT_DEFINED", typeId = i, maxToObjectIds = 1 } end
+        local thread = ngx.thread.spawn(function()
+          app:batch_update("contacts", "companies", inputs, { batch_size = 1 })
+        end)
+        ngx.sleep(0.05)
+        ngx.thread.kill(thread)
+      } }
+      location /state { content_by_lua_block {
+        local app = require "app"
+        ngx.print(app:pending(), " ", #app.reasons)
+      } } ]] })
+    server:get "/kill"
+    assert.is_true(nginx.wait_until(function() return server:get("/state").body == "0 4" end, 2),
+      server:get("/state").body)
+    assert.same({}, server:complaints())
+    server:quit()
+  end)
 end)

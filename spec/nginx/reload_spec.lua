@@ -206,6 +206,20 @@ describe("QUIT #nginx", function()
     assert.is_true(seconds < 0.35, ("%.2f s"):format(seconds))
   end)
 
+  it("ends calls that take longer than worker_shutdown_timeout", function()
+    for _, call in ipairs { "app", "app.async" } do
+      local server, hubspot = start(silent, { main = "worker_shutdown_timeout 500ms;", server = [[
+        location / { content_by_lua_block {
+          local app = require "app"
+          ]] .. call .. [[:get_limits("contacts", "companies")
+        } } ]] })
+      local pending = server:begin "/"
+      wait_for_requests(hubspot, 1)
+      assert.is_true(quit(server) < 2)
+      pending:wait()
+    end
+  end)
+
   it("ends though calls were started that nobody waits for", function()
     local server, hubspot = start(answers_after(0.3), { server = [[ location / { content_by_lua_block {
       for _ = 1, 5 do require "app".async:get_limits("contacts", "companies") end

@@ -67,6 +67,28 @@ describe("without timers to spare #nginx", function()
     assert.is_true(answer.seconds < 1, ("%.2f s"):format(answer.seconds))
     server:quit()
   end)
+
+  it("(running ones) calls that nobody waits for are handed out as soon as another call is made", function()
+    local server = start { http = "lua_max_running_timers 1;", server = OTHERS .. [[
+      location /begin { content_by_lua_block {
+        local app = require "app"
+        for _ = 1, 5 do
+          app.async:get_limits("contacts", "companies"):on_done(function()
+            app.handed_out = (app.handed_out or 0) + 1
+          end)
+        end
+      } }
+      location /handed_out { content_by_lua_block { ngx.print(require "app".handed_out or 0) } } ]] }
+    server:get "/others?delay=0"
+    system.sleep(0.05)
+    server:get "/begin"
+    system.sleep(1.5)
+    assert.equal("0", server:get("/handed_out").body) -- else nginx has not dropped our timer
+    server:get "/begin"
+    assert.is_true(nginx.wait_until(function() return server:get("/handed_out").body == "10" end, 2),
+      server:get("/handed_out").body)
+    server:quit()
+  end)
 end)
 
 describe("without connections to spare #nginx", function()

@@ -198,7 +198,7 @@ hsa_status hsa_engine_start_thread(hsa_engine *engine);
 int hsa_engine_fd(hsa_engine *engine);
 
 /* For a host that cannot watch a descriptor of ours: it connects to the unix socket at the path that hsa_engine_listen
- * answers (NULL: no folder can be written to; valid until the next of these two calls), then hsa_engine_accept takes
+ * answers (NULL: there can be none, errno says why; valid until the next of these two calls), then hsa_engine_accept takes
  * the connection and removes the path (false: nobody has connected). From then on a byte arrives on it whenever
  * hsa_engine_next begins to have a call to give or hsa_engine_announce begins to say so; one that comes too often means
  * nothing. */

@@ -83,8 +83,10 @@ static void send_byte(hsa_notice *notice)
     close_one(&notice->peer); /* the host has closed its end */
 }
 
+/* errno stays. */
 static void stop_listening(hsa_notice *notice)
 {
+  int saved = errno;
   char *slash;
 
   close_one(&notice->listener);
@@ -96,6 +98,7 @@ static void stop_listening(hsa_notice *notice)
   rmdir(notice->path);
   free(notice->path);
   notice->path = NULL;
+  errno = saved;
 }
 
 static bool listen_at(hsa_notice *notice)
@@ -103,8 +106,10 @@ static bool listen_at(hsa_notice *notice)
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   size_t len = strlen(notice->path);
 
-  if (len >= sizeof address.sun_path)
+  if (len >= sizeof address.sun_path) {
+    errno = ENAMETOOLONG;
     return false;
+  }
   memcpy(address.sun_path, notice->path, len + 1);
   notice->listener = socket(AF_UNIX, SOCK_STREAM, 0);
   return notice->listener >= 0 && set_flags(notice->listener) &&

@@ -19,7 +19,7 @@ void hsa_notice_init(hsa_notice *notice);
 int hsa_notice_fd(hsa_notice *notice);
 
 /* Listens at a unix socket in a folder of its own, which only this user can enter. Answers its path, which is there until
- * hsa_notice_accept, or NULL where none can be made: TMPDIR, /tmp, /var/tmp and /dev/shm are tried. */
+ * hsa_notice_accept, or NULL (errno says why) where none can be made: TMPDIR, /tmp, /var/tmp and /dev/shm are tried. */
 const char *hsa_notice_listen(hsa_notice *notice);
 
 /* Takes the connection that was made to hsa_notice_listen's path, in place of an earlier one, and removes the path; a byte

@@ -119,10 +119,14 @@ void hsa_sockets_keep(hsa_sockets *sockets, int fd)
 void hsa_sockets_forget(hsa_sockets *sockets, int fd)
 {
   hsa_kept *kept = kept_of(sockets, fd);
+  size_t i;
 
   ask(sockets, fd, 0);
   if (kept)
     *kept = (hsa_kept){.is_kept = false};
+  for (i = 0; i < sockets->n; i++) /* the next socket of this number has nothing to do with it */
+    if (sockets->ready[i].fd == fd)
+      sockets->ready[i].fd = -1;
 }
 
 hsa_status hsa_sockets_watch(hsa_sockets *sockets, int fd, short events)
@@ -172,7 +176,7 @@ int hsa_sockets_next(hsa_sockets *sockets, short *events)
   while (sockets->n > 0) {
     const struct pollfd *entry = &sockets->ready[--sockets->n];
 
-    if (is_wanted(sockets, entry->fd)) {
+    if (entry->fd >= 0 && is_wanted(sockets, entry->fd)) {
       *events = entry->revents;
       return entry->fd;
     }

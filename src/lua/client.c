@@ -1,4 +1,5 @@
 /* client.c - clients: their options, the environment, the default client. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -451,8 +452,11 @@ static int client_listen(lua_State *L)
     return 1;
   }
   lua_pushnil(L);
-  lua_pushstring(L, client->engine ? "no folder for a socket: /tmp, /var/tmp and /dev/shm cannot be written to (TMPDIR names another one)"
-                                   : "the client is closed");
+  if (client->engine)
+    lua_pushfstring(L, "no unix socket can be made in the folders /tmp, /var/tmp or /dev/shm: %s (TMPDIR may name another folder; "
+                       "nginx wants a line `env TMPDIR;` for that)", strerror(errno));
+  else
+    lua_pushliteral(L, "the client is closed");
   return 2;
 }
 

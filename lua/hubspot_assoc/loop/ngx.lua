@@ -14,7 +14,7 @@ local semaphore = require "ngx.semaphore"
 
 local loop = {
   connects = true, -- it needs no descriptor
-  patience = 1, -- s, after which who waits looks for himself
+  patience = 1, -- s, after which who waits looks for himself; watch may be called again while it watches
 }
 
 local NEVER = 2000000 -- s; nginx counts milliseconds in 32 bits
@@ -135,10 +135,13 @@ local function read(_, reader)
       look(reader)
     end
     if reader.on_readable then
+      local before = socket
       socket = wait_for_byte(socket)
-    else
-      local is_wanted = reader.is_wanted:wait(LINGER)
-      reader.must_end = not is_wanted and not reader.on_readable -- it may be set since the time was up
+      if before and not socket and ngx.worker.exiting() then -- worker_shutdown_timeout is over
+        reader.must_end = true
+      end
+    elseif not reader.is_wanted:wait(LINGER) and not reader.on_readable then -- it may be set since the time was up
+      reader.must_end = true
     end
   end
   if readers[reader.core] == reader then
@@ -164,6 +167,7 @@ local function new_reader(core)
     return nil, why
   end
   local reader = { core = core, path = path, is_wanted = semaphore.new(), started_at = ngx.now() }
+  reader.stop = function() stop(reader) end
   local ok, problem = start_timer(0, read, reader)
   if not ok then
     core:accept() -- removes the path
@@ -182,7 +186,11 @@ end
 -- @return a function that ends this; or nil and why it cannot be had
 function loop.watch(_, on_readable, core)
   local reader, why = readers[core], nil
-  if not reader or is_lost(reader) then
+  if reader and is_lost(reader) then
+    reader.must_end = true
+    reader = nil
+  end
+  if not reader then
     reader, why = new_reader(core)
     readers[core] = reader
   end
@@ -193,7 +201,7 @@ function loop.watch(_, on_readable, core)
     reader.is_wanted:post()
   end
   reader.on_readable = on_readable
-  return function() stop(reader) end
+  return reader.stop
 end
 
 --- What goes on when it is called: a light thread that sleeps in this semaphore, if it is still there. (Made apart from
@@ -206,17 +214,15 @@ local function new_resume(resumed)
   end
 end
 
---- Suspends the running light thread, after it has called start with a function that resumes it; nil or so many seconds
--- at most.
+--- Suspends the running light thread, after it has called start with a function that resumes it; so many seconds at
+-- most, which are never more than its patience.
 function loop.suspend(start, seconds)
   local resumed = semaphore.new()
   start(new_resume(resumed))
-  repeat
-    local is_resumed, why = resumed:wait(seconds or NEVER)
-    if not is_resumed and why ~= "timeout" then
-      error(why, 0)
-    end
-  until is_resumed or seconds
+  local is_resumed, why = resumed:wait(seconds)
+  if not is_resumed and why ~= "timeout" then
+    error(why, 0)
+  end
 end
 
 return loop
