@@ -26,23 +26,7 @@ local function make_calls(client, n)
   for _ = 1, n do wire.good_call(client, "get_limits") end
 end
 
-local function refused(log)
-  local n = 0
-  for _, call in ipairs(log) do
-    if call.status == 429 then n = n + 1 end
-  end
-  return n
-end
-
--- The largest number of calls within any `interval` seconds.
-local function busiest(log, interval)
-  local most, first = 0, 1
-  for last, call in ipairs(log) do
-    while call.time - log[first].time >= interval do first = first + 1 end
-    most = math.max(most, last - first + 1)
-  end
-  return most
-end
+local busiest, refused = simulator.busiest, simulator.refused
 
 -- How long it took from the first call to the n-th.
 local function span(log, n)

@@ -42,21 +42,7 @@ local function expect_good(answers)
   for _, answer in ipairs(answers) do assert.same({ 200, "4" }, { answer.status, answer.body }) end
 end
 
--- The largest number of calls within any `interval` seconds.
-local function busiest(log, interval)
-  local most, first = 0, 1
-  for last, call in ipairs(log) do
-    while call.time - log[first].time >= interval do first = first + 1 end
-    most = math.max(most, last - first + 1)
-  end
-  return most
-end
-
-local function refused(log)
-  local n = 0
-  for _, call in ipairs(log) do n = n + (call.status == 429 and 1 or 0) end
-  return n
-end
+local busiest, refused = simulator.busiest, simulator.refused
 
 local function workers_of(answers)
   local seen, n = {}, 0

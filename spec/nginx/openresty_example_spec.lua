@@ -9,12 +9,7 @@ local system = require "system"
 
 local PAIR = "/limits/contacts/companies"
 
-local function read(path)
-  local file = io.open(path, "rb")
-  local text = file and file:read "*a" or ""
-  if file then file:close() end
-  return text
-end
+local read = nginx.read
 
 local function write(path, text)
   local file = assert(io.open(path, "wb"))

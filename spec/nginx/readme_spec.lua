@@ -2,14 +2,7 @@
 local nginx = require "spec.support.nginx"
 local simulator = require "spec.support.simulator"
 
-local function read(path)
-  local file = assert(io.open(path))
-  local text = file:read "*a"
-  file:close()
-  return text
-end
-
-local conf = assert(read "README.md":match "\n```nginx\n(.-)```\n")
+local conf = assert(nginx.read "README.md":match "\n```nginx\n(.-)```\n")
 
 -- Replaces what must be there once.
 local function replace(from, to)

@@ -67,12 +67,14 @@ local function write(path, text)
   file:close()
 end
 
-local function read(path)
+-- The text of a file; "" if there is none.
+function nginx.read(path)
   local file = io.open(path)
   local text = file and file:read "*a" or ""
   if file then file:close() end
   return text
 end
+local read = nginx.read
 
 -- The shell knows nginx's place and its Lua module's.
 local function shell_line(code)

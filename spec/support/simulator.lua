@@ -62,6 +62,25 @@ function simulator.log(token)
   return answer.calls
 end
 
+-- The largest number of a log's calls within any `interval` seconds.
+function simulator.busiest(log, interval)
+  local most, first = 0, 1
+  for last, call in ipairs(log) do
+    while call.time - log[first].time >= interval do first = first + 1 end
+    most = math.max(most, last - first + 1)
+  end
+  return most
+end
+
+-- How many of a log's calls were beyond the rate.
+function simulator.refused(log)
+  local n = 0
+  for _, call in ipairs(log) do
+    if call.status == 429 then n = n + 1 end
+  end
+  return n
+end
+
 function simulator.clear_log(token)
   return (control("DELETE", "log?token=" .. token))
 end
