@@ -502,13 +502,15 @@ static hsa_status go(hsa_call *call, const char *token, int64_t delay)
     call->token = fresh;
   }
   hsa_call_unmark(call);
-  call->released = now + (delay > 0 ? delay : 0);
+  call->released = now;
   if (delay <= 0 || now >= call->deadline)
     hsa_call_enqueue(call);
   else if (delay >= call->deadline - now)
     hsa_call_end_rate_limited(call, delay);
-  else
-    hsa_call_wait(call, now + delay);
+  else {
+    call->released += delay;
+    hsa_call_wait(call, call->released);
+  }
   wake(call->engine);
   return HSA_OK;
 }
