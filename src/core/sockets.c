@@ -132,14 +132,16 @@ void hsa_sockets_forget(hsa_sockets *sockets, int fd)
 hsa_status hsa_sockets_watch(hsa_sockets *sockets, int fd, short events)
 {
   hsa_kept *kept = kept_of(sockets, fd);
+  hsa_status status;
 
   if (!kept)
     return ask(sockets, fd, events);
   kept->wanted = events;
   if (!events || events == kept->asked)
     return HSA_OK;
-  kept->asked = events;
-  return ask(sockets, fd, events);
+  status = ask(sockets, fd, events);
+  kept->asked = status == HSA_OK ? events : 0;
+  return status;
 }
 
 /* Something happens on a socket. If nobody waits for it (the other side has closed an idle connection), epoll need not
