@@ -64,7 +64,7 @@ SAY = $(if $(V),,@printf '  %-5s %s\n')
 
 # --- the module -------------------------------------------------------------------------------
 
-CORE_OBJ    := $(patsubst src/%.c,$(BUILD)/%.o,$(sort $(wildcard src/core/*.c)))
+CORE_OBJ    := $(patsubst src/%.c,$(BUILD)/%.o,$(sort $(wildcard src/core/*.c src/core/curl/*.c)))
 BINDING_OBJ := $(patsubst src/%.c,$(BUILD)/%.o,$(sort $(wildcard src/lua/*.c)))
 MODULE      := $(BUILD)/hubspot_assoc/core.so
 UNIT_TESTS  := $(patsubst spec/core/%.c,$(BUILD)/unit/%,$(sort $(wildcard spec/core/test_*.c)))

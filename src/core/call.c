@@ -20,6 +20,11 @@ static double next_random(hsa_engine *engine) /* xorshift64*: enough to spread r
 
 /* ---- attention ---- */
 
+bool hsa_call_wants_attention(const hsa_call *call)
+{
+  return call->stage == STAGE_PARKED || call->stage == STAGE_ENDED || call->next_event < call->nevents;
+}
+
 enum { CALLS = 1, ANNOUNCED = 2 }; /* reasons of the notice */
 
 void hsa_engine_notify(hsa_engine *engine)
@@ -104,6 +109,13 @@ static void add_event(hsa_call *call, hsa_event_type type, int64_t delay)
   if (type == HSA_EVENT_RETRY || type == HSA_EVENT_DONE)
     add_answer(call, event);
   hsa_call_mark(call);
+}
+
+void hsa_call_tell_wait(hsa_call *call, int64_t delay)
+{
+  if (!call->told_wait)
+    add_event(call, HSA_EVENT_WAIT, delay);
+  call->told_wait = true;
 }
 
 /* ---- the queue ---- */
@@ -228,7 +240,7 @@ void hsa_call_end_rate_limited(hsa_call *call, int64_t wait)
   hsa_call_end_early(call, HSA_THROTTLED, wait, "the rate limit lets nothing be sent before the deadline");
 }
 
-static void send_now(hsa_call *call, int64_t now)
+void hsa_call_send(hsa_call *call, int64_t now)
 {
   hsa_engine *engine = call->engine;
   int64_t left = call->deadline - now;
@@ -255,29 +267,6 @@ static void send_now(hsa_call *call, int64_t now)
   call->attempts++;
   call->send_number = hsa_pace_count(&engine->pace, now);
   add_event(call, HSA_EVENT_ATTEMPT, 0);
-}
-
-/* Sends from the queue what the rate allows. */
-void hsa_engine_pump(hsa_engine *engine, int64_t now)
-{
-  hsa_call *call;
-
-  while (now >= engine->queue_at && (call = engine->queue_first) != NULL) {
-    int64_t at = hsa_pace_next(&engine->pace, now);
-
-    if (now >= call->deadline)
-      hsa_call_end_early(call, HSA_TIMEOUT, -1, "the deadline passed before the request was sent");
-    else if (at >= call->deadline)
-      hsa_call_end_rate_limited(call, at - now);
-    else if (at <= now)
-      send_now(call, now);
-    else {
-      engine->queue_at = at;
-      if (!call->told_wait)
-        add_event(call, HSA_EVENT_WAIT, at - now);
-      call->told_wait = true;
-    }
-  }
 }
 
 static void conclude_attempt(hsa_call *call, int64_t now)
@@ -314,10 +303,10 @@ static void conclude_attempt(hsa_call *call, int64_t now)
   }
 }
 
-/* Takes in an attempt that has ended. */
-static void take_in(hsa_engine *engine, hsa_transfer *transfer)
+void hsa_call_take_in(hsa_transfer *transfer)
 {
   hsa_call *call = hsa_transfer_owner(transfer);
+  hsa_engine *engine = call->engine;
   int64_t now = hsa_now();
 
   hsa_buf_free(&call->result.body);
@@ -333,20 +322,7 @@ static void take_in(hsa_engine *engine, hsa_transfer *transfer)
   conclude_attempt(call, now);
 }
 
-/* Takes in the attempts that have ended; false if there was none. */
-bool hsa_engine_collect(hsa_engine *engine)
-{
-  bool any = false;
-  hsa_transfer *transfer;
-
-  while ((transfer = hsa_transport_ended(engine->transport)) != NULL) {
-    take_in(engine, transfer);
-    any = true;
-  }
-  return any;
-}
-
-static void end_past_deadline(hsa_call *call, int64_t now)
+void hsa_call_end_past_deadline(hsa_call *call, int64_t now)
 {
   hsa_engine *engine = call->engine;
 
@@ -356,26 +332,6 @@ static void end_past_deadline(hsa_call *call, int64_t now)
     hsa_call_end_rate_limited(call, engine->queue_at - now);
   else
     hsa_call_end_early(call, HSA_TIMEOUT, -1, "the deadline passed before the request was sent");
-}
-
-void hsa_engine_expire(hsa_engine *engine, int64_t now)
-{
-  hsa_timer *timer;
-
-  while ((timer = hsa_timers_first(&engine->timers)) != NULL && timer->at <= now) {
-    hsa_call *call = (hsa_call *)(void *)((char *)timer - offsetof(hsa_call, timer));
-
-    hsa_timer_clear(&engine->timers, timer);
-    if (call->stage == STAGE_SENDING) {
-      hsa_transfer_time_out(call->transfer);
-      take_in(engine, call->transfer);
-    } else if (call->stage != STAGE_WAITING)
-      end_past_deadline(call, now);
-    else if (call->must_park)
-      hsa_call_park(call, HSA_REASON_RETRY);
-    else
-      hsa_call_enqueue(call);
-  }
 }
 
 static void unlink_call(hsa_call *call)
@@ -402,4 +358,3 @@ void hsa_call_destroy(hsa_call *call)
   hsa_buf_free(&call->result.body);
   free(call);
 }
-

@@ -1,7 +1,8 @@
-/* engine.h - the inside of the engine: call.c knows what a call goes through, engine.c who drives it, thread.c
- * the thread that may do so.
+/* engine.h - the inside of the engine. hsa.c has its public functions, driver.c moves it on, call.c knows what a call goes
+ * through, fork.c what a fork does to it, thread.c the thread that may drive it. They lean on each other in one
+ * direction: hsa.c > thread.c > driver.c > fork.c > call.c.
  *
- * All functions here but those of thread.c are called with the engine's lock held. */
+ * All functions here but those of thread.c and fork.c are called with the engine's lock held. */
 #ifndef HSA_ENGINE_H
 #define HSA_ENGINE_H
 
@@ -60,7 +61,7 @@ struct hsa_engine {
   pthread_cond_t changed;   /* a call wants attention; the thread pauses or goes on */
   bool has_thread, must_stop, must_pause, is_paused;
   pthread_t thread;
-  hsa_engine *next_threaded; /* thread.c */
+  hsa_engine *next_threaded; /* fork.c */
   hsa_notice notice;         /* set while a call wants attention, or its user has something to hand on */
   bool is_announced;         /* the latter */
   bool is_closed;            /* no call may be started */
@@ -75,6 +76,16 @@ struct hsa_engine {
   int64_t queue_at;         /* when the queue may go on; with a queue only */
   uint64_t random;
 };
+
+static inline void hsa_engine_lock(hsa_engine *engine)
+{
+  pthread_mutex_lock(&engine->lock);
+}
+
+static inline void hsa_engine_unlock(hsa_engine *engine)
+{
+  pthread_mutex_unlock(&engine->lock);
+}
 
 /* ---- call.c ---- */
 
@@ -98,40 +109,62 @@ void hsa_call_stop(hsa_call *call);
 void hsa_call_mark(hsa_call *call);
 void hsa_call_unmark(hsa_call *call);
 
+bool hsa_call_wants_attention(const hsa_call *call);
+
 /* Makes the notice say what is so. */
 void hsa_engine_notify(hsa_engine *engine);
 
-/* Moves on what time asks for; sends from the queue what the rate allows; takes in what has ended. */
-void hsa_engine_expire(hsa_engine *engine, int64_t now);
-void hsa_engine_pump(hsa_engine *engine, int64_t now);
-bool hsa_engine_collect(hsa_engine *engine);
+/* Begins the next attempt of the queue's first call. */
+void hsa_call_send(hsa_call *call, int64_t now);
+
+/* The queue's first call has to wait: records the event, once for each time in the queue. */
+void hsa_call_tell_wait(hsa_call *call, int64_t delay);
+
+/* Takes in an attempt that has ended. */
+void hsa_call_take_in(hsa_transfer *transfer);
+
+/* Ends a call whose deadline passed while it was PARKED or QUEUED. */
+void hsa_call_end_past_deadline(hsa_call *call, int64_t now);
 
 /* Takes the call out of the engine's list and frees it. */
 void hsa_call_destroy(hsa_call *call);
 
-/* ---- engine.c ---- */
+/* ---- driver.c ---- */
 
 /* Drives the engine a step further, and waits until `until` at most. Ends early when there is news: for
  * `awaited` if given, else for any call, or for the thread. Leaves the lock while it waits. */
 void hsa_engine_turn(hsa_engine *engine, int64_t until, const hsa_call *awaited);
 
-/* In a forked child, when the engine is used for the first time: leaves the parent's connections to it. Without
- * the lock. */
-void hsa_engine_check_fork(hsa_engine *engine);
+/* Drives the engine, or lets its thread do so, until the awaited call, or any, wants attention. */
+void hsa_engine_drive(hsa_engine *engine, int64_t until, const hsa_call *awaited);
 
 /* Frees the calls given up. */
 void hsa_engine_reap(hsa_engine *engine);
 
-/* Makes the lock and the condition variable, without the lock. */
-bool hsa_engine_init_locks(hsa_engine *engine);
-
-/* ---- thread.c ---- */
+/* ---- fork.c: without the lock ---- */
 
 /* How often this process and its forebears were forked, so far as anybody counted: false if nobody can. (A comparison of
  * process ids would ask the system every time.) */
 bool hsa_count_forks(unsigned *forks);
 
-/* Ends the thread and waits for that: it sleeps in the network at most, from which it is woken. */
+/* In a forked child, when the engine is used for the first time: leaves the parent's connections to it. */
+void hsa_engine_check_fork(hsa_engine *engine);
+
+/* Makes the lock and the condition variable. */
+bool hsa_engine_init_locks(hsa_engine *engine);
+
+/* Sees to it that threads pause before a fork and at exit. False: it cannot be, or the process exits already. */
+bool hsa_fork_guard(void);
+
+/* Engines with a thread, which pause before a fork; both with the lock, which also keeps engines from being freed during
+ * a fork, and is taken before an engine's own. */
+extern pthread_mutex_t hsa_threaded_lock;
+void hsa_fork_watch(hsa_engine *engine);
+void hsa_fork_forget(hsa_engine *engine);
+
+/* ---- thread.c ---- */
+
+/* Ends the thread and waits for that: it sleeps in the network at most, from which it is woken. Without the lock. */
 void hsa_engine_stop_thread(hsa_engine *engine);
 
 #endif

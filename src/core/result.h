@@ -1,4 +1,4 @@
-/* result.h - what one HTTP attempt ended with: made by transport.c, judged by retry.c. */
+/* result.h - what one HTTP attempt ended with: made by curl/error.c, judged by retry.c. */
 #ifndef HSA_RESULT_H
 #define HSA_RESULT_H
 

@@ -1,4 +1,4 @@
-/* transport.h - single HTTP attempts. transport.c is the only file that knows libcurl. */
+/* transport.h - single HTTP attempts. Its code is the folder curl/, which alone knows libcurl. */
 #ifndef HSA_TRANSPORT_H
 #define HSA_TRANSPORT_H
 

@@ -1,7 +1,6 @@
-/* engine.c - engines, and who drives them: the caller, or a thread of their own (thread.c). */
+/* hsa.c - the public functions of hsa.h: each takes the lock. */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -11,16 +10,6 @@
 
 enum { MAX_URL = 8 * 1024 };
 
-static void lock(hsa_engine *engine)
-{
-  pthread_mutex_lock(&engine->lock);
-}
-
-static void unlock(hsa_engine *engine)
-{
-  pthread_mutex_unlock(&engine->lock);
-}
-
 /* After something that the thread may be asleep to. */
 static void wake(hsa_engine *engine)
 {
@@ -28,131 +17,15 @@ static void wake(hsa_engine *engine)
     hsa_transport_wake(engine->transport);
 }
 
-/* ---- fork ---- */
-
-void hsa_engine_check_fork(hsa_engine *engine)
-{
-  unsigned forks;
-  hsa_call *call;
-
-  hsa_count_forks(&forks);
-  if (engine->forks == forks)
-    return;
-  engine->forks = forks;
-  engine->random ^= (uint64_t)getpid() << 32;
-  engine->has_thread = false;
-  hsa_notice_abandon(&engine->notice); /* the parent reads from it */
-  if (engine->transport)
-    hsa_transport_abandon(engine->transport);
-  engine->transport = NULL;
-  for (call = engine->calls; call; call = call->next) {
-    call->transfer = NULL;
-    if (call->stage != STAGE_ENDED)
-      hsa_call_end_canceled(call);
-  }
-}
-
 /* ---- driving ---- */
-
-static bool wants_attention(const hsa_call *call)
-{
-  return call->stage == STAGE_PARKED || call->stage == STAGE_ENDED || call->next_event < call->nevents;
-}
-
-static bool has_news(const hsa_engine *engine, const hsa_call *awaited)
-{
-  if (engine->must_stop || engine->must_pause)
-    return true;
-  if (engine->has_thread)
-    return false; /* the thread goes on; others hear of news by `changed` */
-  return awaited ? wants_attention(awaited) : engine->marked_first != NULL;
-}
-
-static int64_t next_wake(const hsa_engine *engine, int64_t until)
-{
-  const hsa_timer *timer = hsa_timers_first(&engine->timers);
-
-  if (timer && timer->at < until)
-    until = timer->at;
-  if (engine->queue_first && engine->queue_at < until)
-    until = engine->queue_at;
-  return until;
-}
-
-void hsa_engine_reap(hsa_engine *engine)
-{
-  while (engine->given_up) {
-    hsa_call *call = engine->given_up;
-
-    engine->given_up = call->qnext;
-    hsa_call_stop(call);
-    hsa_call_destroy(call);
-  }
-}
-
-void hsa_engine_turn(hsa_engine *engine, int64_t until, const hsa_call *awaited)
-{
-  int64_t now = hsa_now(), at;
-
-  hsa_engine_reap(engine);
-  hsa_engine_expire(engine, now);
-  hsa_engine_pump(engine, now);
-  if (!engine->transport || has_news(engine, awaited))
-    return;
-  unlock(engine);
-  hsa_transport_perform(engine->transport);
-  lock(engine);
-  now = hsa_now();
-  if (hsa_engine_collect(engine))
-    hsa_engine_pump(engine, now); /* the rate may let more go */
-  at = next_wake(engine, until);
-  if (engine->given_up || has_news(engine, awaited) || at <= now)
-    return;
-  unlock(engine);
-  hsa_transport_wait(engine->transport, at - now);
-  lock(engine);
-}
-
-/* Waits for the thread to have news, until `until` at most. */
-static void wait_for_thread(hsa_engine *engine, int64_t until)
-{
-  struct timespec at = {.tv_sec = (time_t)(until / HSA_SECOND), .tv_nsec = (long)(until % HSA_SECOND) * 1000};
-
-  if (until == INT64_MAX)
-    pthread_cond_wait(&engine->changed, &engine->lock);
-  else
-    pthread_cond_timedwait(&engine->changed, &engine->lock, &at);
-}
-
-/* Drives the engine, or lets its thread do so, until the awaited call, or any, wants attention. */
-static void run(hsa_engine *engine, int64_t until, const hsa_call *awaited)
-{
-  hsa_sigpipe saved;
-  bool is_driver = !engine->has_thread;
-
-  if (is_driver) {
-    hsa_sigpipe_block(&saved);
-    hsa_engine_expire(engine, hsa_now()); /* also where the call is parked, and nothing else is looked at */
-  }
-  while (!engine->is_closed && (awaited ? !wants_attention(awaited) : !engine->marked_first)) {
-    if (is_driver)
-      hsa_engine_turn(engine, until, awaited);
-    if (hsa_now() >= until)
-      break;
-    if (!is_driver)
-      wait_for_thread(engine, until);
-  }
-  if (is_driver)
-    hsa_sigpipe_restore(&saved);
-}
 
 void hsa_engine_run(hsa_engine *engine, int64_t until)
 {
   hsa_engine_check_fork(engine);
-  lock(engine);
+  hsa_engine_lock(engine);
   if (engine->transport) /* else there never was a call */
-    run(engine, until, NULL);
-  unlock(engine);
+    hsa_engine_drive(engine, until, NULL);
+  hsa_engine_unlock(engine);
 }
 
 hsa_call *hsa_engine_next(hsa_engine *engine)
@@ -160,21 +33,21 @@ hsa_call *hsa_engine_next(hsa_engine *engine)
   hsa_call *call;
 
   hsa_engine_check_fork(engine);
-  lock(engine);
+  hsa_engine_lock(engine);
   call = engine->marked_first;
   if (call)
     hsa_call_unmark(call);
-  unlock(engine);
+  hsa_engine_unlock(engine);
   return call;
 }
 
 void hsa_engine_announce(hsa_engine *engine, bool is_more)
 {
   hsa_engine_check_fork(engine);
-  lock(engine);
+  hsa_engine_lock(engine);
   engine->is_announced = is_more;
   hsa_engine_notify(engine);
-  unlock(engine);
+  hsa_engine_unlock(engine);
 }
 
 int hsa_engine_fd(hsa_engine *engine)
@@ -182,9 +55,9 @@ int hsa_engine_fd(hsa_engine *engine)
   int fd;
 
   hsa_engine_check_fork(engine);
-  lock(engine);
+  hsa_engine_lock(engine);
   fd = hsa_notice_fd(&engine->notice);
-  unlock(engine);
+  hsa_engine_unlock(engine);
   return fd;
 }
 
@@ -193,9 +66,9 @@ const char *hsa_engine_listen(hsa_engine *engine)
   const char *path;
 
   hsa_engine_check_fork(engine);
-  lock(engine);
+  hsa_engine_lock(engine);
   path = hsa_notice_listen(&engine->notice);
-  unlock(engine);
+  hsa_engine_unlock(engine);
   return path;
 }
 
@@ -204,9 +77,9 @@ bool hsa_engine_accept(hsa_engine *engine)
   bool ok;
 
   hsa_engine_check_fork(engine);
-  lock(engine);
+  hsa_engine_lock(engine);
   ok = hsa_notice_accept(&engine->notice);
-  unlock(engine);
+  hsa_engine_unlock(engine);
   return ok;
 }
 
@@ -232,17 +105,6 @@ static bool own_strings(hsa_config *config)
     ok = (own(strings[i]) || !given) && ok;
   }
   return ok;
-}
-
-bool hsa_engine_init_locks(hsa_engine *engine)
-{
-  pthread_condattr_t monotonic;
-  bool ok = pthread_condattr_init(&monotonic) == 0;
-
-  ok = ok && pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0 &&
-       pthread_cond_init(&engine->changed, &monotonic) == 0;
-  pthread_condattr_destroy(&monotonic);
-  return ok && pthread_mutex_init(&engine->lock, NULL) == 0;
 }
 
 static uint64_t seed(const hsa_engine *engine)
@@ -416,9 +278,9 @@ hsa_status hsa_call_start(hsa_engine *engine, const hsa_request *request, hsa_ca
   call = new_call(engine, request);
   if (!call)
     return HSA_NOMEM;
-  lock(engine);
+  hsa_engine_lock(engine);
   status = take(engine, call, request);
-  unlock(engine);
+  hsa_engine_unlock(engine);
   if (status == HSA_OK)
     *out = call;
   else {
@@ -438,7 +300,7 @@ static hsa_engine *lock_of(const hsa_call *call)
 {
   if (call->engine) {
     hsa_engine_check_fork(call->engine);
-    lock(call->engine);
+    hsa_engine_lock(call->engine);
   }
   return call->engine;
 }
@@ -446,7 +308,7 @@ static hsa_engine *lock_of(const hsa_call *call)
 static void unlock_of(hsa_engine *engine)
 {
   if (engine)
-    unlock(engine);
+    hsa_engine_unlock(engine);
 }
 
 static hsa_state state_of(const hsa_call *call)
@@ -477,11 +339,11 @@ hsa_state hsa_call_run(hsa_call *call, int64_t until)
 
   if (!engine)
     return state_of(call);
-  run(engine, until, call);
-  if (wants_attention(call))
+  hsa_engine_drive(engine, until, call);
+  if (hsa_call_wants_attention(call))
     hsa_call_unmark(call);
   state = state_of(call);
-  unlock(engine);
+  hsa_engine_unlock(engine);
   return state;
 }
 
@@ -547,7 +409,7 @@ bool hsa_call_event(hsa_call *call, hsa_event *event)
     *event = call->events[call->next_event++];
   else
     call->next_event = call->nevents = 0;
-  if (engine && !wants_attention(call))
+  if (engine && !hsa_call_wants_attention(call))
     hsa_call_unmark(call);
   unlock_of(engine);
   return any;

@@ -1,0 +1,287 @@
+/* request.c - one HTTP attempt as a libcurl easy handle: its options, headers and callbacks. */
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "handles.h"
+
+#define MAX_CONNECTION_AGE 600L /* s: a load balancer's new addresses are found in time */
+#define LARGE_BODY (1000 * 1000)
+
+/* ---- callbacks: they fill the transfer's result and nothing else ---- */
+
+/* Called right before the request is sent, and again if libcurl is about to send it anew on another
+ * connection because a reused one died before any reply. */
+static int on_prereq(void *data, char *to_ip, char *from_ip, int to_port, int from_port)
+{
+  hsa_transfer *transfer = data;
+
+  (void)to_ip;
+  (void)from_ip;
+  (void)to_port;
+  (void)from_port;
+  if (transfer->result.sent && transfer->once)
+    return CURL_PREREQFUNC_ABORT;
+  if (!transfer->result.sent)
+    transfer->result.sent_at = hsa_now();
+  transfer->result.sent = true;
+  return CURL_PREREQFUNC_OK;
+}
+
+static size_t on_header(char *line, size_t size, size_t n, void *data)
+{
+  hsa_transfer *transfer = data;
+  size_t len = size * n;
+
+  transfer->header_bytes += len;
+  if (transfer->header_bytes > HSA_MAX_HEADER_BYTES) {
+    transfer->too_large = true;
+    return 0;
+  }
+  if (len > 5 && memcmp(line, "HTTP/", 5) == 0)
+    hsa_headers_reset(&transfer->result.headers);
+  else
+    hsa_headers_add(&transfer->result.headers, line, len);
+  return len;
+}
+
+static size_t on_body(char *bytes, size_t size, size_t n, void *data)
+{
+  hsa_transfer *transfer = data;
+  hsa_status status = hsa_buf_add(&transfer->result.body, bytes, size * n);
+
+  if (status == HSA_OK)
+    return size * n;
+  transfer->too_large = status == HSA_TOOLARGE;
+  return 0;
+}
+static curl_socket_t on_open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
+{
+  hsa_transport *transport = data;
+  int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+
+  (void)purpose;
+  hsa_sockets_keep(&transport->sockets, fd);
+  return fd;
+}
+
+static int on_close_socket(void *data, curl_socket_t fd)
+{
+  hsa_transport *transport = data;
+
+  hsa_sockets_forget(&transport->sockets, fd);
+  return close(fd);
+}
+/* ---- settings ---- */
+
+#define SET(option, value) (ok = ok && curl_easy_setopt(easy, option, value) == CURLE_OK)
+
+static bool set_protocol(CURL *easy, bool is_https)
+{
+#if LIBCURL_VERSION_NUM >= 0x075500
+  return curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, is_https ? "https" : "http") == CURLE_OK;
+#else
+  return curl_easy_setopt(easy, CURLOPT_PROTOCOLS, is_https ? (long)CURLPROTO_HTTPS : (long)CURLPROTO_HTTP) == CURLE_OK;
+#endif
+}
+
+/* Loopback never goes through a proxy; a proxy that was asked for is used whatever no_proxy says. */
+static bool set_proxy(CURL *easy, const hsa_transport *transport)
+{
+  const char *proxy = transport->base.is_loopback ? "" : transport->config->proxy;
+  bool ok = true;
+
+  if (proxy) {
+    SET(CURLOPT_PROXY, proxy);
+    SET(CURLOPT_NOPROXY, "");
+  }
+  return ok;
+}
+
+/* What is the same for every attempt. */
+static bool set_up(hsa_transfer *transfer)
+{
+  const hsa_config *config = transfer->transport->config;
+  CURL *easy = transfer->easy;
+  bool ok = set_protocol(easy, transfer->transport->base.is_https) && set_proxy(easy, transfer->transport);
+
+  SET(CURLOPT_PRIVATE, transfer);
+  SET(CURLOPT_CURLU, transfer->url);
+  SET(CURLOPT_ERRORBUFFER, transfer->error);
+  SET(CURLOPT_NOSIGNAL, 1L);
+  SET(CURLOPT_PREREQFUNCTION, on_prereq);
+  SET(CURLOPT_PREREQDATA, transfer);
+  SET(CURLOPT_HEADERFUNCTION, on_header);
+  SET(CURLOPT_HEADERDATA, transfer);
+  SET(CURLOPT_WRITEFUNCTION, on_body);
+  SET(CURLOPT_WRITEDATA, transfer);
+  SET(CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
+  SET(CURLOPT_OPENSOCKETDATA, transfer->transport);
+  SET(CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
+  SET(CURLOPT_CLOSESOCKETDATA, transfer->transport);
+  SET(CURLOPT_FOLLOWLOCATION, 0L);
+  SET(CURLOPT_ACCEPT_ENCODING, "gzip");
+  SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+  SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+  SET(CURLOPT_PIPEWAIT, transfer->transport->base.is_https ? 1L : 0L); /* one HTTP/2 connection rather than many */
+  SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+  SET(CURLOPT_MAXLIFETIME_CONN, MAX_CONNECTION_AGE);
+  SET(CURLOPT_CONNECTTIMEOUT_MS, (long)((config->connect_timeout + 999) / 1000));
+  if (config->ca_file)
+    SET(CURLOPT_CAINFO, config->ca_file);
+#if LIBCURL_VERSION_NUM >= 0x075700
+  /* Do not wait for a hanging name lookup when a transfer ends. The module is linked with
+   * -z nodelete, so that the lookup's thread never outlives the code it runs. */
+  (void)curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+#endif
+  return ok;
+}
+
+void hsa_transfer_destroy(hsa_transfer *transfer)
+{
+  curl_easy_cleanup(transfer->easy);
+  curl_url_cleanup(transfer->url);
+  free(transfer->url_text);
+  curl_slist_free_all(transfer->headers);
+  free(transfer->token);
+  hsa_buf_free(&transfer->result.body);
+  free(transfer);
+}
+
+hsa_transfer *hsa_transfer_create(hsa_transport *transport)
+{
+  hsa_transfer *transfer = calloc(1, sizeof *transfer);
+
+  if (!transfer)
+    return NULL;
+  transfer->transport = transport;
+  transfer->easy = curl_easy_init();
+  transfer->url = curl_url();
+  if (!transfer->easy || !transfer->url || !set_up(transfer)) {
+    hsa_transfer_destroy(transfer);
+    return NULL;
+  }
+  return transfer;
+}
+
+static bool add_header(struct curl_slist **list, const char *name, const char *value)
+{
+  size_t size = strlen(name) + strlen(value) + 1;
+  char *line = malloc(size);
+  struct curl_slist *longer = NULL;
+
+  if (line) {
+    snprintf(line, size, "%s%s", name, value);
+    longer = curl_slist_append(*list, line);
+    free(line);
+  }
+  if (longer)
+    *list = longer;
+  return longer != NULL;
+}
+
+static header_set which_headers(const hsa_attempt *attempt)
+{
+  if (!attempt->body)
+    return HEADERS_NO_BODY;
+  return attempt->body_len < LARGE_BODY ? HEADERS_BODY : HEADERS_LARGE_BODY;
+}
+
+/* The header list changes with the token only: it is kept from attempt to attempt. */
+static bool set_headers(hsa_transfer *transfer, const hsa_attempt *attempt)
+{
+  header_set which = which_headers(attempt);
+  struct curl_slist *list = NULL;
+  char *token;
+  bool ok;
+
+  if (transfer->token && strcmp(transfer->token, attempt->token) == 0 && transfer->which == which)
+    return true;
+  token = strdup(attempt->token);
+  ok = token && add_header(&list, "User-Agent: ", transfer->transport->config->user_agent) &&
+       add_header(&list, "Authorization: Bearer ", token) && add_header(&list, "Accept: ", "application/json") &&
+       (which == HEADERS_NO_BODY ? add_header(&list, "Content-Type:", "") /* libcurl would say it is a form */
+                                 : add_header(&list, "Content-Type: ", "application/json")) &&
+       (which != HEADERS_LARGE_BODY || add_header(&list, "Expect:", "")) &&
+       curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, list) == CURLE_OK;
+  if (!ok) {
+    curl_slist_free_all(list);
+    free(token);
+    return false;
+  }
+  curl_slist_free_all(transfer->headers);
+  free(transfer->token);
+  transfer->headers = list;
+  transfer->token = token;
+  transfer->which = which;
+  return true;
+}
+
+/* A URL handle spares libcurl parsing the same URL for every call. */
+static bool set_url(hsa_transfer *transfer, const char *text)
+{
+  char *copy;
+
+  if (transfer->url_text && strcmp(transfer->url_text, text) == 0)
+    return true;
+  copy = strdup(text);
+  free(transfer->url_text);
+  transfer->url_text = copy;
+  return copy && curl_url_set(transfer->url, CURLUPART_URL, text, CURLU_PATH_AS_IS) == CURLUE_OK &&
+         /* makes libcurl before 8.0 notice that the handle has changed */
+         curl_easy_setopt(transfer->easy, CURLOPT_URL, NULL) == CURLE_OK;
+}
+
+/* A POST or PUT without a body still says Content-Length: 0; some servers insist. */
+static bool set_method(CURL *easy, const hsa_attempt *attempt)
+{
+  bool is_post = strcmp(attempt->method, "POST") == 0, is_get = strcmp(attempt->method, "GET") == 0;
+  bool ok = true;
+
+  if (is_post || strcmp(attempt->method, "PUT") == 0) {
+    SET(CURLOPT_POST, 1L);
+    SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)attempt->body_len);
+    SET(CURLOPT_POSTFIELDS, attempt->body ? attempt->body : "");
+  } else
+    SET(CURLOPT_HTTPGET, 1L);
+  SET(CURLOPT_CUSTOMREQUEST, is_post || is_get ? NULL : attempt->method);
+  return ok;
+}
+
+bool hsa_transfer_prepare(hsa_transfer *transfer, const hsa_attempt *attempt)
+{
+  CURL *easy = transfer->easy;
+  int64_t ms = (attempt->timeout + 999) / 1000;
+  bool ok = set_url(transfer, attempt->url) && set_headers(transfer, attempt) && set_method(easy, attempt);
+
+  SET(CURLOPT_TIMEOUT_MS, ms < 1 ? 1L : ms > LONG_MAX ? LONG_MAX : (long)ms);
+  transfer->owner = attempt->owner;
+  transfer->once = attempt->once;
+  transfer->too_large = false;
+  transfer->header_bytes = 0;
+  transfer->error[0] = '\0';
+  transfer->next = NULL;
+  memset(&transfer->result, 0, offsetof(hsa_result, headers));
+  hsa_headers_reset(&transfer->result.headers);
+  transfer->result.detail[0] = '\0';
+  transfer->result.retry_after = -1;
+  hsa_buf_init(&transfer->result.body, transfer->transport->config->max_response_bytes);
+  return ok;
+}
+
+/* ---- what the engine sees of a transfer ---- */
+
+void *hsa_transfer_owner(const hsa_transfer *transfer)
+{
+  return transfer->owner;
+}
+
+void hsa_transfer_take(hsa_transfer *transfer, hsa_result *result)
+{
+  *result = transfer->result;
+  hsa_buf_init(&transfer->result.body, 0);
+}

@@ -1,0 +1,152 @@
+/* driver.c - moves an engine on: what time asks for, what the rate lets go, what has ended. The caller's time drives it, or
+ * that of a thread (thread.c). */
+#include <time.h>
+
+#include "clock.h"
+#include "engine.h"
+#include "sigpipe.h"
+
+/* ---- one step ---- */
+
+/* Sends from the queue what the rate allows. */
+static void pump(hsa_engine *engine, int64_t now)
+{
+  hsa_call *call;
+
+  while (now >= engine->queue_at && (call = engine->queue_first) != NULL) {
+    int64_t at = hsa_pace_next(&engine->pace, now);
+
+    if (now >= call->deadline)
+      hsa_call_end_early(call, HSA_TIMEOUT, -1, "the deadline passed before the request was sent");
+    else if (at >= call->deadline)
+      hsa_call_end_rate_limited(call, at - now);
+    else if (at <= now)
+      hsa_call_send(call, now);
+    else {
+      engine->queue_at = at;
+      hsa_call_tell_wait(call, at - now);
+    }
+  }
+}
+
+/* Takes in the attempts that have ended; false if there was none. */
+static bool collect(hsa_engine *engine)
+{
+  bool any = false;
+  hsa_transfer *transfer;
+
+  while ((transfer = hsa_transport_ended(engine->transport)) != NULL) {
+    hsa_call_take_in(transfer);
+    any = true;
+  }
+  return any;
+}
+
+static void expire(hsa_engine *engine, int64_t now)
+{
+  hsa_timer *timer;
+
+  while ((timer = hsa_timers_first(&engine->timers)) != NULL && timer->at <= now) {
+    hsa_call *call = (hsa_call *)(void *)((char *)timer - offsetof(hsa_call, timer));
+
+    hsa_timer_clear(&engine->timers, timer);
+    if (call->stage == STAGE_SENDING) {
+      hsa_transfer_time_out(call->transfer);
+      hsa_call_take_in(call->transfer);
+    } else if (call->stage != STAGE_WAITING)
+      hsa_call_end_past_deadline(call, now);
+    else if (call->must_park)
+      hsa_call_park(call, HSA_REASON_RETRY);
+    else
+      hsa_call_enqueue(call);
+  }
+}
+
+static bool has_news(const hsa_engine *engine, const hsa_call *awaited)
+{
+  if (engine->must_stop || engine->must_pause)
+    return true;
+  if (engine->has_thread)
+    return false; /* the thread goes on; others hear of news by `changed` */
+  return awaited ? hsa_call_wants_attention(awaited) : engine->marked_first != NULL;
+}
+
+static int64_t next_wake(const hsa_engine *engine, int64_t until)
+{
+  const hsa_timer *timer = hsa_timers_first(&engine->timers);
+
+  if (timer && timer->at < until)
+    until = timer->at;
+  if (engine->queue_first && engine->queue_at < until)
+    until = engine->queue_at;
+  return until;
+}
+
+void hsa_engine_reap(hsa_engine *engine)
+{
+  while (engine->given_up) {
+    hsa_call *call = engine->given_up;
+
+    engine->given_up = call->qnext;
+    hsa_call_stop(call);
+    hsa_call_destroy(call);
+  }
+}
+
+void hsa_engine_turn(hsa_engine *engine, int64_t until, const hsa_call *awaited)
+{
+  int64_t now = hsa_now(), at;
+
+  hsa_engine_reap(engine);
+  expire(engine, now);
+  pump(engine, now);
+  if (!engine->transport || has_news(engine, awaited))
+    return;
+  hsa_engine_unlock(engine);
+  hsa_transport_perform(engine->transport);
+  hsa_engine_lock(engine);
+  now = hsa_now();
+  if (collect(engine))
+    pump(engine, now); /* the rate may let more go */
+  at = next_wake(engine, until);
+  if (engine->given_up || has_news(engine, awaited) || at <= now)
+    return;
+  hsa_engine_unlock(engine);
+  hsa_transport_wait(engine->transport, at - now);
+  hsa_engine_lock(engine);
+}
+
+/* ---- who drives ---- */
+
+/* Waits for the thread to have news, until `until` at most. */
+static void wait_for_thread(hsa_engine *engine, int64_t until)
+{
+  struct timespec at = {.tv_sec = (time_t)(until / HSA_SECOND), .tv_nsec = (long)(until % HSA_SECOND) * 1000};
+
+  if (until == INT64_MAX)
+    pthread_cond_wait(&engine->changed, &engine->lock);
+  else
+    pthread_cond_timedwait(&engine->changed, &engine->lock, &at);
+}
+
+/* Drives the engine, or lets its thread do so, until the awaited call, or any, wants attention. */
+void hsa_engine_drive(hsa_engine *engine, int64_t until, const hsa_call *awaited)
+{
+  hsa_sigpipe saved;
+  bool is_driver = !engine->has_thread;
+
+  if (is_driver) {
+    hsa_sigpipe_block(&saved);
+    expire(engine, hsa_now()); /* also where the call is parked, and nothing else is looked at */
+  }
+  while (!engine->is_closed && (awaited ? !hsa_call_wants_attention(awaited) : !engine->marked_first)) {
+    if (is_driver)
+      hsa_engine_turn(engine, until, awaited);
+    if (hsa_now() >= until)
+      break;
+    if (!is_driver)
+      wait_for_thread(engine, until);
+  }
+  if (is_driver)
+    hsa_sigpipe_restore(&saved);
+}
