@@ -2,7 +2,7 @@
 #   make LUA=lua5.1|lua5.2|lua5.3|lua5.4|luajit   CC=clang   WERROR=   V=1 (whole command lines)
 #   make demo | test | nginx | hosts | lint | asan | tsan | valgrind | bench | bench-openresty | simulator | openresty |
 #        embed | env | deps | install | clean
-#   make test SPEC=spec/codec_spec.lua BUSTED_ARGS='--filter=null'
+#   make test SPEC=spec/codec_spec.lua BUSTED_ARGS='--filter=null' JOBS=1 (spec files at a time)
 
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
@@ -70,6 +70,7 @@ MODULE      := $(BUILD)/hubspot_assoc/core.so
 UNIT_TESTS  := $(patsubst spec/core/%.c,$(BUILD)/unit/%,$(sort $(wildcard spec/core/test_*.c)))
 EMBED       := $(BUILD)/embed
 FRAME_LOOP  := $(BUILD)/frame_loop
+SHIMS       := $(patsubst spec/support/%.c,$(BUILD)/support/%.so,$(sort $(wildcard spec/support/*.c)))
 BENCHES     := $(patsubst bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard bench/*.c)))
 
 .PHONY: module
@@ -109,6 +110,11 @@ $(UNIT_TESTS): $(BUILD)/unit/%: spec/core/%.c $(CORE_OBJ)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(WERROR) $(CPPFLAGS) -MMD -MP -MF $@.d -o $@ $< $(CORE_OBJ) $(ALL_LDFLAGS) -lcmocka $(CURL_LIBS) -lpthread
 
+# What specs preload, or load themselves: no sanitizer, no header of any Lua.
+$(SHIMS): $(BUILD)/support/%.so: spec/support/%.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -Wall -Wextra $(WERROR) -O1 -fPIC -shared -o $@ $< -ldl
+
 # Hosts that link engine, binding, Lua and lua-cjson statically (Debian: liblua5.x-dev, lua-cjson-dev).
 STATIC_LUA = $(if $(findstring luajit,$(LUA)),-l:libluajit-5.1.a,-l:liblua$(LUA_VERSION).a)
 $(EMBED) $(FRAME_LOOP): $(BUILD)/%: examples/%.c $(CORE_OBJ) $(BINDING_OBJ)
@@ -136,7 +142,8 @@ LUAJIT_BUILD = $(if $(findstring luajit,$(LUA)),$(BUILD),$(BUILD)/luajit)
 IN_TREE = env -u LUA_INIT -u LUA_INIT_5_2 -u LUA_INIT_5_3 -u LUA_INIT_5_4 \
               -u LUA_PATH_5_2 -u LUA_PATH_5_3 -u LUA_PATH_5_4 -u LUA_CPATH_5_2 -u LUA_CPATH_5_3 -u LUA_CPATH_5_4 \
               LUA_PATH='$(TREE_LUA_PATH)' LUA_CPATH='$(TREE_LUA_CPATH)' \
-              LUA='$(LUA)' BUILD='$(BUILD)' LUAJIT_BUILD='$(LUAJIT_BUILD)' CC='$(CC)'
+              LUA='$(LUA)' BUILD='$(BUILD)' LUAJIT_BUILD='$(LUAJIT_BUILD)' CC='$(CC)' \
+              SPEC='$(SPEC)' BUSTED_ARGS='$(BUSTED_ARGS)' $(addprefix JOBS=,$(JOBS))
 INSTALL_MISSING = env LUA='$(LUA_WANTED)' LUA_INCDIR='$(LUA_INCDIR)' CC='$(CC)' scripts/install-missing
 
 # eval "$(make -s env)"
@@ -157,8 +164,8 @@ run-demo: $(MODULE)
 test:
 	@$(INSTALL_MISSING) build simulator test
 	@$(MAKE) run-test
-run-test: $(MODULE) $(UNIT_TESTS) $(EMBED) luajit
-	@$(IN_TREE) SPEC='$(SPEC)' BUSTED_ARGS='$(BUSTED_ARGS)' scripts/run-tests $(if $(SPEC),busted,unit embed busted)
+run-test: $(MODULE) $(UNIT_TESTS) $(EMBED) luajit $(SHIMS)
+	@$(IN_TREE) scripts/run-tests $(if $(SPEC),busted,unit embed busted)
 check-core: $(UNIT_TESTS)
 	@$(IN_TREE) scripts/run-tests unit
 .PHONY: luajit
@@ -170,24 +177,24 @@ luajit: $(if $(findstring luajit,$(LUA)),$(MODULE))
 nginx:
 	@$(INSTALL_MISSING) build simulator test
 	@$(MAKE) run-nginx
-run-nginx: $(MODULE) luajit
-	@$(IN_TREE) SLOW=1 SPEC='$(or $(SPEC),spec/nginx)' BUSTED_ARGS='$(BUSTED_ARGS)' scripts/run-tests busted
+run-nginx: $(MODULE) luajit $(SHIMS)
+	@$(IN_TREE) SLOW=1 SPEC='$(or $(SPEC),spec/nginx)' scripts/run-tests busted
 
 # The examples in their real hosts: C, LÖVE, Neovim, event loops.
 .PHONY: hosts run-hosts
 hosts:
 	@$(INSTALL_MISSING) build simulator test examples
 	@$(MAKE) run-hosts
-run-hosts: $(MODULE) $(FRAME_LOOP)
+run-hosts: $(MODULE) $(FRAME_LOOP) $(SHIMS)
 	@$(MAKE) module LUA=luajit BUILD=build/luajit
-	@$(IN_TREE) HOSTS=1 SPEC=spec/host_spec.lua BUSTED_ARGS='$(BUSTED_ARGS)' scripts/run-tests busted
+	@$(IN_TREE) HOSTS=1 SPEC=spec/host_spec.lua scripts/run-tests busted
 
 .PHONY: asan run-asan
 asan:
 	@$(INSTALL_MISSING) build simulator test sanitizers
 	@$(MAKE) run-asan BUILD=build/asan/$(LUA) SANITIZE=address,undefined CFLAGS='-O1 -g'
-run-asan: $(MODULE) $(UNIT_TESTS)
-	@$(IN_TREE) SPEC='$(SPEC)' BUSTED_ARGS='--exclude-tags=nginx $(BUSTED_ARGS)' scripts/run-tests --asan $(if $(SPEC),,unit) busted
+run-asan: $(MODULE) $(UNIT_TESTS) $(SHIMS)
+	@$(IN_TREE) BUSTED_ARGS='--exclude-tags=nginx $(BUSTED_ARGS)' scripts/run-tests --asan $(if $(SPEC),,unit) busted
 
 # Races in the engine: its unit tests, with a thread sanitizer in the engine (libcurl and OpenSSL have none). Some of them
 # start threads in a forked child, which it would refuse.
@@ -200,8 +207,8 @@ tsan:
 valgrind:
 	@$(INSTALL_MISSING) build simulator test valgrind
 	@$(MAKE) run-valgrind
-run-valgrind: $(MODULE)
-	@$(IN_TREE) SPEC='$(SPEC)' BUSTED_ARGS='$(BUSTED_ARGS)' scripts/run-tests --valgrind busted
+run-valgrind: $(MODULE) $(SHIMS)
+	@$(IN_TREE) scripts/run-tests --valgrind busted
 
 .PHONY: lint run-lint
 lint:

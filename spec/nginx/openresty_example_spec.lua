@@ -36,9 +36,27 @@ local running = {}
 local Service = {}
 Service.__index = Service
 
--- What is in build/ while a simulator or a service runs, but for the simulator around this spec.
-local function folders()
-  return table.concat(lines_of "ls -d build/openresty.* build/simulator.* 2>/dev/null", " ")
+-- The processes that this one has started, directly or not, as far as they run.
+local function descendants(pid, found)
+  found = found or {}
+  for child in read(("/proc/%d/task/%d/children"):format(pid, pid)):gmatch "%d+" do
+    found[#found + 1] = tonumber(child)
+    descendants(child, found)
+  end
+  return found
+end
+
+-- The folders in build/ in which this service, and a simulator of its own, run.
+function Service:folders()
+  local found, seen = {}, {}
+  for _, pid in ipairs(descendants(self.pid)) do
+    local folder = line_of(("readlink /proc/%d/cwd"):format(pid))
+    if folder:find "/build/%a+%.%w+$" and not seen[folder] then
+      seen[folder] = true
+      found[#found + 1] = folder
+    end
+  end
+  return found
 end
 
 -- Runs a command that prints the service's URL, on a port that is free.
@@ -54,7 +72,8 @@ local function run(command, words)
       return read(self.out):find(self.url .. "\n", 1, true) or not nginx.is_alive(self.pid)
     end))
     if nginx.is_alive(self.pid) then
-      self.server = nginx.at(self.url, line_of "ls -d build/openresty.*")
+      self.server = nginx.at(self.url, line_of(("grep -lF '127.0.0.1:%s;' build/openresty.*/nginx.conf"):format(port))
+        :match "^(.*)/")
       return self
     end
     self:forget()
@@ -525,9 +544,6 @@ describe("examples/openresty: service.lua #nginx", function()
 end)
 
 describe("make openresty #nginx", function()
-  local before
-
-  before_each(function() before = folders() end)
   after_each(end_all)
 
   local function check(signal, group)
@@ -537,15 +553,12 @@ describe("make openresty #nginx", function()
     local commands = {}
     for command in read(service.out):gmatch "\n%s*(curl [^\n]+)" do commands[#commands + 1] = command end
     assert.equal(2, #commands)
-    local pids = service.server:workers()
-    pids[#pids + 1] = service.server:pid()
-    for pid in read(("/proc/%d/task/%d/children"):format(service.pid, service.pid)):gmatch "%d+" do
-      pids[#pids + 1] = tonumber(pid) -- the simulator's script
-    end
-    assert.is_true(#pids >= 4)
-    assert.equal(3, #lines_of("ls -d build/openresty.* build/simulator.*"))
+    local pids, folders = descendants(service.pid), service:folders()
+    assert.is_true(#pids >= 4) -- the simulator's script and nginx, the service's master and workers
+    assert.equal(2, #folders)
     service:end_by(signal, (group and "-" or "") .. service.pid)
-    assert(nginx.wait_until(function() return folders() == before end), folders())
+    local command = "ls -d " .. table.concat(folders, " ") .. " 2>/dev/null"
+    assert(nginx.wait_until(function() return line_of(command) == "" end), "still there: " .. line_of(command))
     for _, pid in ipairs(pids) do
       assert(nginx.wait_until(function() return not nginx.is_alive(pid) end), "still there: " .. pid)
     end

@@ -24,6 +24,7 @@ local MAIN = [[
 pid nginx.pid;
 error_log error.log info;
 env HUBSPOT_BASE_URL;
+env TMPDIR;
 ]]
 local HTTP = [[ http {
   access_log off;
@@ -102,6 +103,7 @@ local function try(server, conf, options)
   if status ~= "0" and not log:find("in use", 1, true) then
     error("nginx did not start: " .. log, 3)
   end
+  if status ~= "0" then os.remove(server.folder .. "/error.log") end
   return status == "0"
 end
 
@@ -244,9 +246,9 @@ function nginx.is_alive(pid)
   return read(("/proc/%d/stat"):format(pid)):match "%) [^ZX]" ~= nil
 end
 
--- The folders of unix sockets that were left behind.
-function nginx.folders()
-  return line_of "ls -d /tmp/hubspot_assoc.* /var/tmp/hubspot_assoc.* /dev/shm/hubspot_assoc.* 2>/dev/null"
+-- The folders of unix sockets that were left behind in this place: TMPDIR, which is this spec file's own, unless told.
+function nginx.folders(place)
+  return line_of(("ls -d %s/hubspot_assoc.* 2>/dev/null"):format(place or os.getenv "TMPDIR" or "/tmp"))
 end
 
 -- Waits until done() is true, so many seconds at most.
