@@ -1024,9 +1024,11 @@ static void fork_in_another_thread(void **state)
 /* ---- exit ---- */
 
 static fixture *exiting; /* NULL: late_handler does nothing */
+static hsa_call *exiting_call; /* under way when the process exits */
 static bool exiting_frees;
 
-/* Runs after the engine's own handler: its thread is at rest then, and can still be stopped. */
+/* Runs after the engine's own handler: its thread is at rest then, and can still be stopped. What was under way has ended
+ * there, and nothing new begins. */
 static void late_handler(void)
 {
   const hsa_request request = request_of(HSA_ONCE, HSA_PARK_NEVER);
@@ -1036,8 +1038,11 @@ static void late_handler(void)
     return;
   if (hsa_call_start(exiting->engine, &request, &call) != HSA_OK)
     _exit(40);
-  if (hsa_call_run(call, hsa_now() + 30 * MS) != HSA_RUNNING || requests(exiting) != 1)
+  if (hsa_call_run(call, INT64_MAX) != HSA_DONE || hsa_call_outcome(call)->kind != HSA_CANCELED || requests(exiting) != 1)
     _exit(41);
+  if (hsa_call_run(exiting_call, INT64_MAX) != HSA_DONE || hsa_call_outcome(exiting_call)->kind != HSA_CANCELED ||
+      !hsa_call_outcome(exiting_call)->ambiguous)
+    _exit(43);
   if (exiting_frees)
     hsa_engine_free(exiting->engine);
   hsa_call_free(call);
@@ -1052,6 +1057,7 @@ static int child_exits(fixture *f, hsa_call **calls)
   while (requests(f) == 0)
     server_sleep(1);
   exiting = f;
+  exiting_call = *calls;
   exit(0);
 }
 

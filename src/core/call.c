@@ -214,10 +214,19 @@ bool hsa_call_may_be_applied(const hsa_call *call)
   return call->ambiguous || (call->stage == STAGE_SENDING && call->effect != HSA_SAFE);
 }
 
-void hsa_call_end_canceled(hsa_call *call)
+static void end_canceled(hsa_call *call, const char *detail)
 {
   call->ambiguous = hsa_call_may_be_applied(call);
-  hsa_call_end_early(call, HSA_CANCELED, -1, "the call was canceled");
+  hsa_call_end_early(call, HSA_CANCELED, -1, detail);
+}
+
+void hsa_engine_cancel_calls(hsa_engine *engine, const char *detail)
+{
+  hsa_call *call;
+
+  for (call = engine->calls; call; call = call->next)
+    if (call->stage != STAGE_ENDED)
+      end_canceled(call, detail);
 }
 
 void hsa_call_park(hsa_call *call, hsa_reason reason)

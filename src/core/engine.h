@@ -65,6 +65,7 @@ struct hsa_engine {
   hsa_notice notice;         /* set while a call wants attention, or its user has something to hand on */
   bool is_announced;         /* the latter */
   bool is_closed;            /* no call may be started */
+  bool is_ending;            /* the process is, and the thread pauses for good: calls end at once */
   hsa_call *marked_first, *marked_last;
   hsa_call *given_up;        /* for the thread to free */
   hsa_pace pace;
@@ -76,6 +77,8 @@ struct hsa_engine {
   int64_t queue_at;         /* when the queue may go on; with a queue only */
   uint64_t random;
 };
+
+#define HSA_ENDING "nothing is sent any more: the process is ending"
 
 static inline void hsa_engine_lock(hsa_engine *engine)
 {
@@ -97,7 +100,9 @@ void hsa_call_wait(hsa_call *call, int64_t at);
 /* Ends a call that no answer decided. detail: static. */
 void hsa_call_end_early(hsa_call *call, hsa_kind kind, int64_t retry_after, const char *detail);
 void hsa_call_end_rate_limited(hsa_call *call, int64_t wait);
-void hsa_call_end_canceled(hsa_call *call);
+
+/* Cancels all calls that have not ended. detail: static. */
+void hsa_engine_cancel_calls(hsa_engine *engine, const char *detail);
 
 /* Can it be that HubSpot has done, or is doing, what the call asks for? */
 bool hsa_call_may_be_applied(const hsa_call *call);

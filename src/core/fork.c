@@ -67,11 +67,17 @@ static void in_parent(void)
 }
 
 /* The process exits without having freed its engines: OpenSSL cleans up after this, and no thread may be inside. They
- * pause for good, but can still be stopped. */
+ * pause for good, but can still be stopped. What is under way ends here, for a later handler may wait for it. */
 static void at_exit(void)
 {
+  hsa_engine *engine;
+
   prepare();
   is_exiting = true;
+  for (engine = threaded; engine; engine = engine->next_threaded) {
+    engine->is_ending = true;
+    hsa_engine_cancel_calls(engine, HSA_ENDING);
+  }
   in_parent();
 }
 
@@ -146,9 +152,7 @@ void hsa_engine_check_fork(hsa_engine *engine)
   if (engine->transport)
     hsa_transport_abandon(engine->transport);
   engine->transport = NULL;
-  for (call = engine->calls; call; call = call->next) {
+  for (call = engine->calls; call; call = call->next)
     call->transfer = NULL;
-    if (call->stage != STAGE_ENDED)
-      hsa_call_end_canceled(call);
-  }
+  hsa_engine_cancel_calls(engine, "the call was canceled");
 }

@@ -139,11 +139,10 @@ hsa_status hsa_engine_new(const hsa_config *config, hsa_engine **out)
 static void let_go(hsa_engine *engine)
 {
   hsa_engine_reap(engine);
+  hsa_engine_cancel_calls(engine, "the call was canceled");
   while (engine->calls) {
     hsa_call *call = engine->calls;
 
-    if (call->stage != STAGE_ENDED)
-      hsa_call_end_canceled(call);
     hsa_call_unmark(call);
     engine->calls = call->next;
     call->engine = NULL;
@@ -261,7 +260,9 @@ static hsa_status take(hsa_engine *engine, hsa_call *call, const hsa_request *re
   if (call->next)
     call->next->prev = call;
   engine->calls = call;
-  if (call->park == HSA_PARK_NEVER)
+  if (engine->is_ending)
+    hsa_call_end_early(call, HSA_CANCELED, -1, HSA_ENDING);
+  else if (call->park == HSA_PARK_NEVER)
     hsa_call_enqueue(call);
   else
     hsa_call_park(call, HSA_REASON_FIRST);
