@@ -326,6 +326,105 @@ describe("a batch of records", function()
   end
 end)
 
+describe("a read whose answer is larger than max_response_bytes", function()
+  after_each(fault_server.stop_all)
+
+  -- Answers with 300 bytes and more for each id, 5000 for those that end in 7. The second request for id 24 is refused.
+  local LARGE = [[
+    local n = 0
+    return function(conn)
+      for request in conn.request, conn do
+        local results = {}
+        n = n + (request.body:find('"24"', 1, true) and 1 or 0)
+        for id in request.body:gmatch '"id":"(%d+)"' do
+          results[#results + 1] = ('{"from":{"id":"%s"},"to":[],"filler":"%s"}')
+            :format(id, ("x"):rep(id:match "7$" and 5000 or 300))
+        end
+        conn:json(n == 2 and 403 or 200, '{"status":"COMPLETE","results":[' .. table.concat(results, ",") .. "]}")
+      end
+    end]]
+
+  local function inputs(first, last)
+    local list = {}
+    for id = first, last do list[#list + 1] = { id = id, after = id % 2 == 0 and 'a,"\\]}{[' or nil } end
+    return list
+  end
+
+  local function ids_of(results)
+    local ids = {}
+    for i, result in ipairs(results) do ids[i] = tonumber(result.from.id) end
+    return ids
+  end
+
+  -- What the server was asked: the ids of each request, with a comma in between.
+  local function asked(server)
+    local lists = {}
+    for i, request in ipairs(server:stop()) do
+      local ids = {}
+      for k, input in ipairs(cjson.decode(request.body).inputs) do
+        ids[k] = input.id
+        assert.equal(input.id % 2 == 0 and 'a,"\\]}{[' or nil, input.after)
+      end
+      lists[i] = table.concat(ids, ",")
+    end
+    return lists
+  end
+
+  it("is asked for again in halves", function()
+    local client, server = binding.scripted(LARGE, { max_response_bytes = 1500 })
+    local results, errors, response = client:read("contacts", "companies", inputs(11, 16))
+    assert.is_nil(errors)
+    assert.same({ 11, 12, 13, 14, 15, 16 }, ids_of(results))
+    assert.equal(200, response.http_status)
+    assert.equal(2, #response.requests)
+    assert.same({ "11,12,13,14,15,16", "11,12,13", "14,15,16" }, asked(server))
+  end)
+
+  it("down to a single one, which alone fails, and says what to do", function()
+    local client, server = binding.scripted(LARGE, { max_response_bytes = 1500 })
+    local results, errors, response = client:read("contacts", "companies", inputs(14, 18))
+    assert.same({ 14, 15, 16, 18 }, ids_of(results))
+    assert.same({ 1, "protocol", 4, 4 }, { #errors, errors[1].kind, errors[1].first, errors[1].last })
+    assert.matches("max_response_bytes", errors[1].message)
+    assert.matches("batch_size", errors[1].message)
+    assert.equal(3, #response.requests)
+    assert.same({ "14,15,16,17,18", "14,15,16", "17,18", "17", "18" }, asked(server))
+  end)
+
+  it("keeps its place among other requests, which are not halved", function()
+    local client, server = binding.scripted(LARGE, { max_response_bytes = 1500 })
+    local results, errors = client:read("contacts", "companies", inputs(13, 20), { batch_size = 3 })
+    assert.same({ 13, 14, 15, 16, 18, 19, 20 }, ids_of(results))
+    assert.same({ 5, 5 }, { errors[1].first, errors[1].last })
+    assert.same({ "13,14,15", "16,17,18", "16,17", "16", "17", "18", "19,20" }, asked(server))
+  end)
+
+  it("leaves what was not asked for any more to one error", function()
+    local client = binding.scripted(LARGE, { max_response_bytes = 1500 })
+    local results, errors = client:read("contacts", "companies", inputs(19, 28), { batch_size = 8 })
+    assert.same({ 19, 20, 21, 22 }, ids_of(results))
+    assert.same({ 2, 403, 5, 8, 9, 10 }, { #errors, errors[1].http_status, errors[1].first, errors[1].last,
+      errors[2].first, errors[2].last })
+  end)
+
+  it("is halved in asynchronous calls too", function()
+    local client = binding.scripted(LARGE, { max_response_bytes = 1500 })
+    local results, errors = client.async:read("contacts", "companies", inputs(11, 16)):wait()
+    assert.is_nil(errors)
+    assert.same({ 11, 12, 13, 14, 15, 16 }, ids_of(results))
+  end)
+
+  it("is an error at once where the call changes something", function()
+    local client, server = binding.scripted([[
+      return function(conn) for _ in conn.request, conn do conn:json(200, ("x"):rep(3000)) end end]],
+      { max_response_bytes = 1500 })
+    local _, errors = client:associate_default("contacts", "companies", { unlabelled(1, 2), unlabelled(3, 4) })
+    assert.same({ "protocol", true }, { errors[1].kind, errors[1].ambiguous })
+    assert.matches("max_response_bytes.*batch_size", errors[1].message)
+    assert.equal(1, #server:stop())
+  end)
+end)
+
 describe("misuse of a call on records", function()
   local client, token = binding.client()
 

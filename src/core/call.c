@@ -184,6 +184,7 @@ static void end(hsa_call *call, const hsa_verdict *verdict, const char *detail)
     .retryable = verdict->retryable,
     .ambiguous = verdict->ambiguous,
     .daily = verdict->daily,
+    .too_large = result->too_large,
     .retry_after = verdict->retry_after,
     .elapsed = hsa_now() - call->started,
     .detail = detail ? detail : result->detail,

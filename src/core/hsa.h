@@ -136,6 +136,7 @@ typedef struct hsa_outcome {
   bool retryable;           /* it may pass, and calling again is safe */
   bool ambiguous;           /* some attempt may have been applied */
   bool daily;               /* the daily limit is used up */
+  bool too_large;           /* the answer is larger than max_response_bytes */
   int64_t retry_after;      /* us from now until it is worth coming back; -1: unknown */
   int64_t elapsed;          /* us */
   const char *detail;       /* a sentence on what broke; never NULL, never holds the token */

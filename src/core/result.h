@@ -13,6 +13,7 @@ typedef struct hsa_result {
   int http_status;     /* 0: no status line was received */
   bool sent;           /* the request may have left; false: it surely did not */
   bool cut_short;      /* with PROTOCOL: the connection ended inside the answer */
+  bool too_large;      /* the body is larger than max_response_bytes */
   int64_t sent_at;     /* point in time; with sent */
   int64_t retry_after; /* us; -1: none */
   hsa_headers headers;

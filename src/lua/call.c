@@ -7,7 +7,10 @@
 
 #define CALL_TYPE "hubspot_assoc.call"
 
+#define INPUTS_HEAD "{\"inputs\":"
+
 enum { MAX_PARAMS = LHSA_MAX_ARGS + 1 };
+enum { MAX_PARTS = 32 }; /* halving gives one more each time, and ends at a single input */
 
 /* Its user value has the slots of lhsa.h. */
 typedef struct lhsa_call {
@@ -16,6 +19,10 @@ typedef struct lhsa_call {
   hsa_call *request; /* the one under way, or NULL */
   int next;          /* index of the next request to begin */
   int nrequests, ninputs, batch_size;
+  int first, last;   /* inputs of the request under way, or of the last one: 1-based */
+  int nparts;        /* of a request whose answer was too large: they go before the next request */
+  int part_inputs[MAX_PARTS];
+  bool is_halved;
   int64_t timeout, deadline; /* us; a point in time */
   int max_attempts;
   bool is_in_callback;   /* its on_event or limiter is being called: it does not move on */
@@ -183,7 +190,7 @@ static void push_inputs(lua_State *L, int idx, int first, int last)
 {
   int i;
 
-  lua_pushliteral(L, "{\"inputs\":");
+  lua_pushliteral(L, INPUTS_HEAD);
   if (first == 1 && last == (int)lua_rawlen(L, idx))
     lua_pushvalue(L, idx);
   else {
@@ -199,14 +206,14 @@ static void push_inputs(lua_State *L, int idx, int first, int last)
   lua_concat(L, 3);
 }
 
-static lhsa_request_info info_of(const lhsa_call *call, int request)
+/* Of the request under way, or the last one. */
+static lhsa_request_info info_of(const lhsa_call *call)
 {
-  int first = request * call->batch_size + 1, last = first + call->batch_size - 1;
   lhsa_request_info info = {
     .endpoint = call->endpoint,
-    .first = first,
-    .last = last < call->ninputs ? last : call->ninputs,
-    .is_part = call->nrequests > 1,
+    .first = call->first,
+    .last = call->last,
+    .is_part = call->nrequests > 1 || call->is_halved,
   };
   size_t i;
 
@@ -221,7 +228,7 @@ static lhsa_request_info info_of(const lhsa_call *call, int request)
 /* Pushes the bodies of all requests: one text, or a list of them. */
 static void push_batches(lua_State *L, int idx, lhsa_call *call)
 {
-  int i;
+  int i, first, last;
 
   call->ninputs = (int)lua_rawlen(L, idx);
   call->nrequests = (call->ninputs + call->batch_size - 1) / call->batch_size;
@@ -231,9 +238,9 @@ static void push_batches(lua_State *L, int idx, lhsa_call *call)
   }
   lua_createtable(L, call->nrequests, 0);
   for (i = 0; i < call->nrequests; i++) {
-    lhsa_request_info info = info_of(call, i);
-
-    push_inputs(L, idx, info.first, info.last);
+    first = i * call->batch_size + 1;
+    last = call->ninputs - first < call->batch_size ? call->ninputs : first + call->batch_size - 1;
+    push_inputs(L, idx, first, last);
     lua_rawseti(L, -2, i + 1);
   }
 }
@@ -286,10 +293,15 @@ static lhsa_call *push_call(lua_State *L, int level)
 
 /* ---- requests ---- */
 
+static bool has_next(const lhsa_call *call)
+{
+  return call->nparts > 0 || call->next < call->nrequests;
+}
+
 /* One error for all inputs of the requests not begun yet; none of them is sent. retry_after: us, or -1. */
 static void stop_rest(lua_State *L, int user, lhsa_call *call, hsa_kind kind, int64_t retry_after, const char *message)
 {
-  lhsa_request_info info = info_of(call, call->next);
+  lhsa_request_info info = info_of(call);
   hsa_outcome outcome = {
     .kind = kind,
     .retryable = kind == HSA_TIMEOUT || retry_after >= 0,
@@ -299,11 +311,13 @@ static void stop_rest(lua_State *L, int user, lhsa_call *call, hsa_kind kind, in
     .correlation_id = "",
   };
 
-  if (call->next >= call->nrequests)
+  if (!has_next(call))
     return;
+  info.first = call->last + 1;
   info.last = call->ninputs;
   lhsa_reply_add(L, user, &info, &outcome);
   call->next = call->nrequests;
+  call->nparts = 0;
 }
 
 /* The token to send: NULL where a function gives it; *problem where there is none. */
@@ -332,6 +346,78 @@ static const char *path_of(const lhsa_call *call)
   return endpoint->path_v4 && strcmp(call->client->version, "v4") == 0 ? endpoint->path_v4 : endpoint->path;
 }
 
+/* Pushes the body of the next request, or nil; answers how many inputs it has. */
+static int push_next_body(lua_State *L, int user, const lhsa_call *call)
+{
+  int left = call->ninputs - call->last;
+
+  if (call->nparts > 0) {
+    lua_rawgeti(L, user, LHSA_PARTS);
+    lua_rawgeti(L, -1, call->nparts);
+    lua_replace(L, -2);
+    return call->part_inputs[call->nparts - 1];
+  }
+  lua_rawgeti(L, user, LHSA_BODIES);
+  if (lua_istable(L, -1)) {
+    lua_rawgeti(L, -1, call->next + 1);
+    lua_replace(L, -2);
+  }
+  return left < call->batch_size ? left : call->batch_size;
+}
+
+/* The request that has begun is the one under way. Its body is at the top; pops it. */
+static void count_next(lua_State *L, int user, lhsa_call *call, int ninputs)
+{
+  lua_rawseti(L, user, LHSA_SENT_BODY);
+  call->first = call->last + 1;
+  call->last += ninputs;
+  if (call->nparts > 0)
+    call->nparts--;
+  else
+    call->next++;
+}
+
+/* Puts a part of the request under way, the inputs in the text from `from` to `to`, before the next one. */
+static void push_part(lua_State *L, int parts, lhsa_call *call, const char *from, const char *to, int ninputs)
+{
+  lua_pushliteral(L, INPUTS_HEAD "[");
+  lua_pushlstring(L, from, (size_t)(to - from));
+  lua_pushliteral(L, "]}");
+  lua_concat(L, 3);
+  call->part_inputs[call->nparts++] = ninputs;
+  lua_rawseti(L, parts, call->nparts);
+}
+
+/* The answer to the request under way, a reading one, was too large: it is asked again in halves, as long as it has more
+ * than one input. False if it has not. */
+static bool halve(lua_State *L, int user, lhsa_call *call)
+{
+  int n = call->last - call->first + 1, top = lua_gettop(L);
+  const char *body, *list, *middle, *end;
+  size_t len;
+
+  if (n < 2 || call->endpoint->effect != HSA_SAFE || call->nparts + 2 > MAX_PARTS)
+    return false;
+  lua_rawgeti(L, user, LHSA_PARTS);
+  if (lua_isnil(L, -1)) {
+    lua_newtable(L);
+    lua_replace(L, -2);
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, user, LHSA_PARTS);
+  }
+  lua_rawgeti(L, user, LHSA_SENT_BODY);
+  body = lua_tolstring(L, -1, &len);
+  list = body + strlen(INPUTS_HEAD);
+  end = body + len - strlen("]}");
+  middle = lhsa_json_element(list, n - n / 2 + 1);
+  push_part(L, top + 1, call, middle, end, n / 2);
+  push_part(L, top + 1, call, list + 1, middle - 1, n - n / 2);
+  call->last = call->first - 1;
+  call->is_halved = true;
+  lua_settop(L, top);
+  return true;
+}
+
 /* Begins the next request. */
 static hsa_status start_request(lua_State *L, int user, lhsa_call *call, const char *token)
 {
@@ -350,17 +436,16 @@ static hsa_status start_request(lua_State *L, int user, lhsa_call *call, const c
     .max_attempts = call->max_attempts,
     .user = call,
   };
+  int ninputs = push_next_body(L, user, call);
   hsa_status status;
 
-  lua_rawgeti(L, user, LHSA_BODIES);
-  if (lua_istable(L, -1)) {
-    lua_rawgeti(L, -1, call->next + 1);
-    lua_replace(L, -2);
-  }
   if (!lua_isnil(L, -1))
     request.body = lua_tolstring(L, -1, &request.body_len);
   status = hsa_call_start(call->client->engine, &request, &call->request);
-  lua_pop(L, 1);
+  if (status == HSA_OK)
+    count_next(L, user, call, ninputs);
+  else
+    lua_pop(L, 1);
   return status;
 }
 
@@ -379,9 +464,7 @@ static void begin(lua_State *L, int user, lhsa_call *call)
     return;
   }
   status = start_request(L, user, call, token);
-  if (status == HSA_OK)
-    call->next++;
-  else
+  if (status != HSA_OK)
     stop_rest(L, user, call, HSA_CONFIG, -1,
               status == HSA_TOOLARGE ? "the URL would be longer than 8 KiB" : "libcurl could not be set up (out of memory?)");
 }
@@ -402,19 +485,27 @@ static void stop_after(lua_State *L, int user, lhsa_call *call, const hsa_outcom
               "not sent: HubSpot's limit outlasts the deadline of this call");
 }
 
-/* Takes in what the request under way has come to. */
-static void finish(lua_State *L, int user, lhsa_call *call)
+/* Adds what the request under way has come to. */
+static void take_outcome(lua_State *L, int user, lhsa_call *call, hsa_outcome *outcome)
 {
-  lhsa_request_info info = info_of(call, call->next - 1);
-  hsa_outcome outcome = *hsa_call_outcome(call->request);
+  lhsa_request_info info = info_of(call);
 
   lua_rawgeti(L, user, LHSA_REFUSAL);
   if (lua_isstring(L, -1))
-    outcome.detail = lua_tostring(L, -1);
+    outcome->detail = lua_tostring(L, -1);
   info.request = call->request;
-  lhsa_reply_add(L, user, &info, &outcome);
+  lhsa_reply_add(L, user, &info, outcome);
   lua_pop(L, 1);
-  stop_after(L, user, call, &outcome);
+  stop_after(L, user, call, outcome);
+}
+
+/* Takes in what the request under way has come to. */
+static void finish(lua_State *L, int user, lhsa_call *call)
+{
+  hsa_outcome outcome = *hsa_call_outcome(call->request);
+
+  if (outcome.kind != HSA_PROTOCOL || !outcome.too_large || !halve(L, user, call))
+    take_outcome(L, user, call, &outcome);
   hsa_call_free(call->request);
   call->request = NULL;
 }
@@ -424,7 +515,7 @@ static void finish(lua_State *L, int user, lhsa_call *call)
 static void push_event(lua_State *L, const lhsa_call *call, const hsa_event *event)
 {
   static const char *const types[] = {"attempt", "retry", "wait", "done"};
-  lhsa_request_info info = info_of(call, call->next - 1);
+  lhsa_request_info info = info_of(call);
 
   lua_createtable(L, 0, 8);
   lhsa_set_string(L, "type", types[event->type]);
@@ -495,7 +586,7 @@ static void cancel(lua_State *L, int user, lhsa_call *call)
 
   call->must_be_canceled = false;
   if (call->request && hsa_call_state(call->request) != HSA_DONE) {
-    info = info_of(call, call->next - 1);
+    info = info_of(call);
     outcome = hsa_call_cancel(call->request);
     call->request = NULL;
     lhsa_reply_add(L, user, &info, &outcome);
@@ -546,7 +637,7 @@ static run_state run(lua_State *L, int idx, lhsa_call *call, int64_t until)
 
   lhsa_getuservalue(L, idx);
   user = lua_gettop(L);
-  while (result == RUN_DONE && (call->request || call->next < call->nrequests)) {
+  while (result == RUN_DONE && (call->request || has_next(call))) {
     if (!call->request) {
       begin(L, user, call);
       continue;
@@ -713,7 +804,7 @@ static int call_is_in_callback(lua_State *L)
 static int call_pending(lua_State *L)
 {
   lhsa_call *call = check_call(L);
-  lhsa_request_info info = info_of(call, call->next > 0 ? call->next - 1 : 0);
+  lhsa_request_info info = info_of(call);
   const hsa_outcome outcome = {
     .kind = HSA_PENDING, .retry_after = -1, .detail = "the call goes on", .body = "", .correlation_id = ""};
 

@@ -317,6 +317,24 @@ bool lhsa_decode(lua_State *L, const char *json, size_t len)
   return true;
 }
 
+const char *lhsa_json_element(const char *list, int n)
+{
+  const char *p = list + 1;
+  int depth = 0;
+
+  for (; n > 1; p++)
+    if (*p == '"')
+      while (*++p != '"')
+        p += *p == '\\';
+    else if (*p == '{' || *p == '[')
+      depth++;
+    else if (*p == '}' || *p == ']')
+      depth--;
+    else if (*p == ',' && depth == 0)
+      n--;
+  return p;
+}
+
 /* ---- the token, where a server repeats it ---- */
 
 static void push_masked_string(lua_State *L, int idx, const hsa_call *call)

@@ -118,6 +118,9 @@ void lhsa_push_masked(lua_State *L, int idx, const hsa_call *call);
 
 bool lhsa_is_utf8(const char *text, size_t len);
 
+/* Where the element number n (from 1) of the JSON list begins whose '[' is at `list`; the list must have it. */
+const char *lhsa_json_element(const char *list, int n);
+
 /* ---- error.c: error tables ---- */
 
 /* Pushes a new list of errors. */
@@ -201,6 +204,8 @@ int lhsa_function(lua_State *L);
 enum {
   LHSA_CLIENT = 1,  /* keeps it alive */
   LHSA_BODIES,      /* JSON text; a list of them where there are several requests */
+  LHSA_PARTS,       /* a stack of such texts: parts of a request whose answer was too large */
+  LHSA_SENT_BODY,   /* that of the request under way */
   LHSA_RESULTS_SO_FAR,
   LHSA_ERRORS,
   LHSA_RESPONSE,    /* the last one */

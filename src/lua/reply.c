@@ -126,8 +126,20 @@ static void set_correlation_id(lua_State *L, const hsa_outcome *outcome)
     lhsa_set_string(L, "correlationId", outcome->correlation_id);
 }
 
-static const char *push_default_message(lua_State *L, const hsa_outcome *outcome)
+/* What one can do about an answer that is too large. */
+static const char *push_too_large(lua_State *L, const lhsa_request_info *info, const hsa_outcome *outcome)
 {
+  const char *remedy = info->endpoint->max_inputs == 0 ? "raise it"
+                       : info->last > info->first     ? "raise it, or give a smaller batch_size"
+                                                      : "raise it (a smaller batch_size does not help, it is one input)";
+
+  return lua_pushfstring(L, "%s: %s", outcome->detail, remedy);
+}
+
+static const char *push_default_message(lua_State *L, const lhsa_request_info *info, const hsa_outcome *outcome)
+{
+  if (outcome->too_large && outcome->kind == HSA_PROTOCOL)
+    return push_too_large(L, info, outcome);
   if (outcome->detail[0] && outcome->kind != HSA_API)
     return lua_pushfstring(L, "%s", outcome->detail);
   if (outcome->kind == HSA_PROTOCOL)
@@ -423,7 +435,7 @@ static void add_not_success(lua_State *L, int reply, const lhsa_request_info *in
   lhsa_push_masked(L, lua_gettop(L), info->request);
   object = lua_gettop(L);
   push_envelope(L, object);
-  push_default_message(L, outcome);
+  push_default_message(L, info, outcome);
   lua_pushvalue(L, object);
   add_failure(L, reply, info, outcome, lua_tostring(L, -2));
   lua_pop(L, 1);

@@ -56,7 +56,7 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *data)
 
   if (status == HSA_OK)
     return size * n;
-  transfer->too_large = status == HSA_TOOLARGE;
+  transfer->too_large = transfer->result.too_large = status == HSA_TOOLARGE;
   return 0;
 }
 static curl_socket_t on_open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
