@@ -1,6 +1,7 @@
 -- Clients: options, the environment, several of them, and their end.
 local assoc = require "hubspot_assoc"
 local binding = require "spec.support.binding"
+local child = require "spec.support.child"
 local fault_server = require "spec.support.fault_server"
 local faults = require "spec.support.faults"
 local simulator = require "spec.support.simulator"
@@ -166,6 +167,17 @@ describe("a client made with assoc.new", function()
       local _, errors = client:get_all_limits()
       print(errors[1].kind, errors[1].message)]], { HUBSPOT_BASE_URL = "http://hubspot.example" })
     assert.matches("^config\t.*HUBSPOT_BASE_URL", output)
+  end)
+
+  -- Else they would go to HubSpot, with the token, though they were meant for another host.
+  it("is made, and its calls fail, where the environment is unusable and memory runs out for saying so", function()
+    local report = child.run({ HUBSPOT_BASE_URL = "http://hubspot.example",
+      LD_PRELOAD = child.preload(child.shared_object "no_copies") }, [[
+      local client = require "hubspot_assoc".new { access_token = "pat-x", connect_timeout = 1, max_attempts = 1 }
+      local _, errors = client:get_all_limits()
+      return errors[1].kind, errors[1].message ]])
+    assert.same({ "config", "0" }, { report[1], report.status })
+    assert.matches("HUBSPOT_BASE_URL", report[2])
   end)
 
   it("has every call as a method", function()

@@ -152,14 +152,20 @@ static hsa_status make_engine(lua_State *L, int options, const char *base_url, i
   return hsa_engine_new(&config, &client->engine);
 }
 
-/* Remembers that a setting of the environment cannot be used: not who makes the client is to blame. */
-static void blame_environment(lua_State *L, lhsa_client *client, const char *name, const char *problem)
+/* Remembers that a setting of the environment cannot be used: not who makes the client is to blame. Lua keeps the text,
+ * so that it is never lost: without it the calls would go to the default host. */
+static void blame_environment(lua_State *L, int idx, lhsa_client *client, const char *name, const char *problem)
 {
-  client->problem = strdup(lua_pushfstring(L, "the environment's %s %s", name, problem));
+  const char *text = lua_pushfstring(L, "the environment's %s %s", name, problem);
+
+  lhsa_getuservalue(L, idx);
+  lua_insert(L, -2);
+  lua_setfield(L, -2, "problem");
   lua_pop(L, 1);
+  client->problem = text;
 }
 
-static const char *base_url_of(lua_State *L, int options, lhsa_client *client, const blame *who)
+static const char *base_url_of(lua_State *L, int options, int idx, lhsa_client *client, const blame *who)
 {
   const char *option = lhsa_string_option(L, options, "base_url"), *url = option, *problem;
   bool allow_http = lhsa_boolean_option(L, options, "allow_http", false);
@@ -174,13 +180,13 @@ static const char *base_url_of(lua_State *L, int options, lhsa_client *client, c
     lhsa_bad_argument(L, who->level, 1, who->function, "options");
   }
   if (problem) {
-    blame_environment(L, client, "HUBSPOT_BASE_URL", problem);
+    blame_environment(L, idx, client, "HUBSPOT_BASE_URL", problem);
     return "https://api.hubapi.com"; /* never used */
   }
   return url;
 }
 
-static void set_version(lua_State *L, int options, lhsa_client *client, const blame *who)
+static void set_version(lua_State *L, int options, int idx, lhsa_client *client, const blame *who)
 {
   const char *option = lhsa_string_option(L, options, "api_version");
   const char *version = option ? option : environment("HUBSPOT_API_VERSION");
@@ -191,7 +197,7 @@ static void set_version(lua_State *L, int options, lhsa_client *client, const bl
     lhsa_bad_argument(L, who->level, 1, who->function, "options");
   }
   if (problem && !client->problem)
-    blame_environment(L, client, "HUBSPOT_API_VERSION", problem);
+    blame_environment(L, idx, client, "HUBSPOT_API_VERSION", problem);
   snprintf(client->version, sizeof client->version, "%s", version && !problem ? version : "v4");
 }
 
@@ -276,8 +282,8 @@ static void push_client(lua_State *L, int options, const blame *who)
   client->deadline = lhsa_seconds_option(L, options, "deadline", 120 * HSA_SECOND);
   client->max_attempts = (int)lhsa_number_option(L, options, "max_attempts", 4);
   client->may_have_thread = lhsa_boolean_option(L, options, "io_thread", true);
-  base_url = base_url_of(L, options, client, who);
-  set_version(L, options, client, who);
+  base_url = base_url_of(L, options, idx, client, who);
+  set_version(L, options, idx, client, who);
   token = client->has_token_function ? NULL : lhsa_string_option(L, options, "access_token");
   client->token = token ? strdup(token) : NULL;
   if ((token && !client->token) || make_engine(L, options, base_url, who->shares, client) != HSA_OK)
@@ -501,7 +507,6 @@ static int collect(lua_State *L)
     return 0;
   close_client(client);
   free(client->token);
-  free(client->problem);
   memset(client, 0, sizeof *client);
   return 0;
 }

@@ -143,7 +143,7 @@ typedef struct lhsa_client {
   hsa_engine *engine;    /* NULL once closed and done with */
   bool is_closed;
   char *token;           /* NULL: a function's, or the environment's at the time of a call */
-  char *problem;         /* a setting of the environment cannot be used: calls fail with this */
+  const char *problem;   /* a setting of the environment cannot be used: calls fail with this; the user value has it */
   char version[8];       /* "v4", "2026-03" */
   bool has_token_function, has_on_event, has_limiter; /* in the user value, by their options' names */
   bool may_have_thread;
