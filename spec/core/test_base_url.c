@@ -3,7 +3,7 @@
 
 #include <stdbool.h>
 
-#include "hsa.h"
+#include "base_url.h"
 
 /* Who may use it. */
 enum { NO, HTTP = 1, ALWAYS = 2 }; /* HTTP: with allow_http only */
@@ -33,6 +33,8 @@ static void https_to_anywhere(void **state)
     {"https://api.hubapi.com", ALWAYS},   {"https://api.hubapi.com/", ALWAYS}, {"HTTPS://API.HUBAPI.COM", ALWAYS},
     {"https://api.hubapi.com:8443", ALWAYS}, {"https://h/prefix/more", ALWAYS}, {"https://10.0.0.1", ALWAYS},
     {"https://[2001:db8::1]:443/p", ALWAYS}, {"https://127.0.0.1", ALWAYS},   {"https://localhost", ALWAYS},
+    {"https://h:1/", ALWAYS},             {"https://h:65535", ALWAYS},         {"https://h.example.", ALWAYS},
+    {"https://under_score", ALWAYS},      {"https://h/p/@:\\%,", ALWAYS},       {"https://1.2.3.4.5", ALWAYS},
   };
 
   (void)state;
@@ -65,7 +67,11 @@ static void http_elsewhere(void **state)
     {"http://notlocalhost", HTTP},
     {"http://localhos", HTTP},
     {"http://127.0.0.1.evil.com", HTTP},
-    {"http://127.0.0.1%2eevil.com", HTTP},
+    {"http://localhost.", HTTP},
+    {"http://127.1", HTTP},
+    {"http://127.0.0.01", HTTP},
+    {"http://0x7f000001", HTTP},
+    {"http://2130706433", HTTP},
     {"http://128.0.0.1", HTTP},
     {"http://126.255.255.255", HTTP},
     {"http://0.0.0.0", HTTP},
@@ -73,6 +79,7 @@ static void http_elsewhere(void **state)
     {"http://[::2]", HTTP},
     {"http://[::]", HTTP},
     {"http://[fe80::1]", HTTP},
+    {"http://[::ffff:8.8.8.8]", HTTP},
   };
 
   (void)state;
@@ -85,7 +92,8 @@ static void other_schemes(void **state)
     {"ftp://localhost", NO},       {"file:///etc/passwd", NO}, {"ws://localhost", NO}, {"httpss://h", NO},
     {"api.hubapi.com", NO},        {"localhost:8080", NO},     {"//api.hubapi.com", NO}, {"/crm", NO},
     {"https", NO},                 {"https:", NO},             {"https://", NO},       {"https:///", NO},
-    {"http://", NO},               {"", NO},                   {"unix:/run/x.sock", NO},
+    {"http://", NO},               {"", NO},                   {"unix:/run/x.sock", NO}, {"https:/h", NO},
+    {"https:////h", NO},           {"http:\\\\localhost", NO},
   };
 
   (void)state;
@@ -132,11 +140,55 @@ static void what_cannot_be_sent(void **state)
     {"\thttps://h", NO},         {"https://h h", NO},       {"https://h/a b", NO},  {" https://h", NO},
     {"https://h:99999", NO},     {"https://h:-1", NO},      {"https://h:http", NO}, {"https://[::1", NO},
     {"https://[1.2.3.4]", NO},   {"https://a,b", NO},       {"https://h%00.evil.com", NO},
-    {"https://h%0d%0a", NO},
+    {"https://h%0d%0a", NO},     {"https://h:", NO},        {"https://h:0", NO},    {"https://h:/p", NO},
+    {"https://h:65536", NO},     {"https://h:4294967739", NO}, {"https://h:443x", NO}, {"https://h:443:443", NO},
+    {"https://[]", NO},          {"https://[::1]x", NO},    {"https://[::1]:x", NO}, {"https://::1", NO},
+    {"https://[::1%25lo]", NO},  {"https://[::1::2]", NO},  {"https://.", NO},      {"https://.h", NO},
+    {"https://a..b", NO},        {"https://h\\p", NO},     {"https://h;p", NO},    {"https://a+b", NO},
+    {"https://*.h", NO},         {"https://h|p", NO},       {"https://127.0.0.1%2eevil.com", NO},
   };
 
   (void)state;
   check(rows, COUNT(rows));
+}
+
+static void what_is_too_long(void **state)
+{
+  char host[] = "https://" /* 253 */
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb."
+    "ccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc.ddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd/";
+  char path[2050];
+
+  (void)state;
+  assert_null(hsa_check_base_url(host, false));
+  host[strlen(host) - 1] = 'd';
+  assert_non_null(hsa_check_base_url(host, false));
+  memset(path, 'p', sizeof path - 1);
+  memcpy(path, "https://h/", 10);
+  path[sizeof path - 1] = '\0';
+  assert_non_null(hsa_check_base_url(path, false));
+  path[sizeof path - 2] = '\0';
+  assert_null(hsa_check_base_url(path, false));
+}
+
+static void names_its_host(void **state)
+{
+  static const struct { const char *url, *host; bool is_https, is_loopback; } rows[] = {
+    {"https://api.hubapi.com/p", "api.hubapi.com", true, false}, {"HTTP://LocalHost:1", "LocalHost", false, true},
+    {"https://127.0.0.9:1", "127.0.0.9", true, true},            {"http://[0:0:0:0:0:0:0:1]", "::1", false, true},
+    {"https://[2001:DB8:0::1]:443", "2001:db8::1", true, false},
+  };
+  size_t i;
+
+  (void)state;
+  for (i = 0; i < COUNT(rows); i++) {
+    hsa_base_url base;
+
+    assert_null(hsa_base_url_read(rows[i].url, true, &base));
+    assert_string_equal(base.host, rows[i].host);
+    expect_int(rows[i].url, "https", base.is_https, rows[i].is_https);
+    expect_int(rows[i].url, "loopback", base.is_loopback, rows[i].is_loopback);
+  }
 }
 
 static void says_why(void **state)
@@ -146,6 +198,7 @@ static void says_why(void **state)
   assert_non_null(strstr(hsa_check_base_url("ftp://h", true), "https://"));
   assert_non_null(strstr(hsa_check_base_url("https://u@h", true), "user"));
   assert_non_null(strstr(hsa_check_base_url("https://h?q", true), "query"));
+  assert_non_null(strstr(hsa_check_base_url("https://h:99999", true), "port"));
 }
 
 int main(void)
@@ -153,7 +206,8 @@ int main(void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(https_to_anywhere),  cmocka_unit_test(http_to_this_machine), cmocka_unit_test(http_elsewhere),
     cmocka_unit_test(other_schemes),      cmocka_unit_test(user_and_password),    cmocka_unit_test(query_and_fragment),
-    cmocka_unit_test(what_cannot_be_sent), cmocka_unit_test(says_why),
+    cmocka_unit_test(what_cannot_be_sent), cmocka_unit_test(what_is_too_long),
+    cmocka_unit_test(names_its_host),     cmocka_unit_test(says_why),
   };
 
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -44,19 +44,14 @@ static bool is_proxy_failure(const hsa_transfer *transfer, CURLcode code)
   const hsa_transport *transport = transfer->transport;
   bool is_chosen = transport->config->proxy && *transport->config->proxy;
   const char *host = transport->base.host;
-  size_t len = strlen(host);
   long connect_status = 0;
 
-  if (host[0] == '[') { /* libcurl's messages have IPv6 addresses without */
-    host++;
-    len -= 2;
-  }
   if (transfer->result.sent || transport->base.is_loopback || (code != CURLE_COULDNT_CONNECT && code != CURLE_RECV_ERROR &&
                                 code != CURLE_SEND_ERROR && code != CURLE_GOT_NOTHING))
     return false;
   curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_CONNECTCODE, &connect_status);
   return is_chosen || connect_status ||
-         (code == CURLE_COULDNT_CONNECT && transfer->error[0] && !memmem(transfer->error, strlen(transfer->error), host, len));
+         (code == CURLE_COULDNT_CONNECT && transfer->error[0] && !strcasestr(transfer->error, host));
 }
 
 static hsa_kind kind_of(CURLcode code, bool sent)

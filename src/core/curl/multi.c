@@ -186,7 +186,6 @@ void hsa_transport_free(hsa_transport *transport)
   destroy_all(transport->idle);
   curl_multi_cleanup(transport->multi); /* it still calls on_socket and on_close_socket */
   hsa_sockets_free(&transport->sockets);
-  hsa_base_url_free(&transport->base);
   free(transport);
 }
 
