@@ -80,7 +80,9 @@ static void describe(hsa_transfer *transfer, CURLcode code)
   hsa_result *result = &transfer->result;
   const char *text = transfer->error[0] ? transfer->error : curl_easy_strerror(code);
 
-  if (transfer->too_large)
+  if (transfer->head.problem)
+    text = transfer->head.problem;
+  else if (transfer->too_large)
     text = transfer->header_bytes > HSA_MAX_HEADER_BYTES ? "the response headers are larger than 64 KiB"
                                                      : "the response is larger than max_response_bytes";
   else if (strstr(text, "proxy") && strchr(text, '@'))

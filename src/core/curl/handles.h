@@ -5,6 +5,7 @@
 #include <curl/curl.h>
 
 #include "base_url.h"
+#include "head.h"
 #include "sockets.h"
 #include "transport.h"
 
@@ -30,8 +31,10 @@ struct hsa_transfer {
   header_set which; /* likewise */
   bool once;
   bool is_running; /* in the multi handle */
+  bool shows_head; /* the lines of a head go to the callback for the body first */
   bool too_large;
   size_t header_bytes;
+  hsa_head head;
   hsa_result result;
   char error[CURL_ERROR_SIZE];
 };

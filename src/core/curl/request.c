@@ -42,18 +42,33 @@ static size_t on_header(char *line, size_t size, size_t n, void *data)
     transfer->too_large = true;
     return 0;
   }
-  if (len > 5 && memcmp(line, "HTTP/", 5) == 0)
+  if (!hsa_head_add(&transfer->head, line, len))
+    return 0;
+  if (transfer->head.stage == HSA_HEAD_STATUS)
     hsa_headers_reset(&transfer->result.headers);
   else
     hsa_headers_add(&transfer->result.headers, line, len);
   return len;
 }
 
+/* libcurl 7.84 to 8.0.1 takes a folded line for the rest of the last header that it keeps. Where it is the first line of
+ * a head, that header is of the handle's last transfer, and freed: the heap is corrupted, before on_header is called. So
+ * there each line of a head is to go to on_body first (CURLOPT_HEADER), which can refuse it. */
+static bool folds_into_freed_memory(void)
+{
+  unsigned version = curl_version_info(CURLVERSION_NOW)->version_num;
+
+  return version >= 0x075400 && version <= 0x080001;
+}
+
 static size_t on_body(char *bytes, size_t size, size_t n, void *data)
 {
   hsa_transfer *transfer = data;
-  hsa_status status = hsa_buf_add(&transfer->result.body, bytes, size * n);
+  hsa_status status;
 
+  if (transfer->shows_head && !hsa_head_has_ended(&transfer->head))
+    return hsa_head_expects(&transfer->head, bytes, size * n) ? size * n : 0;
+  status = hsa_buf_add(&transfer->result.body, bytes, size * n);
   if (status == HSA_OK)
     return size * n;
   transfer->too_large = transfer->result.too_large = status == HSA_TOOLARGE;
@@ -117,6 +132,7 @@ static bool set_up(hsa_transfer *transfer)
   SET(CURLOPT_PREREQDATA, transfer);
   SET(CURLOPT_HEADERFUNCTION, on_header);
   SET(CURLOPT_HEADERDATA, transfer);
+  SET(CURLOPT_HEADER, transfer->shows_head ? 1L : 0L);
   SET(CURLOPT_WRITEFUNCTION, on_body);
   SET(CURLOPT_WRITEDATA, transfer);
   SET(CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
@@ -159,6 +175,7 @@ hsa_transfer *hsa_transfer_create(hsa_transport *transport)
   if (!transfer)
     return NULL;
   transfer->transport = transport;
+  transfer->shows_head = folds_into_freed_memory();
   transfer->easy = curl_easy_init();
   transfer->url = curl_url();
   if (!transfer->easy || !transfer->url || !set_up(transfer)) {
@@ -263,6 +280,7 @@ bool hsa_transfer_prepare(hsa_transfer *transfer, const hsa_attempt *attempt)
   transfer->once = attempt->once;
   transfer->too_large = false;
   transfer->header_bytes = 0;
+  hsa_head_reset(&transfer->head);
   transfer->error[0] = '\0';
   transfer->next = NULL;
   memset(&transfer->result, 0, offsetof(hsa_result, headers));

@@ -1,0 +1,149 @@
+#include "head.h"
+
+#include <string.h>
+
+static char lower(char c)
+{
+  return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+}
+
+bool hsa_is_name(const char *text, size_t len, const char *name)
+{
+  size_t i;
+
+  for (i = 0; i < len && name[i]; i++)
+    if (lower(text[i]) != lower(name[i]))
+      return false;
+  return i == len && !name[i];
+}
+
+static bool is_blank(char c)
+{
+  return c == ' ' || c == '\t';
+}
+
+static void begin(hsa_head *head, hsa_head_stage stage)
+{
+  *head = (hsa_head){.stage = stage, .content_length = -1};
+}
+
+void hsa_head_reset(hsa_head *head)
+{
+  begin(head, HSA_HEAD_AWAITED);
+}
+
+bool hsa_head_has_ended(const hsa_head *head)
+{
+  return head->stage >= HSA_HEAD_ENDED && !head->is_interim;
+}
+
+static bool refuse(hsa_head *head, const char *problem)
+{
+  head->problem = problem;
+  return false;
+}
+
+bool hsa_head_expects(hsa_head *head, const char *line, size_t len)
+{
+  if (len && is_blank(*line) && head->stage != HSA_HEAD_FIELDS && head->stage != HSA_HEAD_TRAILERS)
+    return refuse(head, "a response header line continues another one, and there is none");
+  return true;
+}
+
+/* Reads one decimal number and the blanks around it; NULL if there is none, or more than 18 digits. */
+static const char *read_length(const char *at, const char *end, int64_t *length)
+{
+  const char *digits;
+
+  while (at < end && is_blank(*at))
+    at++;
+  for (digits = at, *length = 0; at < end && *at >= '0' && *at <= '9' && at - digits < 18; at++)
+    *length = *length * 10 + (*at - '0');
+  if (at == digits)
+    return NULL;
+  while (at < end && is_blank(*at))
+    at++;
+  return at;
+}
+
+/* One number, or the same one several times (RFC 9112, 6.3). */
+static bool add_length(hsa_head *head, const char *at, const char *end)
+{
+  int64_t length;
+
+  for (;;) {
+    at = read_length(at, end, &length);
+    if (!at || (at < end && *at != ','))
+      return refuse(head, "the response's Content-Length is not a number");
+    if (head->content_length >= 0 && head->content_length != length)
+      return refuse(head, "the response gives different values of Content-Length");
+    head->content_length = length;
+    if (at == end)
+      return true;
+    at++;
+  }
+}
+
+static bool add_field(hsa_head *head, const char *line, size_t len)
+{
+  const char *colon = memchr(line, ':', len), *value, *end = line + len;
+  size_t name, i;
+
+  if (!colon || colon == line)
+    return refuse(head, "a response header line has no name");
+  name = (size_t)(colon - line);
+  value = colon + 1;
+  for (i = 0; i < name; i++)
+    if ((unsigned char)line[i] <= ' ' || line[i] == 0x7f)
+      return refuse(head, "the name of a response header has a blank or a control character");
+  while (value < end && is_blank(*value))
+    value++;
+  while (value < end && is_blank(end[-1]))
+    end--;
+  head->is_length_last = hsa_is_name(line, name, "Content-Length");
+  if (head->is_length_last)
+    return add_length(head, value, end);
+  if (hsa_is_name(line, name, "Content-Encoding"))
+    head->is_encoded |= !hsa_is_name(value, (size_t)(end - value), "identity");
+  else if (hsa_is_name(line, name, "Transfer-Encoding"))
+    head->is_encoded |= !hsa_is_name(value, (size_t)(end - value), "chunked");
+  return true;
+}
+
+/* "HTTP/1.1 103 Early Hints" */
+static bool is_interim(const char *line, size_t len)
+{
+  const char *blank = memchr(line, ' ', len);
+
+  return blank && blank + 1 < line + len && blank[1] == '1';
+}
+
+bool hsa_head_add(hsa_head *head, const char *line, size_t len)
+{
+  bool is_awaited = head->stage == HSA_HEAD_AWAITED || (head->stage == HSA_HEAD_ENDED && head->is_interim);
+
+  if (!len || line[len - 1] != '\n')
+    return refuse(head, "a response header line does not end");
+  len--;
+  if (len && line[len - 1] == '\r')
+    len--;
+  if (memchr(line, '\0', len) || memchr(line, '\r', len))
+    return refuse(head, "a response header line has a NUL or a carriage return inside");
+  if (len > 5 && memcmp(line, "HTTP/", 5) == 0 && (is_awaited || head->stage == HSA_HEAD_ENDED)) {
+    begin(head, HSA_HEAD_STATUS);
+    head->is_interim = is_interim(line, len);
+    return true;
+  }
+  if (is_awaited)
+    return refuse(head, "the response does not begin with a status line");
+  if (!hsa_head_expects(head, line, len))
+    return false;
+  if (len == 0) {
+    head->stage = HSA_HEAD_ENDED;
+    return true;
+  }
+  if (is_blank(*line))
+    return !head->is_length_last || refuse(head, "the response's Content-Length goes on in a second line");
+  head->stage = head->stage >= HSA_HEAD_ENDED ? HSA_HEAD_TRAILERS : HSA_HEAD_FIELDS;
+  return add_field(head, line, len);
+}
