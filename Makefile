@@ -1,5 +1,5 @@
 # hubspot_assoc: GNU make. `make` builds the module for LUA into build/$(LUA)/.
-#   make LUA=lua5.1|lua5.2|lua5.3|lua5.4|luajit   CC=clang   WERROR=   V=1 (whole command lines)
+#   make LUA=lua5.1|lua5.2|lua5.3|lua5.4|luajit   CC=clang   WERROR=-Werror   V=1 (whole command lines)
 #   make demo | test | nginx | hosts | lint | asan | tsan | valgrind | bench | bench-openresty | simulator | openresty |
 #        embed | env | deps | install | clean
 #   make test SPEC=spec/codec_spec.lua BUSTED_ARGS='--filter=null' JOBS=1 (spec files at a time)
@@ -31,9 +31,9 @@ LUA_INCDIR ?= $(patsubst %/,%,$(dir $(firstword $(wildcard $(addsuffix /lua.h, \
 
 BUILD   ?= build/$(LUA)
 CFLAGS  ?= -O2 -g
-# For our own builds. `make demo`, `make openresty`, `make install` and LuaRocks go without: a newer compiler's new warning
-# must not stop a user.
-WERROR  ?= $(if $(filter run-demo run-openresty install,$(MAKECMDGOALS)),,-Werror)
+# CI's is -Werror; ours too, before a change lands. A newer compiler's new warning, or a newer library's deprecation, must
+# not stop a user.
+WERROR  ?=
 LIBFLAG ?= -shared
 PREFIX  ?= /usr/local
 PORT    ?= 8080
@@ -144,7 +144,8 @@ IN_TREE = env -u LUA_INIT -u LUA_INIT_5_2 -u LUA_INIT_5_3 -u LUA_INIT_5_4 \
               LUA_PATH='$(TREE_LUA_PATH)' LUA_CPATH='$(TREE_LUA_CPATH)' \
               LUA='$(LUA)' BUILD='$(BUILD)' LUAJIT_BUILD='$(LUAJIT_BUILD)' CC='$(CC)' \
               SPEC='$(SPEC)' BUSTED_ARGS='$(BUSTED_ARGS)' $(addprefix JOBS=,$(JOBS))
-INSTALL_MISSING = env LUA='$(LUA_WANTED)' LUA_INCDIR='$(LUA_INCDIR)' CC='$(CC)' scripts/install-missing
+INSTALL_MISSING = env LUA='$(LUA_WANTED)' LUA_INCDIR='$(LUA_INCDIR)' CURL_INCDIR='$(CURL_INCDIR)' CURL_LIBDIR='$(CURL_LIBDIR)' \
+                  CC='$(CC)' scripts/install-missing
 
 # eval "$(make -s env)"
 .PHONY: env

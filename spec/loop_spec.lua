@@ -523,8 +523,10 @@ describe("loop/socket", function()
   end)
 
   it("works in copas", function()
-    -- Debian has copas for Lua 5.1 and 5.2 (and LuaJIT) only.
-    if not has "copas" or _VERSION > "Lua 5.2" then return pending "(no copas for this Lua)" end
+    -- Debian 12 and 13 have copas for Lua 5.1 and 5.2 (and LuaJIT) only; Debian 14's does not load.
+    if _VERSION > "Lua 5.2" and not pcall(require, "copas") or not has "copas" then
+      return pending "(no copas for this Lua)"
+    end
     local copas = require "copas"
     local client = binding.scripted(slow)
     local calls = socket_of(client)

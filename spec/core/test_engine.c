@@ -271,7 +271,7 @@ static void outcome_tells_all(void **state)
   assert_true(hsa_call_mask(call, text, sizeof text));
   assert_memory_equal(text, "<*******>\0*******", sizeof text);
   assert_string_equal(outcome->correlation_id, "id-*******");
-  assert_in_range(outcome->elapsed, 20 * MS, LIMIT);
+  expect_within(outcome->elapsed, 20 * MS, LIMIT);
   hsa_call_free(call);
 }
 
@@ -445,7 +445,7 @@ static void run_returns_in_time(void **state)
   call = start_simple(f, HSA_ONCE);
   began = hsa_now();
   assert_int_equal(hsa_call_run(call, began + 30 * MS), HSA_RUNNING);
-  assert_in_range(hsa_now() - began, 30 * MS, LIMIT / 2);
+  expect_within(hsa_now() - began, 30 * MS, LIMIT / 2);
   assert_int_equal(hsa_call_run(call, INT64_MIN), HSA_RUNNING); /* a look, no wait */
   hsa_call_free(call);
 }
@@ -480,7 +480,7 @@ static void deadline_in_flight(void **state)
   assert_int_equal(outcome_of(call)->kind, HSA_TIMEOUT);
   assert_int_equal(hsa_call_outcome(call)->attempts, 1);
   assert_true(hsa_call_outcome(call)->ambiguous);
-  assert_in_range(hsa_call_outcome(call)->elapsed, 150 * MS, LIMIT / 2);
+  expect_within(hsa_call_outcome(call)->elapsed, 150 * MS, LIMIT / 2);
   assert_int_equal(requests(f), 1);
   hsa_call_free(call);
 }
@@ -503,7 +503,7 @@ static void deadline_without_a_connection(void **state)
   request.deadline = began + 50 * MS;
   second = start(f, &request);
   assert_int_equal(outcome_of(second)->kind, HSA_TIMEOUT);
-  assert_in_range(hsa_now() - began, 50 * MS, 700 * MS);
+  expect_within(hsa_now() - began, 50 * MS, 700 * MS);
   assert_false(hsa_call_outcome(second)->ambiguous);
   assert_int_equal(requests(f), 1);
   hsa_call_free(second);
@@ -545,7 +545,7 @@ static void fails_at_once_beyond_the_deadline(void **state)
   assert_int_equal(outcome->attempts, 1);
   assert_int_equal(outcome->retry_after, 3600 * S);
   assert_true(outcome->retryable);
-  assert_in_range(outcome->elapsed, 0, LIMIT / 2);
+  expect_within(outcome->elapsed, 0, LIMIT / 2);
   hsa_call_free(call);
 }
 
@@ -568,7 +568,7 @@ static void a_429_holds_all_calls(void **state)
   assert_int_equal(outcome->attempts, 0);
   assert_int_equal(outcome->http_status, 0);
   assert_true(outcome->retryable);
-  assert_in_range(outcome->retry_after, 95 * S, 100 * S);
+  expect_within(outcome->retry_after, 95 * S, 100 * S);
   assert_int_equal(requests(f), 1);
   hsa_call_free(call);
 }
@@ -610,7 +610,7 @@ static void run_with_events(hsa_call *call, char *text, size_t size)
       if (event.type == HSA_EVENT_RETRY || event.type == HSA_EVENT_DONE)
         len += (size_t)snprintf(text + len, size - len, "/%d", event.http_status);
       if (event.type == HSA_EVENT_RETRY || event.type == HSA_EVENT_WAIT)
-        assert_in_range(event.delay, 0, S);
+        expect_within(event.delay, 0, S);
     }
   } while (state == HSA_RUNNING);
   assert_int_equal(state, HSA_DONE);
@@ -692,7 +692,7 @@ static void keeps_the_rate(void **state)
   begin(f, steps, 1);
   for (i = 0; i < 7; i++)
     assert_int_equal(status_of_one(f, HSA_SAFE), 200);
-  assert_in_range(hsa_now() - began, 200 * MS, LIMIT); /* three, three, one */
+  expect_within(hsa_now() - began, 200 * MS, LIMIT); /* three, three, one */
 }
 
 /* What waited for a connection counts from when it left: two leave 200 ms apart, and so do the two after them. */
@@ -714,7 +714,7 @@ static void late_sends_count_late(void **state)
     assert_int_equal(outcome_of(calls[i])->kind, HSA_SUCCESS);
     hsa_call_free(calls[i]);
   }
-  assert_in_range(hsa_now() - began, 500 * MS, LIMIT);
+  expect_within(hsa_now() - began, 500 * MS, LIMIT);
 }
 
 /* One that cannot be in time ends at once and does not stop those behind it. */
@@ -734,7 +734,7 @@ static void rate_beyond_the_deadline(void **state)
   patient = start_simple(f, HSA_SAFE);
   assert_int_equal(outcome_of(hasty)->kind, HSA_THROTTLED);
   assert_int_equal(hsa_call_outcome(hasty)->attempts, 0);
-  assert_in_range(hsa_call_outcome(hasty)->retry_after, 100 * MS, 220 * MS);
+  expect_within(hsa_call_outcome(hasty)->retry_after, 100 * MS, 220 * MS);
   assert_int_equal(hsa_call_state(patient), HSA_RUNNING);
   assert_int_equal(outcome_of(patient)->kind, HSA_SUCCESS);
   assert_int_equal(outcome_of(first)->kind, HSA_SUCCESS);

@@ -63,13 +63,13 @@ static void shares(void **state)
 
     assert_int_equal(hsa_pace_init(&own, rows[i].requests, 10 * S, true, rows[i].shares), HSA_OK);
     expect_int(rows[i].row, "burst", burst(&own, 5 * S), rows[i].burst);
-    assert_in_range(hsa_pace_next(&own, 5 * S), 5 * S + rows[i].wait - 1, 5 * S + rows[i].wait + 1);
+    expect_within(hsa_pace_next(&own, 5 * S), 5 * S + rows[i].wait - 1, 5 * S + rows[i].wait + 1);
     hsa_pace_free(&own);
     assert_int_equal(hsa_pace_init(&server, 1000, 10 * S, false, rows[i].shares), HSA_OK);
     limit = limits(rows[i].requests, rows[i].requests, 10000);
     assert_int_equal(hsa_pace_learn(&server, &limit, 5 * S, 5 * S), HSA_OK);
     expect_int(rows[i].row, "learned", burst(&server, 5 * S), rows[i].burst);
-    assert_in_range(hsa_pace_next(&server, 5 * S), 5 * S + rows[i].wait - 1, 5 * S + rows[i].wait + 1);
+    expect_within(hsa_pace_next(&server, 5 * S), 5 * S + rows[i].wait - 1, 5 * S + rows[i].wait + 1);
     hsa_pace_free(&server);
   }
 }

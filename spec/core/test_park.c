@@ -109,8 +109,8 @@ static void tells_of_every_answer(void **state)
       hsa_call_run(call, hsa_now() + LIMIT);
     assert_int_equal(event.http_status, statuses[n]);
     assert_int_equal(event.hold, holds[n]);
-    assert_in_range(event.sent_at, before, hsa_now());
-    assert_in_range(event.late, 0, LIMIT);
+    expect_within(event.sent_at, before, hsa_now());
+    expect_within(event.late, 0, LIMIT);
     assert_int_equal(event.type, n < 2 ? HSA_EVENT_RETRY : HSA_EVENT_DONE);
     n++;
     while (n < 3 && hsa_call_state(call) != HSA_PARKED)
@@ -167,7 +167,7 @@ static void goes_after_a_delay(void **state)
   assert_int_equal(hsa_call_go(call, "token", 50 * MS), HSA_OK);
   assert_int_equal(hsa_call_state(call), HSA_RUNNING);
   assert_int_equal(outcome_of(call)->kind, HSA_SUCCESS);
-  assert_in_range(hsa_now() - began, 50 * MS, LIMIT);
+  expect_within(hsa_now() - began, 50 * MS, LIMIT);
   hsa_call_free(call);
 }
 
@@ -187,7 +187,7 @@ static void delay_beyond_the_deadline(void **state)
     assert_int_equal(outcome_of(call)->kind, HSA_THROTTLED);
     assert_int_equal(hsa_call_outcome(call)->retry_after, delays[i]);
     assert_int_equal(hsa_call_outcome(call)->attempts, 0);
-    assert_in_range(hsa_call_outcome(call)->elapsed, 0, LIMIT / 2);
+    expect_within(hsa_call_outcome(call)->elapsed, 0, LIMIT / 2);
     hsa_call_free(call);
   }
   assert_int_equal(requests(f), 0);
