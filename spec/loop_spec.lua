@@ -486,9 +486,13 @@ describe("in cqueues", function()
   end)
 end)
 
-describe("loop/socket", function()
-  local socket_of = require "hubspot_assoc.loop.socket"
+describe("hubspot_assoc.socket", function()
+  local socket_of = require "hubspot_assoc.socket"
   after_each(fault_server.stop_all)
+
+  it("has its old name, too", function()
+    assert.equal(socket_of, require "hubspot_assoc.loop.socket")
+  end)
 
   it("gives luasocket's select something to wait for", function()
     local client = binding.scripted(slow)
@@ -555,7 +559,7 @@ describe("loop/socket", function()
       local files = {}
       for i = 1, 1100 do files[i] = assert(io.open("/dev/null")) end
       local client = require "hubspot_assoc".new { access_token = "pat-x" }
-      local ok, message = pcall(require "hubspot_assoc.loop.socket", client)
+      local ok, message = pcall(require "hubspot_assoc.socket", client)
       for i = 1, 1100 do files[i]:close() end
       return ok, message ]])
     if lines[2]:find "Too many open files" then return pending "(ulimit -n is too low)" end

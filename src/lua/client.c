@@ -523,7 +523,6 @@ void lhsa_client_open(lua_State *L)
     {"wait", client_wait},     {"next", client_next},         {"fd", client_fd},       {"listen", client_listen},
     {"accept", client_accept}, {"announce", client_announce}, {"close", client_close}, {NULL, NULL}};
   const luaL_Reg *method;
-  const lhsa_endpoint *endpoint;
 
   make_census(L);
   luaL_newmetatable(L, CLIENT_TYPE);
@@ -534,15 +533,17 @@ void lhsa_client_open(lua_State *L)
   lua_pushliteral(L, CLIENT_TYPE); /* getmetatable tells this; the functions stay out of reach */
   lua_setfield(L, -2, "__metatable");
   lua_newtable(L);
-  for (endpoint = lhsa_endpoints; endpoint->name; endpoint++) {
-    lua_pushlightuserdata(L, (void *)(uintptr_t)endpoint);
-    lua_pushcclosure(L, lhsa_method, 1);
-    lua_setfield(L, -2, endpoint->name);
-  }
   for (method = methods; method->name; method++) {
     lua_pushcfunction(L, method->func);
     lua_setfield(L, -2, method->name);
   }
   lua_setfield(L, -2, "__index");
   lua_pop(L, 1);
+}
+
+void lhsa_push_client_methods(lua_State *L)
+{
+  luaL_getmetatable(L, CLIENT_TYPE);
+  lua_getfield(L, -1, "__index");
+  lua_remove(L, -2);
 }

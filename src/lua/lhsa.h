@@ -154,6 +154,9 @@ typedef struct lhsa_client {
 
 void lhsa_client_open(lua_State *L);
 
+/* Pushes the table of all clients' methods. */
+void lhsa_push_client_methods(lua_State *L);
+
 /* Lua: new(options [, level [, name [, shares]]]) -> client, a closure over the module. Raises if the options are wrong, with
  * the position of the code at this level of the call stack (as in `error`, 1: the caller) and this function's name.
  * So many processes share the rate (1). */
@@ -180,14 +183,14 @@ void lhsa_push_call(lua_State *L, int client, const void *address);
 /* Raises as lhsa_bad_argument does unless the value at idx can be one. */
 void lhsa_check_limiter(lua_State *L, int idx, int level, const char *call);
 
-/* Asks the limiter of the client at this index for leave for one attempt that can wait for `most` us: *delay is how
+/* Asks the limiter at this index for leave for one attempt that can wait for `most` us: *delay is how
  * long it has to; more than `most` if it is not to be sent. Answers NULL, or pushes and answers why there is no answer. */
-const char *lhsa_limiter_reserve(lua_State *L, int client, int64_t most, int64_t *delay);
+const char *lhsa_limiter_reserve(lua_State *L, int limiter, int64_t most, int64_t *delay);
 
 /* Tells it what an answer says of the rate; false with what it raised at the top. */
-bool lhsa_limiter_observe(lua_State *L, int client, const hsa_event *event);
+bool lhsa_limiter_observe(lua_State *L, int limiter, const hsa_event *event);
 
-/* ---- call.c ---- */
+/* ---- call.c (with call.h, make.c, run.c) ---- */
 
 void lhsa_call_open(lua_State *L);
 

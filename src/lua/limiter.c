@@ -14,11 +14,11 @@ static int call_method(lua_State *L)
 }
 
 /* Pushes what is to be called with the arguments that follow: these three values come before them. */
-static void push_method(lua_State *L, int client, const char *name)
+static void push_method(lua_State *L, int limiter, const char *name)
 {
   lua_pushcfunction(L, call_method);
   lua_pushstring(L, name);
-  lhsa_client_value(L, client, "limiter");
+  lua_pushvalue(L, limiter);
 }
 
 void lhsa_check_limiter(lua_State *L, int idx, int level, const char *call)
@@ -62,11 +62,11 @@ static bool call_reserve(lua_State *L)
   return false;
 }
 
-const char *lhsa_limiter_reserve(lua_State *L, int client, int64_t most, int64_t *delay)
+const char *lhsa_limiter_reserve(lua_State *L, int limiter, int64_t most, int64_t *delay)
 {
   double seconds;
 
-  push_method(L, client, "reserve");
+  push_method(L, limiter, "reserve");
   lua_pushinteger(L, 1);
   lua_pushnumber(L, (double)(most > 0 ? most : 0) / (double)HSA_SECOND);
   if (!call_reserve(L))
@@ -82,13 +82,13 @@ static void set_seconds(lua_State *L, const char *name, int64_t us)
     lhsa_set_number(L, name, (double)us / (double)HSA_SECOND);
 }
 
-bool lhsa_limiter_observe(lua_State *L, int client, const hsa_event *event)
+bool lhsa_limiter_observe(lua_State *L, int limiter, const hsa_event *event)
 {
   bool tells = event->sent_at >= 0 || event->hold >= 0 || event->rate.max >= 0;
 
   if (!tells || (event->type != HSA_EVENT_RETRY && event->type != HSA_EVENT_DONE))
     return true;
-  push_method(L, client, "observe");
+  push_method(L, limiter, "observe");
   lhsa_push_rate_limit(L, &event->rate);
   set_seconds(L, "retry_after", event->hold);
   set_seconds(L, "late", event->late);

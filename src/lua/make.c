@@ -1,0 +1,254 @@
+/* make.c - makes a call of its arguments: checks them, splits the inputs, encodes the bodies. */
+#include <string.h>
+
+#include "call.h"
+
+/* ---- arguments ----
+ *
+ * On the stack while a call is made: the client at 1, the arguments behind it, the options behind them. */
+
+static int count_args(const lhsa_endpoint *endpoint)
+{
+  int n = 0;
+
+  while (n < LHSA_MAX_ARGS && endpoint->args[n].field.name)
+    n++;
+  return n;
+}
+
+static void blame(lua_State *L, int level, int arg, const char *name)
+{
+  lhsa_bad_argument(L, level, arg, lhsa_endpoint_of(L)->name, name);
+}
+
+static lhsa_client *check_client(lua_State *L, int level)
+{
+  const char *name = lhsa_endpoint_of(L)->name;
+  lhsa_client *client = lhsa_to_client(L, 1);
+
+  if (client)
+    return client;
+  luaL_where(L, level);
+  lua_pushfstring(L, "'%s' is a method of a client: call it with a colon, client:%s(...)", name, name);
+  lua_concat(L, 2);
+  lua_error(L);
+  return NULL;
+}
+
+static void check_count(lua_State *L, int level)
+{
+  const lhsa_endpoint *endpoint = lhsa_endpoint_of(L);
+  int most = count_args(endpoint) + 1, given = lua_gettop(L) - 1;
+
+  if (given > most) {
+    lua_pushfstring(L, ": '%s' takes no more than %d arguments", endpoint->name, most);
+    blame(L, level, most + 1, "one too many");
+  }
+  lua_settop(L, most + 1);
+}
+
+/* Path segments and query parameters are text. */
+static void make_text(lua_State *L, int idx)
+{
+  if (lua_type(L, idx) != LUA_TNUMBER)
+    return;
+  lua_pushfstring(L, "%d", (int)lua_tonumber(L, idx));
+  lua_replace(L, idx);
+}
+
+/* Puts every argument on the stack into the shape that is sent, or raises. */
+static void take_arguments(lua_State *L, int level)
+{
+  const lhsa_endpoint *endpoint = lhsa_endpoint_of(L);
+  const lhsa_field options = {.type = LHSA_OBJECT, .fields = endpoint->options};
+  int n = count_args(endpoint), i;
+
+  if (!lua_isnil(L, n + 2) && !lhsa_take(L, n + 2, &options))
+    blame(L, level, n + 1, "options");
+  lua_settop(L, n + 2);
+  for (i = 0; i < n; i++) {
+    if (!lhsa_take(L, i + 2, &endpoint->args[i].field))
+      blame(L, level, i + 1, endpoint->args[i].field.name);
+    lua_replace(L, i + 2);
+    if (endpoint->args[i].place == LHSA_PATH)
+      make_text(L, i + 2);
+  }
+}
+
+/* ---- making a call ---- */
+
+static void set_options(lua_State *L, int level, int options, lhsa_call *call)
+{
+  const lhsa_client *client = call->client;
+  int64_t deadline = client->deadline;
+
+  call->timeout = client->timeout;
+  call->max_attempts = client->max_attempts;
+  call->batch_size = call->endpoint->max_inputs;
+  if (lua_istable(L, options)) {
+    deadline = lhsa_seconds_option(L, options, "deadline", deadline);
+    call->timeout = lhsa_seconds_option(L, options, "timeout", call->timeout);
+    call->max_attempts = (int)lhsa_number_option(L, options, "max_attempts", call->max_attempts);
+    call->batch_size = (int)lhsa_number_option(L, options, "batch_size", call->batch_size);
+  }
+  call->deadline = hsa_now() + deadline;
+  if (call->batch_size > call->endpoint->max_inputs) {
+    lua_pushfstring(L, ".batch_size: HubSpot takes %d inputs a request at most", call->endpoint->max_inputs);
+    blame(L, level, options - 1, "options");
+  }
+}
+
+/* Copies the text at idx to *end, as the value of param. */
+static void set_param(lua_State *L, int idx, const char *name, hsa_param *param, char **end)
+{
+  const char *text = lua_tolstring(L, idx, &param->len);
+
+  param->name = name;
+  param->value = memcpy(*end, text, param->len + 1);
+  *end += param->len + 1;
+}
+
+/* The query options lie at the top of the stack, as texts or nil, in the endpoint's order. */
+static void set_params(lua_State *L, lhsa_call *call, int query)
+{
+  const lhsa_endpoint *endpoint = call->endpoint;
+  int n = count_args(endpoint), i;
+  char *end = call->text;
+
+  for (i = 0; i < n; i++)
+    if (endpoint->args[i].place == LHSA_PATH)
+      set_param(L, i + 2, endpoint->args[i].field.name, &call->segments[call->nsegments++], &end);
+  call->segments[call->nsegments++] =
+    (hsa_param){.name = "version", .value = call->client->version, .len = strlen(call->client->version)};
+  for (i = 0; i < LHSA_MAX_QUERY && endpoint->query[i]; i++)
+    if (!lua_isnil(L, query + i))
+      set_param(L, query + i, endpoint->query[i], &call->query[call->nquery++], &end);
+}
+
+/* Pushes the query options as texts or nil; answers how many bytes the texts of the call take. */
+static size_t push_query(lua_State *L, int options)
+{
+  const lhsa_endpoint *endpoint = lhsa_endpoint_of(L);
+  int n = count_args(endpoint), i;
+  size_t size = 0;
+
+  for (i = 0; i < n; i++)
+    if (endpoint->args[i].place == LHSA_PATH)
+      size += lua_rawlen(L, i + 2) + 1;
+  for (i = 0; i < LHSA_MAX_QUERY && endpoint->query[i]; i++) {
+    lua_pushstring(L, endpoint->query[i]);
+    if (lua_istable(L, options))
+      lua_rawget(L, options);
+    else {
+      lua_pushnil(L);
+      lua_replace(L, -2);
+    }
+    make_text(L, lua_gettop(L));
+    size += lua_isnil(L, -1) ? 0 : lua_rawlen(L, -1) + 1;
+  }
+  return size;
+}
+
+/* Pushes the body {"inputs": [...]} with the inputs first to last of the list at idx. */
+static void push_inputs(lua_State *L, int idx, int first, int last)
+{
+  int i;
+
+  lua_pushliteral(L, LHSA_INPUTS_HEAD);
+  if (first == 1 && last == (int)lua_rawlen(L, idx))
+    lua_pushvalue(L, idx);
+  else {
+    lua_createtable(L, last - first + 1, 0);
+    for (i = first; i <= last; i++) {
+      lua_rawgeti(L, idx, i);
+      lua_rawseti(L, -2, i - first + 1);
+    }
+  }
+  lhsa_encode(L, lua_gettop(L));
+  lua_remove(L, -2);
+  lua_pushliteral(L, "}");
+  lua_concat(L, 3);
+}
+
+lhsa_request_info lhsa_info_of(const lhsa_call *call)
+{
+  lhsa_request_info info = {
+    .endpoint = call->endpoint,
+    .first = call->first,
+    .last = call->last,
+    .is_part = call->nrequests > 1 || call->is_halved,
+  };
+  size_t i;
+
+  for (i = 0; i < call->nsegments; i++)
+    if (strcmp(call->segments[i].name, "from") == 0)
+      info.from = call->segments[i].value;
+    else if (strcmp(call->segments[i].name, "to") == 0)
+      info.to = call->segments[i].value;
+  return info;
+}
+
+/* Pushes the bodies of all requests: one text, or a list of them. */
+static void push_batches(lua_State *L, int idx, lhsa_call *call)
+{
+  int i, first, last;
+
+  call->ninputs = (int)lua_rawlen(L, idx);
+  call->nrequests = (call->ninputs + call->batch_size - 1) / call->batch_size;
+  if (call->nrequests == 1) {
+    push_inputs(L, idx, 1, call->ninputs);
+    return;
+  }
+  lua_createtable(L, call->nrequests, 0);
+  for (i = 0; i < call->nrequests; i++) {
+    first = i * call->batch_size + 1;
+    last = call->ninputs - first < call->batch_size ? call->ninputs : first + call->batch_size - 1;
+    push_inputs(L, idx, first, last);
+    lua_rawseti(L, -2, i + 1);
+  }
+}
+
+static void set_bodies(lua_State *L, int user, lhsa_call *call)
+{
+  int n = count_args(call->endpoint), i;
+
+  call->nrequests = 1;
+  for (i = 0; i < n; i++) {
+    if (call->endpoint->args[i].place == LHSA_INPUTS)
+      push_batches(L, i + 2, call);
+    else if (call->endpoint->args[i].place == LHSA_BODY)
+      lhsa_encode(L, i + 2);
+    else
+      continue;
+    lua_rawseti(L, user, LHSA_BODIES);
+  }
+}
+
+lhsa_call *lhsa_push_new_call(lua_State *L, int level)
+{
+  const lhsa_endpoint *endpoint = lhsa_endpoint_of(L);
+  lhsa_client *client = check_client(L, level);
+  lhsa_call *call;
+  size_t size;
+  int options = count_args(endpoint) + 2, idx, user;
+
+  check_count(L, level);
+  take_arguments(L, level);
+  size = sizeof *call + push_query(L, options);
+  call = lua_newuserdata(L, size);
+  idx = lua_gettop(L);
+  memset(call, 0, sizeof *call);
+  luaL_getmetatable(L, LHSA_CALL_TYPE);
+  lua_setmetatable(L, idx);
+  call->endpoint = endpoint;
+  call->client = client;
+  set_options(L, level, options, call);
+  set_params(L, call, options + 1);
+  lua_createtable(L, LHSA_SLOTS, 0);
+  user = lua_gettop(L);
+  lua_pushvalue(L, 1);
+  lua_rawseti(L, user, LHSA_CLIENT);
+  set_bodies(L, user, call);
+  lhsa_setuservalue(L, idx);
+  return call;
+}
