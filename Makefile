@@ -30,6 +30,7 @@ LUA_INCDIR ?= $(patsubst %/,%,$(dir $(firstword $(wildcard $(addsuffix /lua.h, \
 # --- flags ------------------------------------------------------------------------------------
 
 BUILD   ?= build/$(LUA)
+LOGS    ?= $(BUILD)/test-logs
 CFLAGS  ?= -O2 -g
 # CI's is -Werror; ours too, before a change lands. A newer compiler's new warning, or a newer library's deprecation, must
 # not stop a user.
@@ -142,7 +143,7 @@ LUAJIT_BUILD = $(if $(findstring luajit,$(LUA)),$(BUILD),$(BUILD)/luajit)
 IN_TREE = env -u LUA_INIT -u LUA_INIT_5_2 -u LUA_INIT_5_3 -u LUA_INIT_5_4 \
               -u LUA_PATH_5_2 -u LUA_PATH_5_3 -u LUA_PATH_5_4 -u LUA_CPATH_5_2 -u LUA_CPATH_5_3 -u LUA_CPATH_5_4 \
               LUA_PATH='$(TREE_LUA_PATH)' LUA_CPATH='$(TREE_LUA_CPATH)' \
-              LUA='$(LUA)' BUILD='$(BUILD)' LUAJIT_BUILD='$(LUAJIT_BUILD)' CC='$(CC)' \
+              LUA='$(LUA)' BUILD='$(BUILD)' LUAJIT_BUILD='$(LUAJIT_BUILD)' CC='$(CC)' LOGS='$(LOGS)' \
               SPEC='$(SPEC)' BUSTED_ARGS='$(BUSTED_ARGS)' $(addprefix JOBS=,$(JOBS))
 INSTALL_MISSING = env LUA='$(LUA_WANTED)' LUA_INCDIR='$(LUA_INCDIR)' CURL_INCDIR='$(CURL_INCDIR)' CURL_LIBDIR='$(CURL_LIBDIR)' \
                   CC='$(CC)' scripts/install-missing
@@ -152,105 +153,92 @@ INSTALL_MISSING = env LUA='$(LUA_WANTED)' LUA_INCDIR='$(LUA_INCDIR)' CURL_INCDIR
 env:
 	@printf "export LUA_PATH='%s' LUA_CPATH='%s'\n" '$(TREE_LUA_PATH)' '$(TREE_LUA_CPATH)'
 
-# demo, test and the like first install what is missing, then call make again: which Lua there is,
-# and where its headers are, may have changed meanwhile.
-.PHONY: demo run-demo
-demo:
-	@$(INSTALL_MISSING) build simulator
-	@$(MAKE) run-demo
-run-demo: $(MODULE)
+# These first install what is missing, then call make again: which Lua there is, and where its headers are, may have
+# changed meanwhile. `make run-test` is `make test` without installing; so it is with the others.
+NEEDS_demo            := build simulator
+NEEDS_test            := build simulator test
+NEEDS_nginx           := build simulator test
+NEEDS_hosts           := build simulator test examples
+NEEDS_asan            := build simulator test sanitizers
+NEEDS_tsan            := build test sanitizers
+NEEDS_valgrind        := build simulator test valgrind
+NEEDS_lint            := build lint
+NEEDS_bench           := build simulator test bench
+NEEDS_bench-openresty := build simulator test
+NEEDS_simulator       := simulator
+NEEDS_openresty       := build simulator openresty
+# What make is called with then.
+ARGS_asan = BUILD=build/asan/$(LUA) SANITIZE=address,undefined CFLAGS='-O1 -g'
+ARGS_tsan = BUILD=build/tsan SANITIZE=thread CFLAGS='-O1 -g'
+
+INSTALLING := $(patsubst NEEDS_%,%,$(filter NEEDS_%,$(.VARIABLES)))
+.PHONY: $(INSTALLING)
+run-%:
+	@$(MAKE) $* INSTALLED=1 $(ARGS_$*)
+ifndef INSTALLED
+$(INSTALLING):
+	@$(INSTALL_MISSING) $(NEEDS_$@)
+	@$(MAKE) $@ INSTALLED=1 $(ARGS_$@)
+else
+
+demo: $(MODULE)
 	@$(IN_TREE) simulator/simulator exec $(LUA) examples/batch_update.lua
 
-.PHONY: test run-test check-core
-test:
-	@$(INSTALL_MISSING) build simulator test
-	@$(MAKE) run-test
-run-test: $(MODULE) $(UNIT_TESTS) $(EMBED) luajit $(SHIMS)
+test: $(MODULE) $(UNIT_TESTS) $(EMBED) luajit $(SHIMS)
 	@$(IN_TREE) scripts/run-tests $(if $(SPEC),busted,unit embed busted)
-check-core: $(UNIT_TESTS)
-	@$(IN_TREE) scripts/run-tests unit
-.PHONY: luajit
-luajit: $(if $(findstring luajit,$(LUA)),$(MODULE))
-	$(if $(findstring luajit,$(LUA)),,@$(MAKE) module LUA=luajit BUILD=$(LUAJIT_BUILD) SANITIZE= WERROR='$(WERROR)')
 
 # All specs in a real nginx, also those that take long.
-.PHONY: nginx run-nginx
-nginx:
-	@$(INSTALL_MISSING) build simulator test
-	@$(MAKE) run-nginx
-run-nginx: $(MODULE) luajit $(SHIMS)
+nginx: $(MODULE) luajit $(SHIMS)
 	@$(IN_TREE) SLOW=1 SPEC='$(or $(SPEC),spec/nginx)' scripts/run-tests busted
 
 # The examples in their real hosts: C, LÖVE, Neovim, event loops.
-.PHONY: hosts run-hosts
-hosts:
-	@$(INSTALL_MISSING) build simulator test examples
-	@$(MAKE) run-hosts
-run-hosts: $(MODULE) $(FRAME_LOOP) $(SHIMS)
+hosts: $(MODULE) $(FRAME_LOOP) $(SHIMS)
 	@$(MAKE) module LUA=luajit BUILD=build/luajit
 	@$(IN_TREE) HOSTS=1 SPEC=spec/host_spec.lua scripts/run-tests busted
 
-.PHONY: asan run-asan
-asan:
-	@$(INSTALL_MISSING) build simulator test sanitizers
-	@$(MAKE) run-asan BUILD=build/asan/$(LUA) SANITIZE=address,undefined CFLAGS='-O1 -g'
-run-asan: $(MODULE) $(UNIT_TESTS) $(SHIMS)
+asan: $(MODULE) $(UNIT_TESTS) $(SHIMS)
 	@$(IN_TREE) BUSTED_ARGS='--exclude-tags=nginx $(BUSTED_ARGS)' scripts/run-tests --asan $(if $(SPEC),,unit) busted
 
 # Races in the engine: its unit tests, with a thread sanitizer in the engine (libcurl and OpenSSL have none). Some of them
 # start threads in a forked child, which it would refuse.
-.PHONY: tsan
-tsan:
-	@$(INSTALL_MISSING) build test sanitizers
-	@TSAN_OPTIONS=die_after_fork=0 $(MAKE) check-core BUILD=build/tsan SANITIZE=thread CFLAGS='-O1 -g'
+tsan: $(UNIT_TESTS)
+	@$(IN_TREE) TSAN_OPTIONS=die_after_fork=0 scripts/run-tests unit
 
-.PHONY: valgrind run-valgrind
-valgrind:
-	@$(INSTALL_MISSING) build simulator test valgrind
-	@$(MAKE) run-valgrind
-run-valgrind: $(MODULE) $(SHIMS)
+valgrind: $(MODULE) $(SHIMS)
 	@$(IN_TREE) scripts/run-tests --valgrind busted
 
-.PHONY: lint run-lint
-lint:
-	@$(INSTALL_MISSING) build lint
-	@$(MAKE) run-lint
-run-lint: $(MODULE)
+lint: $(MODULE)
 	@LUA_INCDIR='$(LUA_INCDIR)' MODULE='$(MODULE)' scripts/lint
 
-.PHONY: bench run-bench
-bench:
-	@$(INSTALL_MISSING) build simulator test bench
-	@$(MAKE) run-bench
-run-bench: $(MODULE) $(BENCHES)
+bench: $(MODULE) $(BENCHES)
 	@$(IN_TREE) bench/run
 
 # RESTY_HTTP=/path/to/lua-resty-http/lib measures that beside it.
-.PHONY: bench-openresty run-bench-openresty
-bench-openresty:
-	@$(INSTALL_MISSING) build simulator test
-	@$(MAKE) run-bench-openresty
-run-bench-openresty: $(MODULE) luajit
+bench-openresty: $(MODULE) luajit
 	@$(IN_TREE) RESTY_HTTP='$(RESTY_HTTP)' $(LUA) bench/openresty/run.lua
 
 # In the foreground, until Ctrl-C.
-.PHONY: simulator
 simulator:
-	@$(INSTALL_MISSING) simulator
 	@PORT='$(PORT)' exec simulator/simulator run
 
 # The example service, against a simulator of its own; in the foreground, until Ctrl-C.
-.PHONY: openresty run-openresty
-openresty:
-	@$(INSTALL_MISSING) build simulator openresty
-	@$(MAKE) run-openresty
-run-openresty: luajit
+openresty: luajit
 	@$(IN_TREE) PORT='$(PORT)' simulator/simulator exec examples/openresty/run
+
+endif
+
+.PHONY: check-core
+check-core: $(UNIT_TESTS)
+	@$(IN_TREE) scripts/run-tests unit
+
+.PHONY: luajit
+luajit: $(if $(findstring luajit,$(LUA)),$(MODULE))
+	$(if $(findstring luajit,$(LUA)),,@$(MAKE) module LUA=luajit BUILD=$(LUAJIT_BUILD) SANITIZE=)
 
 # Everything that demo and test need, and nothing else.
 .PHONY: deps
 deps:
-	@$(INSTALL_MISSING) build simulator test
+	@$(INSTALL_MISSING) $(NEEDS_test)
 
 # --- installing -------------------------------------------------------------------------------
 
