@@ -1,5 +1,5 @@
 # hubspot_assoc: GNU make. `make` builds the module for LUA into build/$(LUA)/.
-#   make LUA=lua5.1|lua5.2|lua5.3|lua5.4|luajit   CC=clang   WERROR=-Werror   V=1 (whole command lines)
+#   make LUA=lua5.1|lua5.2|lua5.3|lua5.4|lua5.5|luajit   CC=clang   WERROR=-Werror   V=1 (whole command lines)
 #   make demo | test | nginx | hosts | lint | asan | tsan | valgrind | bench | bench-openresty | simulator | openresty |
 #        embed | env | deps | install | clean
 #   make test SPEC=spec/codec_spec.lua BUSTED_ARGS='--filter=null' JOBS=1 (spec files at a time)
@@ -13,17 +13,19 @@ MAKEFLAGS += --no-print-directory
 LUA_WANTED := $(or $(LUA),$(addprefix lua,$(LUA_VERSION)))
 # Without a wish: the newest Lua here that has lua-cjson (Ubuntu 22.04 has it for 5.1 and 5.2 only).
 ifeq ($(LUA_WANTED),)
-LUA := $(shell for l in lua5.4 lua5.3 lua5.2 lua5.1 luajit; do \
+LUA := $(shell for l in lua5.5 lua5.4 lua5.3 lua5.2 lua5.1 luajit; do \
          $$l -e 'require "cjson"' >/dev/null 2>&1 && { echo $$l; exit; }; done; echo lua5.4)
 else
 override LUA := $(LUA_WANTED)
 endif
 # Directory name of this Lua's modules: X.Y.
 LUA_VERSION ?= $(if $(findstring luajit,$(LUA)),5.1,$(patsubst lua%,%,$(LUA)))
-# Where lua.h is: Debian's place for $(LUA), then what others use. Give LUA_INCDIR= for any other.
+# Where lua.h is: Debian's place for $(LUA), then what others use, OpenResty's own LuaJIT among them. Give LUA_INCDIR= for
+# any other.
 LUA_INCDIR ?= $(patsubst %/,%,$(dir $(firstword $(wildcard $(addsuffix /lua.h, \
-                /usr/include/$(if $(findstring luajit,$(LUA)),luajit-2.1,$(LUA)) \
-                /usr/local/include/$(if $(findstring luajit,$(LUA)),luajit-2.1,$(LUA)) \
+                $(if $(findstring luajit,$(LUA)),$(addsuffix /luajit-2.1, \
+                  /usr/include /usr/local/include /usr/local/openresty/luajit/include), \
+                  /usr/include/$(LUA) /usr/local/include/$(LUA)) \
                 /usr/include/lua$(LUA_VERSION) /usr/include/lua/$(LUA_VERSION) \
                 /usr/local/include /usr/include)))))
 
@@ -140,8 +142,7 @@ TREE_LUA_CPATH = $(CURDIR)/$(BUILD)/?.so;;
 # nginx has LuaJIT inside.
 LUAJIT_BUILD = $(if $(findstring luajit,$(LUA)),$(BUILD),$(BUILD)/luajit)
 # A user's LUA_PATH_5_4 or LUA_INIT would go before ours.
-IN_TREE = env -u LUA_INIT -u LUA_INIT_5_2 -u LUA_INIT_5_3 -u LUA_INIT_5_4 \
-              -u LUA_PATH_5_2 -u LUA_PATH_5_3 -u LUA_PATH_5_4 -u LUA_CPATH_5_2 -u LUA_CPATH_5_3 -u LUA_CPATH_5_4 \
+IN_TREE = env -u LUA_INIT $(foreach name,LUA_INIT LUA_PATH LUA_CPATH,$(foreach n,2 3 4 5,-u $(name)_5_$n)) \
               LUA_PATH='$(TREE_LUA_PATH)' LUA_CPATH='$(TREE_LUA_CPATH)' \
               LUA='$(LUA)' BUILD='$(BUILD)' LUAJIT_BUILD='$(LUAJIT_BUILD)' CC='$(CC)' LOGS='$(LOGS)' \
               SPEC='$(SPEC)' BUSTED_ARGS='$(BUSTED_ARGS)' $(addprefix JOBS=,$(JOBS))

@@ -9,13 +9,13 @@ description = {
   summary = "HubSpot's Associations API: batch update of association limits, labels, records",
   detailed = [[
     A C module on libcurl and lua-cjson with pacing, retries and deadlines,
-    for plain scripts, event loops and OpenResty. Lua 5.1 to 5.4 and LuaJIT.]],
+    for plain scripts, event loops and OpenResty. Lua 5.1 to 5.5 and LuaJIT.]],
   homepage = "https://github.com/hubspot-assoc/hubspot_assoc",
   license = "MIT",
 }
 supported_platforms = { "unix" }
 dependencies = {
-  "lua >= 5.1",
+  "lua >= 5.1, < 5.6",
   "lua-cjson >= 2.1.0",
 }
 external_dependencies = {

@@ -2,6 +2,7 @@
 local assoc = require "hubspot_assoc"
 local core = require "hubspot_assoc.core"
 local binding = require "spec.support.binding"
+local child = require "spec.support.child"
 local simulator = require "spec.support.simulator"
 
 local limit = binding.limit
@@ -316,6 +317,40 @@ describe("a good argument", function()
     assert.is_nil(errors)
     assert.equal(77, results[1].userEnforcedMaxToObjectIds)
     assert.same({}, (client:batch_update("contacts", "companies", touchy())))
+  end)
+
+  it("reaches lua-cjson without metatables: OpenResty's runs them", function()
+    local lines = child.run({ HUBSPOT_BASE_URL = simulator.url, HUBSPOT_ACCESS_TOKEN = simulator.token() }, [[
+      local cjson = require "cjson"
+      local new, seen = cjson.new, {}
+      local function has_none(value)
+        if type(value) ~= "table" then return true end
+        if debug.getmetatable(value) then return false end
+        for _, field in next, value do
+          if not has_none(field) then return false end
+        end
+        return true
+      end
+      function cjson.new()
+        local instance = new()
+        local encode = instance.encode
+        function instance.encode(value)
+          seen[#seen + 1] = has_none(value)
+          return encode(value)
+        end
+        return instance
+      end
+      local assoc = require "hubspot_assoc"
+      local function odd(fields) return setmetatable(fields, { __len = function() return 0 end, __index = error }) end
+      local _, errors = assoc.batch_update("contacts", "companies",
+        odd { odd { category = "HUBSPOT_DEFINED", typeId = 279, maxToObjectIds = 200 } })
+      assert(not errors, errors)
+      assoc.associate("contacts", "companies", { { from = odd { id = "1" }, to = odd { id = 2 },
+        types = odd { odd { associationCategory = "HUBSPOT_DEFINED", associationTypeId = 279 } } } })
+      assoc.create_label("contacts", "companies", odd { name = "odd", label = "Odd" })
+      return (table.unpack or unpack)(seen) ]])
+    lines.seconds = nil
+    assert.same({ "true", "true", "true", status = "0" }, lines)
   end)
 
   it("is what its table holds, not what its metatable tells", function()

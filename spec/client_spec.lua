@@ -5,6 +5,7 @@ local child = require "spec.support.child"
 local fault_server = require "spec.support.fault_server"
 local faults = require "spec.support.faults"
 local simulator = require "spec.support.simulator"
+local tune = require "spec.support.collector"
 
 local limit = binding.limit
 
@@ -399,7 +400,7 @@ describe("collecting garbage", function()
 
   it("may happen at any moment of a call", function()
     local client = binding.client { on_event = function() end }
-    local pause, step = collectgarbage("setpause", 0), collectgarbage("setstepmul", 100000)
+    local pause, step = tune("pause", 0), tune("stepmul", 100000)
     local ok, problem = pcall(function()
       for round = 1, 20 do
         local results, errors, response = client:batch_update("contacts", "companies",
@@ -412,8 +413,8 @@ describe("collecting garbage", function()
         assert(#tostring(other) > 0)
       end
     end)
-    collectgarbage("setpause", pause)
-    collectgarbage("setstepmul", step)
+    tune("pause", pause)
+    tune("stepmul", step)
     assert.is_true(ok, tostring(problem))
   end)
 

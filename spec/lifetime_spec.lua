@@ -4,6 +4,7 @@ local async = require "spec.support.async"
 local child = require "spec.support.child"
 local fault_server = require "spec.support.fault_server"
 local simulator = require "spec.support.simulator"
+local tune = require "spec.support.collector"
 
 local AT_ONCE = async.AT_ONCE
 local probe, start, start_from, timed = async.probe, async.start, async.start_from, async.timed
@@ -20,8 +21,8 @@ end
 local collectors = {
   { name = "as usual", set = function() return function() end end },
   { name = "without a pause", set = function()
-    local pause = collectgarbage("setpause", 0)
-    return function() collectgarbage("setpause", pause) end
+    local pause = tune("pause", 0)
+    return function() tune("pause", pause) end
   end },
   { name = "at every turn", set = function() -- of a hook, which compiled code has not
     if is_jit then require "jit".off() end
@@ -35,7 +36,7 @@ local collectors = {
   end },
 }
 
-if _VERSION == "Lua 5.4" then
+if _VERSION >= "Lua 5.4" then
   collectors[#collectors + 1] = { name = "by generations", set = function()
     local mode = collectgarbage "generational"
     return function() collectgarbage(mode) end

@@ -198,8 +198,8 @@ function Pending:wait()
     local answer = { status = tonumber(status), seconds = tonumber(seconds), headers = {},
       body = tonumber(rest) > 0 and self.pipe:read(tonumber(rest)) or "" }
     for name, value in lines:gmatch "([^\r\n:]+): ([^\r\n]*)" do
-      name = name:lower()
-      answer.headers[name] = answer.headers[name] and answer.headers[name] .. ", " .. value or value
+      local key = name:lower()
+      answer.headers[key] = answer.headers[key] and answer.headers[key] .. ", " .. value or value
     end
     answers[#answers + 1] = answer
   end

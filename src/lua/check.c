@@ -149,7 +149,19 @@ void lhsa_copy_table(lua_State *L)
   lua_replace(L, original);
 }
 
-/* Takes the element at the top of the table at `original`; its key lies below it. A table in which nothing
+/* Pushes the table at idx, or a copy of it if it has a metatable: OpenResty's lua-cjson, which LuaRocks installs, would
+ * encode what __index and __len say instead of what was checked. Answers where it is. */
+static int push_plain(lua_State *L, int idx)
+{
+  lua_pushvalue(L, idx);
+  if (lua_getmetatable(L, idx)) {
+    lua_pop(L, 1);
+    lhsa_copy_table(L);
+  }
+  return lua_gettop(L);
+}
+
+/* Takes the element at the top of the table at `original`; its key lies below it. A plain table in which nothing
  * changes is taken as it is; the first change makes `result` a copy. Pops key and element. */
 static bool take_element(lua_State *L, int original, int result, const lhsa_field *field)
 {
@@ -180,8 +192,7 @@ static bool take_object(lua_State *L, int idx, const lhsa_field *object)
     return fail_type(L, idx, object, "table");
   if (!check_names(L, idx, object->fields))
     return false;
-  lua_pushvalue(L, idx);
-  result = lua_gettop(L);
+  result = push_plain(L, idx);
   for (field = object->fields; field->name; field++) {
     lua_pushstring(L, field->name);
     lua_pushvalue(L, -1);
@@ -227,8 +238,7 @@ static bool take_list(lua_State *L, int idx, const lhsa_field *list)
     return false;
   if (n < list->min)
     return fail(L, "at least one element expected");
-  lua_pushvalue(L, idx);
-  result = lua_gettop(L);
+  result = push_plain(L, idx);
   for (i = 1; i <= n; i++) {
     lua_pushinteger(L, i);
     lua_rawgeti(L, idx, i);

@@ -1,4 +1,4 @@
-/* compat.h - the only place that tests LUA_VERSION_NUM: Lua 5.1 (and LuaJIT) to 5.4 look alike
+/* compat.h - the only place that tests LUA_VERSION_NUM: Lua 5.1 (and LuaJIT) to 5.5 look alike
  * to the rest of the binding. */
 #ifndef LHSA_COMPAT_H
 #define LHSA_COMPAT_H
