@@ -18,8 +18,8 @@ void hsa_transport_free(hsa_transport *transport);
 void hsa_transport_abandon(hsa_transport *transport);
 
 typedef struct hsa_attempt {
-  const char *method, *url, *token;
-  const char *body; /* NULL: none; must outlive the transfer */
+  const char *method, *url, *token; /* these and the body must outlive the transfer's end */
+  const char *body; /* NULL: none */
   size_t body_len;
   bool once;        /* never let libcurl send it a second time by itself */
   int64_t timeout;  /* us */

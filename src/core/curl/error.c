@@ -89,6 +89,10 @@ static void describe(hsa_transfer *transfer, CURLcode code)
     text = "the proxy's URL cannot be used"; /* libcurl's text has its password */
   else if (code == CURLE_OUT_OF_MEMORY && result->sent)
     text = "a response header line is too long, or memory ran out";
+  else if (transfer->end == RUN_END_UNFIT)
+    text = "the connection was closed, or the server wrote to it, before the request was sent";
+  else if (transfer->end == RUN_END_REFUSED)
+    text = "the server refused the request again and again, and processed none";
   else if (code == CURLE_ABORTED_BY_CALLBACK)
     text = "the connection was closed before any answer came";
   snprintf(result->detail, sizeof result->detail, "%s", text);
@@ -128,6 +132,7 @@ void hsa_transfer_conclude(hsa_transfer *transfer, CURLcode code)
     result->cut_short = code == CURLE_PARTIAL_FILE;
   } else
     result->kind = result->http_status / 100 == 2 ? HSA_SUCCESS : HSA_PROTOCOL;
+  result->sent = (result->sent && transfer->end != RUN_END_REFUSED) || transfer->was_sent;
   result->retry_after = hsa_headers_retry_after(&result->headers, hsa_wall_seconds(), hsa_transport_date);
   hsa_mask(result->headers.correlation_id, strlen(result->headers.correlation_id), transfer->token);
 }

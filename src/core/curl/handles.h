@@ -19,19 +19,46 @@
  * switched off: it costs a wait where a server does not know it. */
 typedef enum header_set { HEADERS_NO_BODY, HEADERS_BODY, HEADERS_LARGE_BODY } header_set;
 
+/* What is known of a connection beside what libcurl knows. Those that are open are in the transport's list. */
+typedef struct hsa_connection {
+  struct hsa_connection *next;
+  int users;            /* transfers that hold it, and one more while it is open */
+  int fd, port;         /* our end's port; 0: not known yet */
+  bool is_up;           /* a request has been sent on it */
+  bool is_http1;        /* an answer has told so */
+  int64_t came_at;      /* when something came last; 0: never */
+  int64_t silent_since; /* an attempt sent then has timed out, and nothing had come since; INT64_MIN: none */
+  int64_t last_stream;  /* of HTTP/2 that the server still processes, by its GOAWAY; INT64_MAX: it sent none */
+} hsa_connection;
+
+/* How a run of a transfer ended that libcurl alone cannot tell. */
+typedef enum run_end {
+  RUN_END_OTHER,
+  RUN_END_UNFIT,  /* the connection could not be used: nothing was sent */
+  RUN_END_REFUSED /* the server says that it has not processed the request */
+} run_end;
+
 struct hsa_transfer {
   CURL *easy;
   CURLU *url;
   char *url_text; /* that url was made from */
   hsa_transport *transport;
-  hsa_transfer *next; /* in idle or ended */
-  void *owner;
+  hsa_transfer *next;  /* in idle, ended or running */
+  hsa_transfer **link; /* what points to it, in running */
   struct curl_slist *headers;
   char *token;      /* that headers were made with */
   header_set which; /* likewise */
-  bool once;
-  bool is_running; /* in the multi handle */
-  bool shows_head; /* the lines of a head go to the callback for the body first */
+  hsa_attempt attempt; /* to be run again on another connection, if that is safe */
+  int64_t run_out_at;  /* when its time is up */
+  int runs, fruitless; /* so often begun; so often refused while nobody got an answer */
+  uint64_t answers;    /* the transport's, when it was refused last */
+  bool was_sent;       /* an earlier run may have been processed */
+  hsa_connection *connection; /* that it was sent on; NULL: not known */
+  bool is_reused;      /* that had been used before */
+  int64_t stream;      /* its number there, over HTTP/2; 0: not known */
+  run_end end;
+  bool is_spoiled;     /* not for another attempt: libcurl remembers in it what went wrong */
+  bool shows_head;     /* the lines of a head go to the callback for the body first */
   bool too_large;
   size_t header_bytes;
   hsa_head head;
@@ -42,8 +69,15 @@ struct hsa_transport {
   CURLM *multi;
   hsa_sockets sockets; /* those that libcurl waits for */
   int64_t timer_at;    /* when libcurl wants to be called in any case */
+  int64_t drive_at;    /* when connections that are being opened are looked at next */
   const hsa_config *config;
   hsa_base_url base;
+  hsa_connection *connections;
+  uint64_t answers;         /* so many have come */
+  bool tells_refusals;      /* libcurl sends a request again only where the server has refused it */
+  bool tells_streams;       /* libcurl says which streams a server has not processed */
+  int nonce;                /* so many of those that are running must not be applied twice */
+  hsa_transfer *running;                   /* in the multi handle */
   hsa_transfer *idle;                      /* kept with their settings for the next attempt */
   hsa_transfer *ended, **ended_tail;       /* in the order in which they ended */
   hsa_transport *next;                     /* in abandoned */
@@ -62,6 +96,40 @@ void hsa_transfer_destroy(hsa_transfer *transfer);
 
 /* Sets the handle up for this attempt; false: no memory, or libcurl refuses a setting. */
 bool hsa_transfer_prepare(hsa_transfer *transfer, const hsa_attempt *attempt);
+
+/* Makes its easy handle anew for another run of the same attempt; false as above. */
+bool hsa_transfer_renew(hsa_transfer *transfer);
+
+/* ---- connection.c ---- */
+
+void hsa_connection_opened(hsa_transport *transport, int fd);
+void hsa_connection_closed(hsa_transport *transport, int fd);
+void hsa_connection_free_all(hsa_transport *transport);
+
+/* The connection whose end on our side has this port, or NULL. */
+hsa_connection *hsa_connection_at(const hsa_transport *transport, int port);
+
+/* The transfer is about to be sent on it, and holds it until the next time. NULL: on none. */
+void hsa_connection_hold(hsa_transfer *transfer, hsa_connection *connection);
+
+/* May a request be sent on it? Not if the server has closed it, or has written what nobody asked for, or if it seems to
+ * have died in silence. */
+bool hsa_connection_is_fit(const hsa_connection *connection, bool is_https);
+
+/* The descriptors of those that are being opened, so many at most; how many. */
+int hsa_connection_list_opening(const hsa_transport *transport, int *fds, int most);
+
+/* Something has come on it. */
+void hsa_connection_came(const hsa_transport *transport, int fd);
+
+/* libcurl says something about the transfer (CURLOPT_DEBUGFUNCTION): which stream it is, what came on its connection. */
+int hsa_connection_listen(CURL *easy, curl_infotype type, char *text, size_t len, void *transfer);
+
+/* Is it a stream that the server has said it did not process? */
+bool hsa_connection_has_refused(const hsa_transfer *transfer);
+
+/* What a transfer that has ended tells of the connection that it was sent on. */
+void hsa_connection_learn(const hsa_transfer *transfer, CURLcode code);
 
 /* ---- error.c ---- */
 

@@ -7,6 +7,10 @@
 #include "clock.h"
 #include "handles.h"
 
+#define DRIVE_INTERVAL (HSA_SECOND / 5)
+enum { MAX_OPENING = 16 };  /* looked at in one go */
+enum { MAX_FRUITLESS = 5 }; /* refusals in a row */
+
 /* Transports of a parent process: kept reachable, never used. */
 static _Atomic(hsa_transport *) abandoned;
 
@@ -32,7 +36,65 @@ static int on_timer(CURLM *multi, long ms, void *data)
   transport->timer_at = ms < 0 ? INT64_MAX : hsa_now() + (int64_t)ms * 1000;
   return 0;
 }
+
 /* ---- transfers ---- */
+
+/* Which streams a server has not processed, libcurl says only in the text that it has for debugging. Making that costs
+ * something, so it is made only while a call is under way that must not be applied twice; but then by all transfers, for any
+ * of them may be the one that reads what comes on a connection. */
+static void listen_to(hsa_transfer *transfer)
+{
+  hsa_transport *transport = transfer->transport;
+
+  curl_easy_setopt(transfer->easy, CURLOPT_VERBOSE, transport->base.is_https && transport->nonce > 0 ? 1L : 0L);
+}
+
+static void listen_to_all(hsa_transport *transport)
+{
+  hsa_transfer *transfer;
+
+  for (transfer = transport->running; transfer; transfer = transfer->next)
+    listen_to(transfer);
+}
+
+/* Takes the transfer out of the multi handle, if it is there. */
+static void detach(hsa_transfer *transfer)
+{
+  hsa_transport *transport = transfer->transport;
+
+  if (!transfer->link)
+    return;
+  curl_multi_remove_handle(transport->multi, transfer->easy);
+  *transfer->link = transfer->next;
+  if (transfer->next)
+    transfer->next->link = transfer->link;
+  transfer->link = NULL;
+  transfer->next = NULL;
+  transport->nonce -= transfer->attempt.once;
+  if (transfer->attempt.once && transport->nonce == 0)
+    listen_to_all(transport);
+}
+
+/* Puts the transfer into the multi handle. */
+static bool attach(hsa_transfer *transfer)
+{
+  hsa_transport *transport = transfer->transport;
+
+  transfer->next = transport->running;
+  transfer->link = &transport->running;
+  if (transfer->next)
+    transfer->next->link = &transfer->next;
+  transport->running = transfer;
+  transport->nonce += transfer->attempt.once;
+  if (transfer->attempt.once && transport->nonce == 1)
+    listen_to_all(transport);
+  else
+    listen_to(transfer);
+  if (curl_multi_add_handle(transport->multi, transfer->easy) == CURLM_OK)
+    return true;
+  detach(transfer);
+  return false;
+}
 
 hsa_status hsa_transport_start(hsa_transport *transport, const hsa_attempt *attempt, hsa_transfer **out)
 {
@@ -44,37 +106,95 @@ hsa_status hsa_transport_start(hsa_transport *transport, const hsa_attempt *atte
     transfer = hsa_transfer_create(transport);
   if (!transfer)
     return HSA_NOMEM;
-  if (!hsa_transfer_prepare(transfer, attempt) || curl_multi_add_handle(transport->multi, transfer->easy) != CURLM_OK) {
+  if (!hsa_transfer_prepare(transfer, attempt) || !attach(transfer)) {
     hsa_transfer_destroy(transfer);
     return HSA_NOMEM;
   }
-  transfer->is_running = true;
   *out = transfer;
   return HSA_OK;
 }
 
-/* Takes the transfer out of the multi handle. */
-static void detach(hsa_transfer *transfer)
+/* libcurl sets no timer for trying a host's next address when one does not answer. */
+static void look_at_opening(hsa_transport *transport)
 {
-  if (transfer->is_running)
-    curl_multi_remove_handle(transfer->transport->multi, transfer->easy);
-  transfer->is_running = false;
+  int fds[MAX_OPENING], n = 0, i, running;
+  int64_t now = hsa_now();
+
+  if (now < transport->drive_at)
+    return;
+  transport->drive_at = now + DRIVE_INTERVAL;
+  n = hsa_connection_list_opening(transport, fds, MAX_OPENING);
+  for (i = 0; i < n; i++)
+    curl_multi_socket_action(transport->multi, fds[i], 0, &running);
 }
+
 /* Only sockets that are ready are looked at: curl_multi_perform would look at all transfers. */
 static void act(hsa_transport *transport)
 {
   short events = 0;
   int fd, n;
 
-  while ((fd = hsa_sockets_next(&transport->sockets, &events)) >= 0)
+  while ((fd = hsa_sockets_next(&transport->sockets, &events)) >= 0) {
+    if (events & POLLIN)
+      hsa_connection_came(transport, fd);
     curl_multi_socket_action(transport->multi, fd,
                              (events & (POLLIN | POLLHUP) ? CURL_CSELECT_IN : 0) |
                                (events & POLLOUT ? CURL_CSELECT_OUT : 0) |
                                (events & (POLLERR | POLLNVAL) ? CURL_CSELECT_ERR : 0), &n);
+  }
   if (transport->timer_at <= hsa_now()) {
     transport->timer_at = INT64_MAX;
     curl_multi_socket_action(transport->multi, CURL_SOCKET_TIMEOUT, 0, &n);
   }
+  look_at_opening(transport);
+}
+
+/* ---- transfers that have ended ---- */
+
+/* Did a connection that was kept die before any answer, as if by chance in the moment of its use? */
+static bool has_died(const hsa_transfer *transfer, CURLcode code)
+{
+  return transfer->is_reused && transfer->header_bytes == 0 &&
+         (code == CURLE_GOT_NOTHING || code == CURLE_RECV_ERROR || code == CURLE_SEND_ERROR || code == CURLE_HTTP2 ||
+          code == CURLE_ABORTED_BY_CALLBACK);
+}
+
+/* Refusals are free while the server answers others meanwhile. */
+static bool is_refused_in_vain(hsa_transfer *transfer)
+{
+  transfer->fruitless = transfer->answers == transfer->transport->answers ? transfer->fruitless + 1 : 0;
+  transfer->answers = transfer->transport->answers;
+  return transfer->fruitless > MAX_FRUITLESS;
+}
+
+/* Is the attempt to go on, on another connection, because of what became of this one? */
+static bool goes_on(hsa_transfer *transfer, CURLcode code)
+{
+  if (hsa_now() >= transfer->run_out_at)
+    return false;
+  if (transfer->end == RUN_END_REFUSED)
+    return !is_refused_in_vain(transfer);
+  if (transfer->end == RUN_END_UNFIT)
+    return transfer->is_reused;
+  return !transfer->attempt.once && has_died(transfer, code);
+}
+
+/* Has the transfer run again; false: it cannot. */
+static bool run_again(hsa_transfer *transfer)
+{
+  transfer->was_sent = transfer->was_sent || (transfer->result.sent && transfer->end != RUN_END_REFUSED);
+  return hsa_transfer_renew(transfer) && attach(transfer);
+}
+
+static void end(hsa_transfer *transfer, CURLcode code)
+{
+  hsa_transport *transport = transfer->transport;
+
+  detach(transfer);
+  hsa_connection_learn(transfer, code);
+  hsa_transfer_conclude(transfer, code);
+  transfer->is_spoiled = code != CURLE_OK;
+  transport->answers += transfer->result.http_status > 0;
 }
 
 void hsa_transport_perform(hsa_transport *transport)
@@ -89,7 +209,13 @@ void hsa_transport_perform(hsa_transport *transport)
 
     curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&transfer);
     detach(transfer);
-    hsa_transfer_conclude(transfer, code);
+    if (code == CURLE_OK && transfer->header_bytes == 0)
+      code = CURLE_GOT_NOTHING; /* its connection is gone, and libcurl had thought of resending it */
+    if (code != CURLE_OK && hsa_connection_has_refused(transfer))
+      transfer->end = RUN_END_REFUSED;
+    if (goes_on(transfer, code) && run_again(transfer))
+      continue;
+    end(transfer, code);
     transfer->next = NULL;
     *transport->ended_tail = transfer;
     transport->ended_tail = &transfer->next;
@@ -98,8 +224,11 @@ void hsa_transport_perform(hsa_transport *transport)
 
 void hsa_transport_wait(hsa_transport *transport, int64_t timeout)
 {
-  int64_t left = transport->timer_at - hsa_now(), ms;
+  int64_t now = hsa_now(), left = transport->timer_at - now, ms;
+  int fd;
 
+  if (transport->drive_at - now < left && hsa_connection_list_opening(transport, &fd, 1) > 0)
+    left = transport->drive_at - now;
   if (left < timeout)
     timeout = left > 0 ? left : 0;
   ms = timeout / 1000 + (timeout % 1000 > 0);
@@ -125,8 +254,7 @@ hsa_transfer *hsa_transport_ended(hsa_transport *transport)
 
 void hsa_transfer_time_out(hsa_transfer *transfer)
 {
-  detach(transfer);
-  hsa_transfer_conclude(transfer, CURLE_OPERATION_TIMEDOUT);
+  end(transfer, CURLE_OPERATION_TIMEDOUT);
 }
 
 void hsa_transfer_release(hsa_transfer *transfer)
@@ -134,6 +262,10 @@ void hsa_transfer_release(hsa_transfer *transfer)
   hsa_transport *transport = transfer->transport;
 
   detach(transfer);
+  if (transfer->is_spoiled) {
+    hsa_transfer_destroy(transfer);
+    return;
+  }
   hsa_buf_free(&transfer->result.body);
   transfer->next = transport->idle;
   transport->idle = transfer;
@@ -185,6 +317,7 @@ void hsa_transport_free(hsa_transport *transport)
   destroy_all(transport->ended);
   destroy_all(transport->idle);
   curl_multi_cleanup(transport->multi); /* it still calls on_socket and on_close_socket */
+  hsa_connection_free_all(transport);
   hsa_sockets_free(&transport->sockets);
   free(transport);
 }

@@ -11,23 +11,47 @@
 
 #define MAX_CONNECTION_AGE 600L /* s: a load balancer's new addresses are found in time */
 #define LARGE_BODY (1000 * 1000)
+#define MAX_KEPT_RUNS 3 /* of an attempt; those after it are made on new connections */
 
 /* ---- callbacks: they fill the transfer's result and nothing else ---- */
 
-/* Called right before the request is sent, and again if libcurl is about to send it anew on another
- * connection because a reused one died before any reply. */
+/* libcurl is about to send a second time what it has sent on a connection that brought no answer. Where it could be
+ * told not to do so for a connection that died (set_up), the server has said that it did not process the request. It may
+ * have asked for HTTP/1.1, which libcurl then speaks; otherwise the run ends here, for libcurl would try five times. */
+static int on_second_prereq(hsa_transfer *transfer)
+{
+  if (!transfer->transport->tells_refusals)
+    return CURL_PREREQFUNC_ABORT;
+  if (strstr(transfer->error, "HTTP_1_1_REQUIRED")) {
+    transfer->error[0] = '\0';
+    return CURL_PREREQFUNC_OK;
+  }
+  transfer->end = RUN_END_REFUSED;
+  return CURL_PREREQFUNC_ABORT;
+}
+
+/* Called right before the request is sent. */
 static int on_prereq(void *data, char *to_ip, char *from_ip, int to_port, int from_port)
 {
   hsa_transfer *transfer = data;
+  hsa_transport *transport = transfer->transport;
+  hsa_connection *connection = hsa_connection_at(transport, from_port);
 
   (void)to_ip;
   (void)from_ip;
   (void)to_port;
-  (void)from_port;
-  if (transfer->result.sent && transfer->once)
+  if (transfer->result.sent && on_second_prereq(transfer) != CURL_PREREQFUNC_OK)
     return CURL_PREREQFUNC_ABORT;
-  if (!transfer->result.sent)
-    transfer->result.sent_at = hsa_now();
+  hsa_connection_hold(transfer, connection);
+  if (connection && !hsa_connection_is_fit(connection, transport->base.is_https)) {
+    transfer->result.sent = false;
+    transfer->end = RUN_END_UNFIT;
+    curl_easy_setopt(transfer->easy, CURLOPT_FORBID_REUSE, 1L); /* closes it, also over HTTP/2 once nobody uses it */
+    return CURL_PREREQFUNC_ABORT;
+  }
+  if (connection)
+    connection->is_up = true;
+  transfer->result.sent_at = hsa_now();
   transfer->result.sent = true;
   return CURL_PREREQFUNC_OK;
 }
@@ -81,6 +105,7 @@ static curl_socket_t on_open_socket(void *data, curlsocktype purpose, struct cur
 
   (void)purpose;
   hsa_sockets_keep(&transport->sockets, fd);
+  hsa_connection_opened(transport, fd);
   return fd;
 }
 
@@ -89,6 +114,7 @@ static int on_close_socket(void *data, curl_socket_t fd)
   hsa_transport *transport = data;
 
   hsa_sockets_forget(&transport->sockets, fd);
+  hsa_connection_closed(transport, fd);
   return close(fd);
 }
 /* ---- settings ---- */
@@ -117,6 +143,25 @@ static bool set_proxy(CURL *easy, const hsa_transport *transport)
   return ok;
 }
 
+/* When a connection that was kept dies before any answer, libcurl sends the request again by itself, whatever it does:
+ * but not one of this kind, which is a setting that HTTP has no other use for. It goes on to do so where the server has
+ * refused a stream. That is certain for the versions of libcurl whose source was looked at. */
+static void stop_resending(hsa_transport *transport, CURL *easy)
+{
+  unsigned version = curl_version_info(CURLVERSION_NOW)->version_num;
+
+  transport->tells_refusals = version < 0x081800 &&
+    curl_easy_setopt(easy, CURLOPT_RTSP_REQUEST, (long)CURL_RTSPREQ_RECEIVE) == CURLE_OK;
+  transport->tells_streams = transport->tells_refusals && version >= 0x075800;
+}
+
+/* Where libcurl does not tell which streams a server has left aside when it ended a connection, what must be applied once
+ * goes over HTTP/1.1: there a server says so in its last answer. */
+static long http_version(const hsa_transfer *transfer)
+{
+  return transfer->attempt.once && !transfer->transport->tells_streams ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS;
+}
+
 /* What is the same for every attempt. */
 static bool set_up(hsa_transfer *transfer)
 {
@@ -141,12 +186,15 @@ static bool set_up(hsa_transfer *transfer)
   SET(CURLOPT_CLOSESOCKETDATA, transfer->transport);
   SET(CURLOPT_FOLLOWLOCATION, 0L);
   SET(CURLOPT_ACCEPT_ENCODING, "gzip");
-  SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
   SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
   SET(CURLOPT_PIPEWAIT, transfer->transport->base.is_https ? 1L : 0L); /* one HTTP/2 connection rather than many */
   SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   SET(CURLOPT_MAXLIFETIME_CONN, MAX_CONNECTION_AGE);
   SET(CURLOPT_CONNECTTIMEOUT_MS, (long)((config->connect_timeout + 999) / 1000));
+  SET(CURLOPT_HTTPHEADER, transfer->headers);
+  SET(CURLOPT_DEBUGFUNCTION, hsa_connection_listen);
+  SET(CURLOPT_DEBUGDATA, transfer);
+  stop_resending(transfer->transport, easy);
   if (config->ca_file)
     SET(CURLOPT_CAINFO, config->ca_file);
 #if LIBCURL_VERSION_NUM >= 0x075700
@@ -159,6 +207,7 @@ static bool set_up(hsa_transfer *transfer)
 
 void hsa_transfer_destroy(hsa_transfer *transfer)
 {
+  hsa_connection_hold(transfer, NULL);
   curl_easy_cleanup(transfer->easy);
   curl_url_cleanup(transfer->url);
   free(transfer->url_text);
@@ -269,33 +318,60 @@ static bool set_method(CURL *easy, const hsa_attempt *attempt)
   return ok;
 }
 
-bool hsa_transfer_prepare(hsa_transfer *transfer, const hsa_attempt *attempt)
+/* Forgets an earlier run. */
+static void clear(hsa_transfer *transfer)
 {
-  CURL *easy = transfer->easy;
-  int64_t ms = (attempt->timeout + 999) / 1000;
-  bool ok = set_url(transfer, attempt->url) && set_headers(transfer, attempt) && set_method(easy, attempt);
-
-  SET(CURLOPT_TIMEOUT_MS, ms < 1 ? 1L : ms > LONG_MAX ? LONG_MAX : (long)ms);
-  transfer->owner = attempt->owner;
-  transfer->once = attempt->once;
   transfer->too_large = false;
   transfer->header_bytes = 0;
   hsa_head_reset(&transfer->head);
   transfer->error[0] = '\0';
-  transfer->next = NULL;
+  hsa_connection_hold(transfer, NULL);
+  transfer->end = RUN_END_OTHER;
   memset(&transfer->result, 0, offsetof(hsa_result, headers));
   hsa_headers_reset(&transfer->result.headers);
   transfer->result.detail[0] = '\0';
   transfer->result.retry_after = -1;
   hsa_buf_init(&transfer->result.body, transfer->transport->config->max_response_bytes);
+}
+
+/* Sets up a run of transfer->attempt. */
+static bool set_run(hsa_transfer *transfer)
+{
+  const hsa_attempt *attempt = &transfer->attempt;
+  CURL *easy = transfer->easy;
+  int64_t ms = (transfer->run_out_at - hsa_now() + 999) / 1000;
+  bool ok = set_url(transfer, attempt->url) && set_headers(transfer, attempt) && set_method(easy, attempt);
+
+  SET(CURLOPT_HTTP_VERSION, http_version(transfer));
+  SET(CURLOPT_TIMEOUT_MS, ms < 1 ? 1L : ms > LONG_MAX ? LONG_MAX : (long)ms);
+  clear(transfer);
+  transfer->runs++;
   return ok;
+}
+
+bool hsa_transfer_prepare(hsa_transfer *transfer, const hsa_attempt *attempt)
+{
+  transfer->attempt = *attempt;
+  transfer->run_out_at = hsa_now() + attempt->timeout;
+  transfer->runs = transfer->fruitless = 0;
+  transfer->was_sent = false;
+  return set_run(transfer);
+}
+
+bool hsa_transfer_renew(hsa_transfer *transfer)
+{
+  hsa_buf_free(&transfer->result.body);
+  curl_easy_cleanup(transfer->easy); /* it counts what it has resent, and remembers refusals */
+  transfer->easy = curl_easy_init();
+  return transfer->easy && set_up(transfer) && set_run(transfer) &&
+         curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, transfer->runs > MAX_KEPT_RUNS ? 1L : 0L) == CURLE_OK;
 }
 
 /* ---- what the engine sees of a transfer ---- */
 
 void *hsa_transfer_owner(const hsa_transfer *transfer)
 {
-  return transfer->owner;
+  return transfer->attempt.owner;
 }
 
 void hsa_transfer_take(hsa_transfer *transfer, hsa_result *result)
