@@ -33,29 +33,28 @@ static void tells_sound_heads(void **state)
   static const struct {
     const char *text;
     size_t size;
-    bool has_ended, is_encoded;
+    bool has_ended, is_open, is_encoded;
     int64_t length;
   } rows[] = {
-    {LINES("HTTP/1.1 200 OK\r\n\r\n"), true, false, -1},
-    {LINES("HTTP/1.1 200 OK\n\n"), true, false, -1},
-    {LINES("HTTP/2 200 \r\n\r\n"), true, false, -1},
-    {LINES("HTTP/1.1 200\r\n\r\n"), true, false, -1},
-    {LINES("HTTP/1.1 200 OK\r\n"), false, false, -1},
-    {LINES("HTTP/1.1 200 OK\r\nX: y\r\n"), false, false, -1},
-    {LINES("HTTP/1.1 200 OK\r\nX: y\r\n z\r\n\tz\r\nA:\r\n\r\n"), true, false, -1},
-    {LINES("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), true, false, 0},
-    {LINES("HTTP/1.1 200 OK\r\ncontent-length:\t 0017 \r\n\r\n"), true, false, 17},
-    {LINES("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: y\r\nContent-Length: 5, 5\r\n\r\n"), true, false, 5},
-    {LINES("HTTP/1.1 200 OK\r\nContent-Length: 999999999999999999\r\n\r\n"), true, false, INT64_C(999999999999999999)},
-    {LINES("HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\n\r\n"), true, false, -1},
-    {LINES("HTTP/1.1 200 OK\r\nCONTENT-ENCODING: gzip\r\n\r\n"), true, true, -1},
-    {LINES("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), true, false, -1},
-    {LINES("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"), true, true, -1},
-    {LINES("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nX-Trailer: 1\r\n folded\r\n"), true, false, -1},
-    {LINES("HTTP/1.1 100 Continue\r\n\r\n"), false, false, -1},
-    {LINES("HTTP/1.1 103 Early Hints\r\nContent-Length: 3\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"), true, false, -1},
-    {LINES("HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\nHTTP/1.1 200 OK\r\n"), false, false, -1},
-    {LINES("HTTP/1.1 101 Switching\r\n\r\n"), false, false, -1},
+    {LINES("HTTP/1.1 200 OK\r\n\r\n"), true, false, false, -1},
+    {LINES("HTTP/1.1 200 OK\n\n"), true, false, false, -1},
+    {LINES("HTTP/2 200 \r\n\r\n"), true, false, false, -1},
+    {LINES("HTTP/1.1 200\r\n\r\n"), true, false, false, -1},
+    {LINES("HTTP/1.1 200 OK\r\n"), false, true, false, -1},
+    {LINES("HTTP/1.1 200 OK\r\nX: y\r\n"), false, true, false, -1},
+    {LINES("HTTP/1.1 200 OK\r\nX: y\r\n z\r\n\tz\r\nA:\r\n\r\n"), true, false, false, -1},
+    {LINES("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), true, false, false, 0},
+    {LINES("HTTP/1.1 200 OK\r\ncontent-length:\t 0017 \r\n\r\n"), true, false, false, 17},
+    {LINES("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: y\r\nContent-Length: 5, 5\r\n\r\n"), true, false, false, 5},
+    {LINES("HTTP/1.1 200 OK\r\nContent-Length: 999999999999999999\r\n\r\n"), true, false, false, INT64_C(999999999999999999)},
+    {LINES("HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\n\r\n"), true, false, false, -1},
+    {LINES("HTTP/1.1 200 OK\r\nCONTENT-ENCODING: gzip\r\n\r\n"), true, false, true, -1},
+    {LINES("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), true, false, false, -1},
+    {LINES("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"), true, false, true, -1},
+    {LINES("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nX-Trailer: 1\r\n folded\r\n"), true, false, false, -1},
+    {LINES("HTTP/1.1 100 Continue\r\n\r\n"), false, false, false, -1},
+    {LINES("HTTP/1.1 103 Early Hints\r\nContent-Length: 3\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"), true, false, false, -1},
+    {LINES("HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\nHTTP/1.1 200 OK\r\n"), false, true, false, -1},
   };
   size_t i;
 
@@ -67,6 +66,7 @@ static void tells_sound_heads(void **state)
     expect_int(rows[i].text, "sound", add_lines(&head, rows[i].text, rows[i].size), true);
     assert_null(head.problem);
     expect_int(rows[i].text, "ended", hsa_head_has_ended(&head), rows[i].has_ended);
+    expect_int(rows[i].text, "open", hsa_head_is_open(&head), rows[i].is_open);
     expect_int(rows[i].text, "encoded", head.is_encoded, rows[i].is_encoded);
     expect_int(rows[i].text, "length", head.content_length, rows[i].length);
   }
@@ -84,6 +84,14 @@ static void refuses_unsound_heads(void **state)
     {LINES("X: y\r\n"), "status line"},
     {LINES("\r\n"), "status line"},
     {LINES("HTTP/1.1 103 Early\r\n\r\nX: y\r\n"), "status line"},
+    {LINES("HTTP/1.1 2000 OK\r\n"), "status"},
+    {LINES("HTTP/1.1 101 Switching Protocols\r\n"), "another protocol"},
+    {LINES("HTTP/1.1 20 OK\r\n"), "status"},
+    {LINES("HTTP/1.1  200 OK\r\n"), "status"},
+    {LINES("HTTP/1.1 200x\r\n"), "status"},
+    {LINES("HTTP/1.1 -20\r\n"), "status"},
+    {LINES("HTTP/1.1 \r\n"), "status"},
+    {LINES("HTTP/1.1\r\n"), "status"},
     {LINES("HTTP/1.1 200 OK"), "end"},
     {LINES(OK "Content-Ty"), "end"},
     {LINES(OK " X: y\r\n"), "continues"},

@@ -32,6 +32,11 @@ void hsa_head_reset(hsa_head *head)
   begin(head, HSA_HEAD_AWAITED);
 }
 
+bool hsa_head_is_open(const hsa_head *head)
+{
+  return head->stage == HSA_HEAD_STATUS || head->stage == HSA_HEAD_FIELDS;
+}
+
 bool hsa_head_has_ended(const hsa_head *head)
 {
   return head->stage >= HSA_HEAD_ENDED && !head->is_interim;
@@ -110,12 +115,21 @@ static bool add_field(hsa_head *head, const char *line, size_t len)
   return true;
 }
 
-/* "HTTP/1.1 103 Early Hints" */
-static bool is_interim(const char *line, size_t len)
+/* "HTTP/1.1 103 Early Hints": libcurl reads 2000 as 200. */
+static bool begin_response(hsa_head *head, const char *line, size_t len)
 {
-  const char *blank = memchr(line, ' ', len);
+  const char *status = memchr(line, ' ', len);
+  size_t rest = status ? len - (size_t)(++status - line) : 0, digits = 0;
 
-  return blank && blank + 1 < line + len && blank[1] == '1';
+  while (digits < rest && status[digits] >= '0' && status[digits] <= '9')
+    digits++;
+  if (digits != 3 || (rest > 3 && status[3] != ' '))
+    return refuse(head, "the response's status is not a number of three digits");
+  begin(head, HSA_HEAD_STATUS);
+  head->is_interim = *status == '1';
+  if (strncmp(status, "101", 3) == 0)
+    return refuse(head, "the server changes to another protocol, which nobody asked for");
+  return true;
 }
 
 bool hsa_head_add(hsa_head *head, const char *line, size_t len)
@@ -129,11 +143,8 @@ bool hsa_head_add(hsa_head *head, const char *line, size_t len)
     len--;
   if (memchr(line, '\0', len) || memchr(line, '\r', len))
     return refuse(head, "a response header line has a NUL or a carriage return inside");
-  if (len > 5 && memcmp(line, "HTTP/", 5) == 0 && (is_awaited || head->stage == HSA_HEAD_ENDED)) {
-    begin(head, HSA_HEAD_STATUS);
-    head->is_interim = is_interim(line, len);
-    return true;
-  }
+  if (len > 5 && memcmp(line, "HTTP/", 5) == 0 && (is_awaited || head->stage == HSA_HEAD_ENDED))
+    return begin_response(head, line, len);
   if (is_awaited)
     return refuse(head, "the response does not begin with a status line");
   if (!hsa_head_expects(head, line, len))

@@ -34,6 +34,9 @@ bool hsa_head_add(hsa_head *head, const char *line, size_t len);
 /* May a line that begins like this come next? False: it would continue a field, and there is none; `problem` says so. */
 bool hsa_head_expects(hsa_head *head, const char *line, size_t len);
 
+/* Has a head begun that has not ended? */
+bool hsa_head_is_open(const hsa_head *head);
+
 /* Has the head of the final response ended? */
 bool hsa_head_has_ended(const hsa_head *head);
 

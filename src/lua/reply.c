@@ -142,8 +142,6 @@ static const char *push_default_message(lua_State *L, const lhsa_request_info *i
     return push_too_large(L, info, outcome);
   if (outcome->detail[0] && outcome->kind != HSA_API)
     return lua_pushfstring(L, "%s", outcome->detail);
-  if (outcome->kind == HSA_PROTOCOL)
-    return lua_pushfstring(L, "HTTP %d: redirects are not followed; is base_url right?", outcome->http_status);
   return lua_pushfstring(L, "HTTP %d without a message from HubSpot", outcome->http_status);
 }
 

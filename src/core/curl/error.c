@@ -1,9 +1,13 @@
 /* error.c - what a transfer ended with: the kind, the code and the text of it. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "clock.h"
 #include "handles.h"
+
+enum { SWITCHING = 101 }; /* the one status below 200 that ends a response */
+enum { TOO_LARGE = 100 }; /* CURLE_TOO_LARGE of libcurl 8.6 */
 
 static hsa_code code_of(CURLcode code)
 {
@@ -46,30 +50,70 @@ static bool is_proxy_failure(const hsa_transfer *transfer, CURLcode code)
   const char *host = transport->base.host;
   long connect_status = 0;
 
-  if (transfer->result.sent || transport->base.is_loopback || (code != CURLE_COULDNT_CONNECT && code != CURLE_RECV_ERROR &&
-                                code != CURLE_SEND_ERROR && code != CURLE_GOT_NOTHING))
+  if (transfer->result.sent || transport->base.is_loopback)
     return false;
-  curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_CONNECTCODE, &connect_status);
-  return is_chosen || connect_status ||
-         (code == CURLE_COULDNT_CONNECT && transfer->error[0] && !strcasestr(transfer->error, host));
+  switch ((int)code) {
+  case CURLE_COULDNT_CONNECT:
+  case CURLE_RECV_ERROR:
+  case CURLE_SEND_ERROR:
+  case CURLE_GOT_NOTHING:
+  case CURLE_WEIRD_SERVER_REPLY: /* these three: what it says is no HTTP */
+  case CURLE_BAD_FUNCTION_ARGUMENT:
+  case TOO_LARGE:
+    curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_CONNECTCODE, &connect_status);
+    return is_chosen || connect_status ||
+           (code == CURLE_COULDNT_CONNECT && transfer->error[0] && !strcasestr(transfer->error, host));
+  default:
+    return false;
+  }
 }
 
-static hsa_kind kind_of(CURLcode code, bool sent)
+/* Can the memory not be had that a header line of more than 100 KB takes? libcurl before 8.6 says that memory ran out for
+ * the one as for the other. */
+static bool is_memory_short(void)
 {
-  switch (code) {
+  void *volatile probe = malloc(256 * 1024);
+  bool is_short = !probe;
+
+  free(probe);
+  return is_short;
+}
+
+/* Is it a header line that is longer than libcurl takes? */
+static bool is_long_line(const hsa_transfer *transfer, CURLcode code)
+{
+  bool may_be = transfer->result.sent && !hsa_head_has_ended(&transfer->head) && transfer->refused == HSA_OK;
+
+  return may_be && ((int)code == TOO_LARGE || (code == CURLE_OUT_OF_MEMORY && !is_memory_short()));
+}
+
+static hsa_kind kind_of(const hsa_transfer *transfer, CURLcode code)
+{
+  bool sent = transfer->result.sent; /* before, nobody but a proxy can have answered */
+
+  if (transfer->head.problem || transfer->refused == HSA_TOOLARGE)
+    return HSA_PROTOCOL;
+  if (transfer->refused == HSA_NOMEM)
+    return HSA_CONFIG;
+  switch ((int)code) {
   case CURLE_OPERATION_TIMEDOUT:
     return HSA_TIMEOUT;
-  case CURLE_OUT_OF_MEMORY: /* also libcurl's word for a header line over 100 KB */
-    return sent ? HSA_PROTOCOL : HSA_CONFIG;
+  case CURLE_OUT_OF_MEMORY:
+    return is_long_line(transfer, code) ? HSA_PROTOCOL : HSA_CONFIG;
   case CURLE_SSL_CACERT_BADFILE:
   case CURLE_URL_MALFORMAT:
     return HSA_CONFIG;
+  case CURLE_UNSUPPORTED_PROTOCOL: /* HTTP/0.9, that is no HTTP at all; or this libcurl knows no https */
+    return sent ? HSA_PROTOCOL : HSA_CONFIG;
+  case CURLE_RECV_ERROR: /* also a body in malformed chunks, in all versions with this word */
+    return sent && strstr(transfer->error, "chunk") ? HSA_PROTOCOL : HSA_TRANSPORT;
   case CURLE_WRITE_ERROR: /* on_header or on_body refused */
   case CURLE_PARTIAL_FILE:
   case CURLE_WEIRD_SERVER_REPLY:
-  case CURLE_UNSUPPORTED_PROTOCOL: /* HTTP/0.9, that is no HTTP at all */
+  case CURLE_BAD_FUNCTION_ARGUMENT: /* a header line that libcurl cannot keep */
   case CURLE_BAD_CONTENT_ENCODING:
-    return HSA_PROTOCOL;
+  case TOO_LARGE:
+    return sent ? HSA_PROTOCOL : HSA_TRANSPORT;
   default:
     return HSA_TRANSPORT;
   }
@@ -82,20 +126,52 @@ static void describe(hsa_transfer *transfer, CURLcode code)
 
   if (transfer->head.problem)
     text = transfer->head.problem;
-  else if (transfer->too_large)
-    text = transfer->header_bytes > HSA_MAX_HEADER_BYTES ? "the response headers are larger than 64 KiB"
-                                                     : "the response is larger than max_response_bytes";
+  else if (transfer->refused == HSA_TOOLARGE)
+    text = result->too_large ? "the response is larger than max_response_bytes"
+                             : "the response headers are larger than 64 KiB";
+  else if (transfer->refused == HSA_NOMEM)
+    text = "memory ran out while the response was read";
   else if (strstr(text, "proxy") && strchr(text, '@'))
     text = "the proxy's URL cannot be used"; /* libcurl's text has its password */
-  else if (code == CURLE_OUT_OF_MEMORY && result->sent)
-    text = "a response header line is too long, or memory ran out";
   else if (transfer->end == RUN_END_UNFIT)
     text = "the connection was closed, or the server wrote to it, before the request was sent";
   else if (transfer->end == RUN_END_REFUSED)
     text = "the server refused the request again and again, and processed none";
+  else if (is_long_line(transfer, code) && !transfer->error[0])
+    text = "libcurl has no memory for so long a response header line; it takes 100 KB";
+  else if (code == CURLE_OUT_OF_MEMORY)
+    text = "memory ran out in libcurl";
   else if (code == CURLE_ABORTED_BY_CALLBACK)
     text = "the connection was closed before any answer came";
   snprintf(result->detail, sizeof result->detail, "%s", text);
+}
+
+/* Has a body come of which nothing is left when it is decompressed? libcurl takes one that is cut off for whole. */
+static bool is_lost(const hsa_transfer *transfer)
+{
+  curl_off_t received = 0;
+
+  if (!transfer->head.is_encoded || transfer->result.body.len)
+    return false;
+  curl_easy_getinfo(transfer->easy, CURLINFO_SIZE_DOWNLOAD_T, &received);
+  return received > 0;
+}
+
+/* Why what libcurl takes for a whole answer is no success; NULL: it is one, by its status. */
+static const char *find_fault(const hsa_transfer *transfer, int status)
+{
+  switch (status) {
+  case 301:
+  case 302:
+  case 303:
+  case 307:
+  case 308:
+    return "redirects are not followed; is base_url right?";
+  default:
+    if (status >= 300)
+      return "the API never answers with this status; is base_url right?";
+    return is_lost(transfer) ? "the response's body is compressed, and nothing of it is left; it may be cut off" : NULL;
+  }
 }
 
 bool hsa_mask(char *text, size_t len, const char *token)
@@ -113,6 +189,39 @@ bool hsa_mask(char *text, size_t len, const char *token)
   return found;
 }
 
+/* Did the connection end inside a head? libcurl takes that for the end of the response, or for none. */
+static bool is_head_cut(const hsa_transfer *transfer, CURLcode code)
+{
+  return code == CURLE_OK ? !hsa_head_has_ended(&transfer->head)
+                          : code == CURLE_GOT_NOTHING && hsa_head_is_open(&transfer->head);
+}
+
+static void refuse(hsa_result *result, const char *fault)
+{
+  result->kind = HSA_PROTOCOL;
+  snprintf(result->detail, sizeof result->detail, "%s", fault);
+}
+
+static void judge_whole(hsa_transfer *transfer)
+{
+  const char *fault = find_fault(transfer, transfer->result.http_status);
+
+  transfer->result.kind = HSA_SUCCESS;
+  if (fault)
+    refuse(&transfer->result, fault);
+}
+
+static void judge_broken(hsa_transfer *transfer, CURLcode code)
+{
+  hsa_result *result = &transfer->result;
+
+  describe(transfer, code);
+  result->kind = kind_of(transfer, code);
+  if (result->kind == HSA_TRANSPORT)
+    result->code = is_proxy_failure(transfer, code) ? HSA_CODE_PROXY : code_of(code);
+  result->cut_short = code == CURLE_PARTIAL_FILE;
+}
+
 void hsa_transfer_conclude(hsa_transfer *transfer, CURLcode code)
 {
   hsa_result *result = &transfer->result;
@@ -120,18 +229,16 @@ void hsa_transfer_conclude(hsa_transfer *transfer, CURLcode code)
 
   if (result->sent)
     curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
-  result->http_status = status >= 200 ? (int)status : 0;
-  if (code != CURLE_OK)
-    describe(transfer, code);
-  if (result->http_status >= 400)
+  result->http_status = status >= 200 || status == SWITCHING ? (int)status : 0;
+  if (result->http_status >= 400 && hsa_head_has_ended(&transfer->head))
     result->kind = HSA_API; /* whatever became of the body */
-  else if (code != CURLE_OK) {
-    result->kind = kind_of(code, result->sent);
-    if (result->kind == HSA_TRANSPORT)
-      result->code = is_proxy_failure(transfer, code) ? HSA_CODE_PROXY : code_of(code);
-    result->cut_short = code == CURLE_PARTIAL_FILE;
-  } else
-    result->kind = result->http_status / 100 == 2 ? HSA_SUCCESS : HSA_PROTOCOL;
+  else if (is_head_cut(transfer, code)) {
+    refuse(result, "the connection was closed before the head of the response had ended");
+    result->cut_short = true;
+  } else if (code != CURLE_OK)
+    judge_broken(transfer, code);
+  else
+    judge_whole(transfer);
   result->sent = (result->sent && transfer->end != RUN_END_REFUSED) || transfer->was_sent;
   result->retry_after = hsa_headers_retry_after(&result->headers, hsa_wall_seconds(), hsa_transport_date);
   hsa_mask(result->headers.correlation_id, strlen(result->headers.correlation_id), transfer->token);

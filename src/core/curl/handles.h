@@ -59,7 +59,7 @@ struct hsa_transfer {
   run_end end;
   bool is_spoiled;     /* not for another attempt: libcurl remembers in it what went wrong */
   bool shows_head;     /* the lines of a head go to the callback for the body first */
-  bool too_large;
+  hsa_status refused;  /* why a callback took no more: HSA_TOOLARGE or HSA_NOMEM */
   size_t header_bytes;
   hsa_head head;
   hsa_result result;

@@ -63,7 +63,7 @@ static size_t on_header(char *line, size_t size, size_t n, void *data)
 
   transfer->header_bytes += len;
   if (transfer->header_bytes > HSA_MAX_HEADER_BYTES) {
-    transfer->too_large = true;
+    transfer->refused = HSA_TOOLARGE;
     return 0;
   }
   if (!hsa_head_add(&transfer->head, line, len))
@@ -95,7 +95,8 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *data)
   status = hsa_buf_add(&transfer->result.body, bytes, size * n);
   if (status == HSA_OK)
     return size * n;
-  transfer->too_large = transfer->result.too_large = status == HSA_TOOLARGE;
+  transfer->refused = status;
+  transfer->result.too_large = status == HSA_TOOLARGE;
   return 0;
 }
 static curl_socket_t on_open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
@@ -321,7 +322,7 @@ static bool set_method(CURL *easy, const hsa_attempt *attempt)
 /* Forgets an earlier run. */
 static void clear(hsa_transfer *transfer)
 {
-  transfer->too_large = false;
+  transfer->refused = HSA_OK;
   transfer->header_bytes = 0;
   hsa_head_reset(&transfer->head);
   transfer->error[0] = '\0';
