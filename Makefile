@@ -50,8 +50,8 @@ CURL_LIBS  := $(addprefix -L,$(CURL_LIBDIR)) -lcurl
 CURL_LIBS  += $(addprefix -Wl$(comma)-rpath$(comma),$(filter-out /usr/lib% /lib%,$(CURL_LIBDIR)))
 
 # nodelete: lua_close would otherwise unload the module, and libcurl with it, under a resolver
-# thread of libcurl that still hangs in a name lookup. (macOS's linker has no such flag.)
-NODELETE := $(if $(filter Darwin,$(shell uname -s)),,-Wl$(comma)-z$(comma)nodelete)
+# thread of libcurl that still hangs in a name lookup.
+NODELETE := -Wl,-z,nodelete
 
 # address,undefined for `make asan`
 SANITIZE ?=
@@ -245,6 +245,7 @@ deps:
 
 LIBDIR ?= $(PREFIX)/lib/lua/$(LUA_VERSION)
 LUADIR ?= $(PREFIX)/share/lua/$(LUA_VERSION)
+DOCDIR ?= $(PREFIX)/share/doc/hubspot_assoc
 
 .PHONY: install
 install: $(MODULE)
@@ -253,7 +254,10 @@ install: $(MODULE)
 	@cd lua && find . -name '*.lua' | while read -r file; do \
 	   mkdir -p "$(DESTDIR)$(LUADIR)/$${file%/*}" && \
 	   cp "$$file" "$(DESTDIR)$(LUADIR)/$$file" && chmod 644 "$(DESTDIR)$(LUADIR)/$$file" || exit 1; done
-	@echo "installed into $(DESTDIR)$(LIBDIR) and $(DESTDIR)$(LUADIR)"
+	@mkdir -p '$(DESTDIR)$(DOCDIR)/simulator'
+	cp -R README.md CHANGELOG.md CONTRIBUTING.md LICENSE docs examples '$(DESTDIR)$(DOCDIR)' # all that the README links to
+	cp simulator/README.md '$(DESTDIR)$(DOCDIR)/simulator'
+	@echo "installed into $(DESTDIR)$(LIBDIR), $(DESTDIR)$(LUADIR) and $(DESTDIR)$(DOCDIR)"
 
 .PHONY: clean
 clean:

@@ -12,7 +12,7 @@ description = {
   homepage = "https://github.com/hubspot-assoc/hubspot_assoc",
   license = "MIT",
 }
-supported_platforms = { "unix" }
+supported_platforms = { "linux" }
 dependencies = {
   "lua >= 5.1, < 5.6",
   "lua-cjson >= 2.1.0",
@@ -38,5 +38,10 @@ build = {
   install_variables = {
     LIBDIR = "$(LIBDIR)",
     LUADIR = "$(LUADIR)",
+    DOCDIR = "$(PREFIX)/doc",
   },
+}
+test = {
+  type = "command",
+  command = "make test", -- luarocks test -- LUA=lua5.3 SPEC=spec/codec_spec.lua
 }
