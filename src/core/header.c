@@ -1,7 +1,9 @@
 #include "header.h"
 
 #include <string.h>
-#include <strings.h>
+
+#include "date.h"
+#include "head.h"
 
 #define MAX_RETRY_AFTER (INT64_C(10) * 365 * 24 * 3600) /* s */
 
@@ -58,6 +60,19 @@ static void set_text(char *field, size_t size, slice value)
   field[value.len] = '\0';
 }
 
+/* Without what a log or a terminal may take amiss. */
+static void set_printable(char *field, size_t size, slice value)
+{
+  size_t i, len = 0;
+
+  if (value.len >= size)
+    return;
+  for (i = 0; i < value.len; i++)
+    if (value.data[i] >= ' ' && value.data[i] <= '~')
+      field[len++] = value.data[i];
+  field[len] = '\0';
+}
+
 static void set_number(int64_t *field, slice value)
 {
   int64_t number = parse_number(value);
@@ -68,7 +83,7 @@ static void set_number(int64_t *field, slice value)
 
 static bool is(slice name, const char *expected)
 {
-  return name.len == strlen(expected) && strncasecmp(name.data, expected, name.len) == 0;
+  return hsa_is_name(name.data, name.len, expected);
 }
 
 static void add_rate(hsa_rate_limit *rate, slice name, slice value)
@@ -104,7 +119,7 @@ void hsa_headers_add(hsa_headers *headers, const char *line, size_t len)
     return;
   name = (slice){line, (size_t)(colon - line)};
   value = trim(colon + 1, len - name.len - 1);
-  if (name.len > prefix && strncasecmp(line, rate_prefix, prefix) == 0)
+  if (name.len > prefix && hsa_is_name(line, prefix, rate_prefix))
     add_rate(&headers->rate, (slice){line + prefix, name.len - prefix}, value);
   else if (is(name, "Retry-After") && parse_number(value) >= 0)
     set_number(&headers->retry_after, value);
@@ -113,16 +128,16 @@ void hsa_headers_add(hsa_headers *headers, const char *line, size_t len)
   else if (is(name, "Date"))
     set_text(headers->date, sizeof headers->date, value);
   else if (is(name, "X-HubSpot-Correlation-Id"))
-    set_text(headers->correlation_id, sizeof headers->correlation_id, value);
+    set_printable(headers->correlation_id, sizeof headers->correlation_id, value);
 }
 
-int64_t hsa_headers_retry_after(const hsa_headers *headers, int64_t wall, hsa_parse_date *parse)
+int64_t hsa_headers_retry_after(const hsa_headers *headers, int64_t wall)
 {
   int64_t seconds = headers->retry_after, then, now;
 
   if (seconds < 0 && headers->retry_after_date[0]) {
-    then = parse(headers->retry_after_date);
-    now = headers->date[0] ? parse(headers->date) : wall;
+    then = hsa_date(headers->retry_after_date);
+    now = headers->date[0] ? hsa_date(headers->date) : wall;
     if (then < 0)
       return -1;
     if (now < 0)

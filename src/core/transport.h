@@ -56,7 +56,4 @@ void hsa_transfer_release(hsa_transfer *transfer);
 /* Overwrites the token wherever the text has it; answers whether it did. */
 bool hsa_mask(char *text, size_t len, const char *token);
 
-/* hsa_parse_date by libcurl: it reads all three forms of RFC 9110. */
-int64_t hsa_transport_date(const char *date);
-
 #endif

@@ -240,6 +240,6 @@ void hsa_transfer_conclude(hsa_transfer *transfer, CURLcode code)
   else
     judge_whole(transfer);
   result->sent = (result->sent && transfer->end != RUN_END_REFUSED) || transfer->was_sent;
-  result->retry_after = hsa_headers_retry_after(&result->headers, hsa_wall_seconds(), hsa_transport_date);
+  result->retry_after = hsa_headers_retry_after(&result->headers, hsa_wall_seconds());
   hsa_mask(result->headers.correlation_id, strlen(result->headers.correlation_id), transfer->token);
 }

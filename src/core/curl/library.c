@@ -29,7 +29,3 @@ const char *hsa_transport_version(void)
   return text;
 }
 
-int64_t hsa_transport_date(const char *date)
-{
-  return (int64_t)curl_getdate(date, NULL);
-}
