@@ -1,7 +1,7 @@
 # hubspot_assoc: GNU make. `make` builds the module for LUA into build/$(LUA)/.
 #   make LUA=lua5.1|lua5.2|lua5.3|lua5.4|lua5.5|luajit   CC=clang   WERROR=-Werror   V=1 (whole command lines)
-#   make demo | test | nginx | hosts | lint | asan | tsan | valgrind | bench | bench-openresty | simulator | openresty |
-#        embed | env | deps | install | clean
+#   make demo | test | nginx | hosts | lint | asan | tsan | valgrind | bench | bench-openresty | bench-rate | simulator |
+#        openresty | embed | env | deps | install | clean
 #   make test SPEC=spec/codec_spec.lua BUSTED_ARGS='--filter=null' JOBS=1 (spec files at a time)
 
 .DELETE_ON_ERROR:
@@ -166,6 +166,7 @@ NEEDS_valgrind        := build simulator test valgrind
 NEEDS_lint            := build lint
 NEEDS_bench           := build simulator test bench
 NEEDS_bench-openresty := build simulator test
+NEEDS_bench-rate      := build simulator test
 NEEDS_simulator       := simulator
 NEEDS_openresty       := build simulator openresty
 # What make is called with then.
@@ -213,6 +214,10 @@ lint: $(MODULE)
 
 bench: $(MODULE) $(BENCHES)
 	@$(IN_TREE) bench/run
+
+# How close a client comes to the rate, against a true rolling window; takes ten minutes.
+bench-rate: $(MODULE)
+	@$(IN_TREE) simulator/simulator exec $(LUA) bench/rate
 
 # RESTY_HTTP=/path/to/lua-resty-http/lib measures that beside it.
 bench-openresty: $(MODULE) luajit

@@ -48,7 +48,7 @@ local function clear_faults(account)
 end
 
 local function set_rate(account, body)
-  local fields = { max = "number", interval_ms = "number", daily = "number" }
+  local fields = { max = "number", interval_ms = "number", daily = "number", latency_ms = "number" }
   check(body, fields)
   for name in pairs(fields) do account.rate[name] = body[name] or account.rate[name] end
   return done()

@@ -3,7 +3,10 @@
 local M = {}
 
 function M.new()
-  return { max = 100, interval_ms = 10000, daily = 250000, sent = {}, first = 1, last = 0, day = nil, used = 0 }
+  return {
+    max = 100, interval_ms = 10000, daily = 250000, latency_ms = 0, -- latency_ms: server.lua
+    sent = {}, first = 1, last = 0, day = nil, used = 0,
+  }
 end
 
 -- Forgets the calls that have left the window.

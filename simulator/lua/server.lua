@@ -51,12 +51,17 @@ local function handle(request)
   })
 end
 
--- What HubSpot would do: authorization, then the rate limit, then the call.
+-- What HubSpot would do: authorization, then the rate limit, then the call. The answer takes a random part of
+-- latency_ms, and the call is counted at a random moment of it.
 local function serve(request)
   local refusal = auth.refusal(request.token)
   if refusal then return refusal end
+  local latency = math.random() * request.account.rate.latency_ms / 1000
+  local before = math.random() * latency
+  if latency > 0 then ngx.sleep(before) end
   local policy = rate.take(request.account.rate, now())
   local answer = policy and errors.rate_limit(policy) or handle(request)
+  if latency > 0 then ngx.sleep(latency - before) end
   answer.headers = answer.headers or {}
   for name, value in pairs(rate.headers(request.account.rate)) do answer.headers[name] = value end
   return answer
