@@ -160,7 +160,7 @@ for _, way in ipairs(ways) do
     it("is told how long all are to hold still", function()
       for _, status in ipairs { 429, 423, 477 } do
         local limiter = scripted()
-        local client, token = start(limiter, { max_attempts = 1 })
+        local client, token = start(limiter, { deadline = 5 })
         simulator.fault(token, { status = status, retry_after = 7 })
         wire.call(client, "get_limits")
         assert.equal(1, #limiter.told)

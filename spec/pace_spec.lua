@@ -114,7 +114,7 @@ describe("a rate", function()
 
   it("of false is none", function()
     account(30, 5)
-    local client = paced { rate = false }
+    local client = paced { rate = false, deadline = 1 } -- what is refused is not tried again: that is another window
     for _ = 1, 40 do wire.call(client, "get_limits") end
     local log = simulator.log(token)
     assert.equal(40, #log)
@@ -142,8 +142,8 @@ describe("two clients on one account", function()
       wire.call(other, "get_limits")
     end
     local log = simulator.log(token)
-    assert.equal(60, #log)
-    assert.is_true(refused(log) <= 3, refused(log) .. " were refused")
+    assert.equal(60, #log - refused(log)) -- none is lost
+    assert.is_true(refused(log) <= 6, refused(log) .. " were refused")
     assert.is_true(span(log, 60) >= 1.6)
   end)
 
@@ -166,6 +166,8 @@ describe("a client that was refused with 429", function()
     local outcome = wire.call(client, "batch_update")
     assert.same({ "throttled", 0 }, { outcome.error.kind, outcome.error.attempts })
     assert_between(0.5, 1, outcome.error.retry_after)
+    assert.matches('HubSpot answered HTTP 429 with the header Retry%-After, so nothing is sent for another [01]%.%d s',
+      outcome.error.message)
     assert.is_true(outcome.seconds < AT_ONCE)
     wire.good_call(client, "batch_update", { deadline = 5 })
     local log = simulator.log(token)
@@ -174,7 +176,98 @@ describe("a client that was refused with 429", function()
   end)
 end)
 
+-- Makes so many calls at once: the errors.
+local function make_at_once(client, n)
+  local errors = {}
+  for _ = 1, n do
+    client.async:get_limits("contacts", "companies"):on_done(function(_, errs) errors[#errors + 1] = errs end)
+  end
+  client:drain(60)
+  client:close()
+  return errors
+end
+
+describe("a client that is new to its account", function()
+  after_each(fault_server.stop_all)
+
+  it("sends one call first, and the others when it knows what the account allows", function()
+    account(20, 2)
+    make_calls(paced { rate = false }, 20)
+    assert.same({}, make_at_once(paced(), 30))
+    local log = simulator.log(token)
+    assert.equal(50, #log - refused(log))
+    assert.is_true(refused(log) <= 8, refused(log) .. " were refused")
+  end)
+
+  it("does not wait long for that call's answer", function()
+    local server = fault_server.start [[ return function(conn, n) for _ in conn.request, conn do
+      if n == 1 then conn:sleep(4) end
+      conn:ok() end end ]]
+    local client = paced { base_url = server.url, access_token = wire.TOKEN, deadline = 3 }
+    assert.equal(1, #make_at_once(client, 12)) -- the first, at its deadline
+    server:stop()
+  end)
+
+  it("loses no call where another begins at the same time", function()
+    account(20, 1)
+    local mine, other, errors = paced(), paced(), 0
+    for _, client in ipairs { mine, other } do
+      for _ = 1, 50 do
+        client.async:get_limits("contacts", "companies"):on_done(function(_, errs)
+          errors = errors + (errs and 1 or 0)
+        end)
+      end
+    end
+    repeat
+      mine:step(0.01)
+      other:step(0.01)
+    until mine:pending() + other:pending() == 0
+    assert.equal(0, errors)
+  end)
+end)
+
+describe("a client that was refused with 429 and told no time", function()
+  it("waits until the oldest call that counts has left the window, not longer", function()
+    account(100, 3)
+    local client = paced()
+    make_calls(client, 1)
+    wire.sleep(1.5)
+    make_calls(client, 1)
+    simulator.fault(token, { status = 429 })
+    make_calls(client, 1)
+    local log = simulator.log(token)
+    assert_between(3, 4, log[4].time - log[1].time) -- a whole window would be 4.5
+  end)
+end)
+
+describe("what HubSpot's headers say", function()
+  after_each(fault_server.stop_all)
+
+  local HANDLER = [[ return function(conn) for request in conn.request, conn do
+    local head = ""
+    if request.path:find "batch" then
+      head = "X-HubSpot-RateLimit-Max: 1\r\nX-HubSpot-RateLimit-Interval-Milliseconds: 86399999\r\n"
+        .. "X-HubSpot-RateLimit-Remaining: 0\r\n"
+    end
+    conn:send("HTTP/1.1 200 OK\r\n", head, "Content-Length: ", #OK, "\r\n\r\n", OK) end end ]]
+
+  it("silences nobody for longer than a minute, is named as the reason, and binds no other family of calls", function()
+    local server = fault_server.start(HANDLER)
+    local client = paced { base_url = server.url, access_token = wire.TOKEN, deadline = 5 }
+    wire.good_call(client, "batch_update")
+    local outcome = wire.call(client, "batch_update")
+    assert.equal("throttled", outcome.error.kind)
+    assert_between(50, 61, outcome.error.retry_after)
+    assert.matches("HubSpot's rate limit headers allow 1 requests in 60 s, the next in 60.%d s", outcome.error.message)
+    for _ = 1, 5 do
+      assert.is_table((client:list("contacts", "1", "companies")))
+    end
+    server:stop()
+  end)
+end)
+
 describe("a wait for the rate that would outlast the deadline", function()
+
   it("fails at once as throttled and says when to come back", function()
     account(100, 10)
     local client = paced { rate = { requests = 2, interval = 5 }, deadline = 1 }
@@ -188,8 +281,22 @@ describe("a wait for the rate that would outlast the deadline", function()
       assert.is_nil(err.http_status)
       assert_between(4, 5.1, err.retry_after)
       assert.is_true(outcome.seconds < AT_ONCE)
+      assert.matches("^the client sends 2 requests in 5 s %(option rate%), the next in %d%.%d s: that is past the "
+        .. "call's deadline %(option deadline%)$", err.message)
     end
     assert.equal(2, simulator.log(token).count)
+  end)
+
+  it("says so where the call has waited in the queue", function()
+    account(100, 10)
+    local client = paced { rate = { requests = 2, interval = 1 }, deadline = 1.5 }
+    local errors = make_at_once(client, 6)
+    assert.equal(2, #errors)
+    for _, errs in ipairs(errors) do
+      assert.same({ "throttled", 0 }, { errs[1].kind, errs[1].attempts })
+      assert.matches("^the deadline %(option deadline%) passed after %d.%d s in the client's queue: the client sends 2 "
+        .. "requests in 1 s", errs[1].message)
+    end
   end)
 
   it("is right about when to come back", function()

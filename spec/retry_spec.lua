@@ -1,5 +1,6 @@
 -- When a call is tried again and when not, how long it waits, and what it then says. (The pure judgement is tested in
 -- spec/core; here it is seen from outside.)
+local assoc = require "hubspot_assoc"
 local child = require "spec.support.child"
 local fault_server = require "spec.support.fault_server"
 local simulator = require "spec.support.simulator"
@@ -234,11 +235,6 @@ describe("a wait that would outlast the deadline", function()
     assert_fails_at_once({ kind = "throttled", http_status = 423, ambiguous = false }, 2, 2)
   end)
 
-  it("for a rate interval nobody told fails at once and says when to come back", function()
-    fault { status = 429 }
-    assert_fails_at_once({ kind = "throttled", http_status = 429 }, 10, 10)
-  end)
-
   it("for a server that is down (503) fails at once and says when to come back", function()
     fault { status = 503, retry_after = 60 }
     assert_fails_at_once({ kind = "api", http_status = 503 }, 60, 60)
@@ -363,19 +359,77 @@ end)
 
 describe("the retry budget", function()
   it("spares a server that only fails, and is earned back by success", function()
-    start { max_attempts = 2 }
-    local other = wire.client(simulator.url, { access_token = token })
+    start { max_attempts = 2, retry_budget = 10 }
+    local other = wire.client(simulator.url, { access_token = token, retry_budget = 1 })
     fault { status = 500, times = 22 }
-    for _ = 1, 12 do wire.call(client, "batch_update") end
+    for _ = 1, 12 do
+      local outcome = wire.call(client, "batch_update")
+      assert.equal(outcome.error.attempts == 1 or nil, outcome.error.out_of_budget)
+      assert.equal(outcome.error.attempts == 1, tostring(outcome.error):find("retry_budget is used up", 1, true) ~= nil)
+    end
     assert.equal(22, count()) -- ten calls were sent twice, two once
 
     fault { status = 500 }
     assert.equal(2, wire.good_call(other, "batch_update").response.attempts) -- each client has its own
 
-    for _ = 1, 10 do wire.good_call(client, "batch_update") end
+    for _ = 1, 2 do wire.good_call(client, "batch_update") end
     fault { status = 500, times = 3 }
     assert.equal(2, wire.call(client, "batch_update").error.attempts)
     assert.equal(1, wire.call(client, "batch_update").error.attempts)
+  end)
+
+  it("of 0 is no retry but what successes pay for", function()
+    start { retry_budget = 0 }
+    fault { status = 500 }
+    assert_error({ attempts = 1, out_of_budget = true, retryable = true }, wire.call(client, "batch_update"))
+    fault { status = 429, retry_after = 0 } -- that is none
+    assert.equal(2, wire.good_call(client, "batch_update").response.attempts)
+  end)
+
+  it("of false has no end", function()
+    start { retry_budget = false, max_attempts = 100 }
+    fault { status = 503, retry_after = "Mon, 01 Jan 2024 00:00:00 GMT", times = 3 }
+    assert.equal(4, wire.good_call(client, "batch_update").response.attempts)
+  end)
+
+  it("is a number of retries or false", function()
+    for _, row in ipairs {
+      { -1, "retry_budget: integer from 0 to 1000000 expected, got number -1" },
+      { true, "integer or false expected, got boolean" },
+      { "5", "integer or false expected, got string" }, { 0.5, "integer expected, got number 0.5" },
+    } do
+      local ok, text = pcall(assoc.new, { retry_budget = row[1] })
+      assert.is_false(ok)
+      assert.matches(row[2], text, 1, true)
+    end
+  end)
+end)
+
+describe("429, 423 and 477", function()
+  it("cost neither attempts nor budget: the deadline alone ends them", function()
+    start { max_attempts = 1, retry_budget = 0 }
+    for _, status in ipairs { 429, 477 } do
+      fault { status = status, times = 3 }
+      assert.equal(4, wire.good_call(client, "batch_update", { deadline = 30 }).response.attempts)
+    end
+    fault { status = 423 }
+    assert.equal(2, wire.good_call(client, "batch_update", { deadline = 30 }).response.attempts)
+    fault { status = 429, times = 99 }
+    local outcome = wire.call(client, "batch_create", { deadline = 2 })
+    assert_error({ kind = "throttled", http_status = 429, retryable = true, ambiguous = false }, outcome)
+    assert_between(2, 6, outcome.error.attempts)
+    assert_between(0.5, 2 + LATE, outcome.seconds)
+    assert.is_true(outcome.error.retry_after > 0)
+  end)
+
+  it("are waited for longer each time, where HubSpot names no time", function()
+    start()
+    fault { status = 477, times = 4 }
+    wire.good_call(client, "batch_update", { deadline = 30 })
+    local after = times()
+    for i, low in ipairs { 0.25, 0.5, 1, 2 } do
+      assert_between(low - 0.01, 2 * low + LATE, after[i + 1] - after[i])
+    end
   end)
 end)
 

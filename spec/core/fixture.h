@@ -33,7 +33,7 @@ static inline int set_up(void **state)
   if (!f)
     return -1;
   f->config = (hsa_config){.base_url = f->base_url, .proxy = "", .user_agent = "unit-test/1", .connect_timeout = 5 * S,
-                           .max_response_bytes = 10000, .max_connections = 4};
+                           .max_response_bytes = 10000, .max_connections = 4, .retry_budget = 100};
   *state = f;
   return 0;
 }

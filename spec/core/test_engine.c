@@ -188,7 +188,7 @@ static void every_ending(void **state)
     {"400 cut short", {"HTTP/1.1 400 No\r\nContent-Length: 9\r\n\r\n{", SERVER_CLOSE, 0, 0, 0}, HSA_API, 0, 400, false,
      false},
     {"500", {.reply = "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"}, HSA_API, 0, 500, true, false},
-    {"429", {.reply = "HTTP/1.1 429 No\r\nContent-Length: 0\r\n\r\n"}, HSA_THROTTLED, 0, 429, false, true},
+    {"429", {.reply = "HTTP/1.1 429 No\r\nRetry-After: 9999\r\nContent-Length: 0\r\n\r\n"}, HSA_THROTTLED, 0, 429, false, true},
     {"200 cut short", {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", SERVER_CLOSE, 0, 0, 0}, HSA_PROTOCOL, 0, 200,
      true, false},
     {"no HTTP", {"hello\r\n", SERVER_CLOSE, 0, 0, 0}, HSA_PROTOCOL, 0, 0, true, false},

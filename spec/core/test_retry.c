@@ -5,8 +5,9 @@
 
 #define FAR (3600 * HSA_SECOND)
 #define S HSA_SECOND
+#define MS (HSA_SECOND / 1000)
 
-enum { MAX_ATTEMPTS = 4 };
+enum { MAX_ATTEMPTS = 4, BUDGET = 10 };
 
 /* How one attempt can end, and what follows from it (issue 2, "Retries"). */
 typedef struct ending {
@@ -42,9 +43,9 @@ static const ending endings[] = {
   {"408", HSA_API, 408, true, false, -1, true, true, -1},
   {"423", HSA_API, 423, true, false, -1, true, false, 2 * S},
   {"423 with Retry-After", HSA_API, 423, true, false, 5 * S, true, false, 5 * S},
-  {"429", HSA_API, 429, true, false, -1, true, false, 10 * S},
+  {"429", HSA_API, 429, true, false, -1, true, false, S / 4},
   {"429 with Retry-After", HSA_API, 429, true, false, 1 * S, true, false, 1 * S},
-  {"477", HSA_API, 477, true, false, -1, true, false, -1},
+  {"477", HSA_API, 477, true, false, -1, true, false, S / 4},
   {"477 with Retry-After", HSA_API, 477, true, false, 600 * S, true, false, 600 * S},
   {"500", HSA_API, 500, true, false, -1, true, true, -1},
   {"500 with Retry-After", HSA_API, 500, true, false, 3 * S, true, true, 3 * S},
@@ -79,7 +80,7 @@ static hsa_result api_result(int http_status, const char *body)
 static hsa_retry_input make_input(const hsa_result *result)
 {
   return (hsa_retry_input){.result = result, .effect = HSA_IDEMPOTENT, .attempt = 1, .max_attempts = MAX_ATTEMPTS,
-                           .now = 1000 * S, .deadline = 1000 * S + FAR};
+                           .rate_wait = -1, .now = 1000 * S, .deadline = 1000 * S + FAR};
 }
 
 /* With a full budget. */
@@ -87,7 +88,7 @@ static hsa_verdict judge(const hsa_retry_input *input)
 {
   hsa_budget budget;
 
-  hsa_budget_init(&budget);
+  hsa_budget_init(&budget, BUDGET);
   return hsa_retry_judge(input, &budget);
 }
 
@@ -96,7 +97,7 @@ static bool is_throttle(int http_status)
   return http_status == 423 || http_status == 429 || http_status == 477;
 }
 
-/* With random = 0 the backoff is 0, so that only `wait` counts. */
+/* With random = 0 the backoff is 0 (half of its limit after 423, 429, 477), so that only `wait` counts. */
 static void check_ending(const ending *how, hsa_effect effect, int attempt, bool was_ambiguous, int64_t left)
 {
   const hsa_result result = make_result(how);
@@ -104,7 +105,8 @@ static void check_ending(const ending *how, hsa_effect effect, int attempt, bool
   bool ambiguous = was_ambiguous || (effect != HSA_SAFE && how->applied);
   bool retryable = how->passing && (effect != HSA_ONCE || !ambiguous);
   int64_t wait = how->wait > 0 ? how->wait : 0;
-  bool again = retryable && attempt < MAX_ATTEMPTS && wait < left;
+  bool is_free = is_throttle(how->http_status); /* of attempts: the deadline alone ends them */
+  bool again = retryable && (is_free || attempt < MAX_ATTEMPTS) && wait < left;
   hsa_verdict verdict;
 
   input.effect = effect;
@@ -117,7 +119,9 @@ static void check_ending(const ending *how, hsa_effect effect, int attempt, bool
   expect_int(how->row, "ambiguous", verdict.ambiguous, ambiguous);
   expect_int(how->row, "retryable", verdict.retryable, retryable);
   expect_int(how->row, "retry_after", verdict.retry_after, how->wait);
-  expect_int(how->row, "throttled", verdict.throttled, how->http_status == 429);
+  expect_int(how->row, "throttled", verdict.throttled, is_free);
+  expect_int(how->row, "named", verdict.is_named, is_free && how->retry_after > 0);
+  expect_int(how->row, "out of budget", verdict.out_of_budget, false);
   expect_int(how->row, "daily", verdict.daily, false);
   if (again)
     expect_int(how->row, "delay", verdict.delay, wait);
@@ -211,15 +215,21 @@ static void waits_as_told(void **state)
     {"backoff over Retry-After", 503, 5, 1 * S, -1, 0.5, 4 * S},
     {"Retry-After: 0", 503, 1, 0, -1, 0.5, S / 4},
     {"423", 423, 1, -1, -1, 0.9, 2 * S},
-    {"423, backoff is longer", 423, 5, -1, -1, 0.5, 4 * S},
     {"423 waits 2 s in any case", 423, 1, 0, -1, 0, 2 * S},
     {"423 with a Retry-After of 1 s", 423, 1, 1 * S, -1, 0, 2 * S},
-    {"429, interval unknown", 429, 1, -1, -1, 0, 10 * S},
+    {"423 again and again", 423, 5, -1, -1, 0.5, 6 * S},
+    {"429, interval unknown", 429, 1, -1, -1, 0, S / 4},
+    {"429, interval unknown, jitter", 429, 1, -1, -1, 0.5, 375 * MS},
+    {"429, interval unknown, again", 429, 2, -1, -1, 0, S / 2},
+    {"429, interval unknown, again and again", 429, 99, -1, -1, 0, 1 * S},
     {"429, interval", 429, 1, -1, 1000, 0, 1 * S},
     {"429, Retry-After over interval", 429, 1, 3 * S, 1000, 0, 3 * S},
-    {"429, interval 0", 429, 1, -1, 0, 0, 10 * S},
-    {"429, interval of a day", 429, 1, -1, 86400000, 0, 86400 * S},
-    {"429, interval beyond sense", 429, 1, -1, INT64_MAX, 0, 10 * S},
+    {"429, Retry-After: 0", 429, 1, 0, 1000, 0.5, 0},
+    {"429, Retry-After: 0, again", 429, 2, 0, 1000, 0, S / 4},
+    {"429, what is named is named each time", 429, 9, 1 * S, -1, 0.5, 1 * S},
+    {"429, interval 0", 429, 1, -1, 0, 0, S / 4},
+    {"429, interval of a day", 429, 1, -1, 86400000, 0, 60 * S},
+    {"429, interval beyond sense", 429, 1, -1, INT64_MAX, 0, 60 * S},
     {"the interval is for 429 only", 500, 1, -1, 1000, 0, 0},
     {"477", 477, 1, 5 * S, -1, 0, 5 * S},
   };
@@ -234,12 +244,47 @@ static void waits_as_told(void **state)
     result.retry_after = rows[i].retry_after;
     result.headers.rate.interval_ms = rows[i].interval_ms;
     input.attempt = rows[i].attempt;
+    input.throttled = is_throttle(rows[i].http_status) ? rows[i].attempt - 1 : 0;
     input.max_attempts = 10;
     input.deadline = input.now + 2 * 86400 * S;
     input.random = rows[i].random;
     verdict = judge(&input);
     expect_int(rows[i].row, "action", verdict.action, HSA_RETRY);
     expect_int(rows[i].row, "delay", verdict.delay, rows[i].delay);
+    hsa_buf_free(&result.body);
+  }
+}
+
+/* A client that counts its sends knows when the oldest has left the window: that is when a 429 may come again. */
+static void waits_for_the_oldest_send(void **state)
+{
+  static const struct {
+    const char *row;
+    int http_status, throttled;
+    int64_t rate_wait, retry_after, delay;
+  } rows[] = {
+    {"one counts", 429, 0, 3 * S, -1, 3 * S},
+    {"it leaves now", 429, 0, 0, -1, 0},
+    {"none counts", 429, 0, -1, -1, S / 4},
+    {"it did not help", 429, 1, 10 * MS, -1, S / 4},
+    {"it did not help again and again", 429, 5, 10 * MS, -1, 1 * S},
+    {"longer than the pause", 429, 2, 3 * S, -1, 3 * S},
+    {"Retry-After", 429, 0, 3 * S, 1 * S, 1 * S},
+    {"of 429 only", 477, 0, 3 * S, -1, S / 4},
+  };
+  size_t i;
+
+  (void)state;
+  for (i = 0; i < COUNT(rows); i++) {
+    hsa_result result = api_result(rows[i].http_status, "");
+    hsa_retry_input input = make_input(&result);
+
+    result.headers.rate.interval_ms = 10000; /* as HubSpot tells it */
+    result.retry_after = rows[i].retry_after;
+    input.is_paced = true;
+    input.rate_wait = rows[i].rate_wait;
+    input.throttled = rows[i].throttled;
+    expect_int(rows[i].row, "delay", judge(&input).delay, rows[i].delay);
     hsa_buf_free(&result.body);
   }
 }
@@ -253,14 +298,14 @@ static void moved_beyond_the_deadline(void **state)
   hsa_verdict verdict;
 
   (void)state;
-  hsa_budget_init(&budget);
+  hsa_budget_init(&budget, BUDGET);
   result.retry_after = 86400 * S;
   verdict = hsa_retry_judge(&input, &budget);
   assert_int_equal(verdict.action, HSA_GIVE_UP);
   assert_int_equal(verdict.kind, HSA_THROTTLED);
   assert_int_equal(verdict.retry_after, 86400 * S);
   assert_true(verdict.retryable);
-  assert_int_equal(budget.tenths, 100); /* a retry that did not happen costs nothing */
+  assert_int_equal(budget.halves, 2 * BUDGET); /* a retry that did not happen costs nothing */
   hsa_buf_free(&result.body);
 }
 
@@ -328,7 +373,7 @@ static void refreshes_the_token(void **state)
   for (i = 0; i < COUNT(rows); i++) {
     hsa_result result = api_result(rows[i].http_status, rows[i].body);
     hsa_retry_input input = make_input(&result);
-    hsa_budget budget = {0}; /* a refresh needs none */
+    hsa_budget budget = {0, 0}; /* a refresh needs none */
     hsa_verdict verdict;
 
     input.effect = HSA_ONCE;
@@ -340,7 +385,7 @@ static void refreshes_the_token(void **state)
     expect_int(rows[i].row, "action", verdict.action, rows[i].action);
     expect_int(rows[i].row, "kind", verdict.kind, HSA_API);
     expect_int(rows[i].row, "ambiguous", verdict.ambiguous, true);
-    expect_int(rows[i].row, "budget", budget.tenths, 0);
+    expect_int(rows[i].row, "budget", budget.halves, 0);
     hsa_buf_free(&result.body);
   }
 }
@@ -368,7 +413,7 @@ static void budget_spares_a_server_that_only_fails(void **state)
   hsa_budget budget;
 
   (void)state;
-  hsa_budget_init(&budget);
+  hsa_budget_init(&budget, BUDGET);
   /* 3 retries each for three calls, 1 for the fourth, none after. */
   assert_int_equal(attempts_of_failing_calls(&budget, 3), 12);
   assert_int_equal(attempts_of_failing_calls(&budget, 1), 2);
@@ -384,34 +429,67 @@ static void budget_comes_back_with_success(void **state)
   int i;
 
   (void)state;
-  hsa_budget_init(&budget);
+  hsa_budget_init(&budget, BUDGET);
   attempts_of_failing_calls(&budget, 10);
-  for (i = 0; i < 9; i++)
-    hsa_retry_judge(&input, &budget);
+  hsa_retry_judge(&input, &budget);
   assert_int_equal(attempts_of_failing_calls(&budget, 1), 1);
-  hsa_retry_judge(&input, &budget); /* the tenth success pays for one retry */
+  hsa_retry_judge(&input, &budget); /* the second success pays for one retry */
   assert_int_equal(attempts_of_failing_calls(&budget, 2), 3);
   for (i = 0; i < 10000; i++)
     hsa_retry_judge(&input, &budget);
-  assert_int_equal(attempts_of_failing_calls(&budget, 100), 110); /* never more than ten tokens */
+  assert_int_equal(attempts_of_failing_calls(&budget, 100), 110); /* never more than there was */
 }
 
-/* A budget that is used up ends the call, but what the verdict says of the error stays true. */
+/* A budget that is used up ends the call, and the verdict says so; what it says of the error stays true. */
 static void without_budget(void **state)
 {
-  hsa_result result = api_result(429, "");
-  const hsa_retry_input input = make_input(&result);
-  hsa_budget budget = {9};
-  hsa_verdict verdict = hsa_retry_judge(&input, &budget);
+  hsa_result result = api_result(503, "");
+  hsa_retry_input input = make_input(&result);
+  hsa_budget budget = {1, 20};
+  hsa_verdict verdict;
 
   (void)state;
+  result.retry_after = 3 * S;
+  verdict = hsa_retry_judge(&input, &budget);
   assert_int_equal(verdict.action, HSA_GIVE_UP);
-  assert_int_equal(verdict.kind, HSA_THROTTLED);
+  assert_int_equal(verdict.kind, HSA_API);
   assert_true(verdict.retryable);
-  assert_true(verdict.throttled);
-  assert_int_equal(verdict.retry_after, 10 * S);
-  assert_int_equal(budget.tenths, 9);
+  assert_true(verdict.out_of_budget);
+  assert_int_equal(verdict.retry_after, 3 * S);
+  assert_int_equal(budget.halves, 1);
+  input.attempt = MAX_ATTEMPTS; /* not the budget ends it then */
+  assert_false(hsa_retry_judge(&input, &budget).out_of_budget);
   hsa_buf_free(&result.body);
+}
+
+/* The server asks for patience: that costs no budget. */
+static void throttling_needs_no_budget(void **state)
+{
+  static const int statuses[] = {423, 429, 477};
+  size_t i;
+
+  (void)state;
+  for (i = 0; i < COUNT(statuses); i++) {
+    hsa_result result = api_result(statuses[i], "");
+    hsa_retry_input input = make_input(&result);
+    hsa_budget budget = {0, 0};
+
+    input.attempt = 1000;
+    assert_int_equal(hsa_retry_judge(&input, &budget).action, HSA_RETRY);
+    assert_int_equal(budget.halves, 0);
+    hsa_buf_free(&result.body);
+  }
+}
+
+static void budget_without_end(void **state)
+{
+  hsa_budget budget;
+
+  (void)state;
+  hsa_budget_init(&budget, -1);
+  assert_int_equal(attempts_of_failing_calls(&budget, 100), 100 * MAX_ATTEMPTS);
+  hsa_budget_success(&budget);
+  assert_int_equal(attempts_of_failing_calls(&budget, 1), MAX_ATTEMPTS);
 }
 
 int main(void)
@@ -422,12 +500,15 @@ int main(void)
     cmocka_unit_test(success),
     cmocka_unit_test(backs_off_with_full_jitter),
     cmocka_unit_test(waits_as_told),
+    cmocka_unit_test(waits_for_the_oldest_send),
     cmocka_unit_test(moved_beyond_the_deadline),
     cmocka_unit_test(daily_limit),
     cmocka_unit_test(refreshes_the_token),
     cmocka_unit_test(budget_spares_a_server_that_only_fails),
     cmocka_unit_test(budget_comes_back_with_success),
     cmocka_unit_test(without_budget),
+    cmocka_unit_test(throttling_needs_no_budget),
+    cmocka_unit_test(budget_without_end),
   };
 
   return cmocka_run_group_tests(tests, NULL, NULL);

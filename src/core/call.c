@@ -1,10 +1,12 @@
 /* call.c - what a call goes through, from stage to stage. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "clock.h"
 #include "engine.h"
 
-#define MAX_HOLD (INT64_C(24) * 3600 * HSA_SECOND) /* one senseless answer must not silence the client for ever */
+#define MAX_HOLD (INT64_C(24) * 3600 * HSA_SECOND) /* the longest that HubSpot means */
+#define NO_HOLD (60 * HSA_SECOND) /* in place of what it cannot mean: one senseless answer must not silence the client */
 #define TIMEOUT_GRACE (HSA_SECOND / 20) /* libcurl's own timeout comes first where it works: it knows more */
 
 static double next_random(hsa_engine *engine) /* xorshift64*: enough to spread retries */
@@ -123,36 +125,39 @@ void hsa_call_tell_wait(hsa_call *call, int64_t delay)
 void hsa_call_enqueue(hsa_call *call)
 {
   hsa_engine *engine = call->engine;
+  hsa_queue *queue = &engine->queues[call->group];
+  hsa_call *before = call->is_first ? NULL : queue->last, *after = call->is_first ? queue->first : NULL;
 
   call->stage = STAGE_QUEUED;
   call->told_wait = false;
-  call->qnext = NULL;
-  call->qprev = engine->queue_last;
-  if (engine->queue_last)
-    engine->queue_last->qnext = call;
-  else
-    engine->queue_first = call;
-  engine->queue_last = call;
+  call->queued_at = hsa_now();
+  call->order = call->is_first ? 0 : ++engine->queued;
+  call->is_first = false;
+  call->qprev = before;
+  call->qnext = after;
+  *(before ? &before->qnext : &queue->first) = call;
+  *(after ? &after->qprev : &queue->last) = call;
   engine->queue_at = INT64_MIN;
   hsa_timer_set(&engine->timers, &call->timer, call->deadline);
 }
 
 static void dequeue(hsa_call *call)
 {
-  hsa_engine *engine = call->engine;
+  hsa_queue *queue = &call->engine->queues[call->group];
 
-  if (call->qprev)
-    call->qprev->qnext = call->qnext;
-  else
-    engine->queue_first = call->qnext;
-  if (call->qnext)
-    call->qnext->qprev = call->qprev;
-  else
-    engine->queue_last = call->qprev;
-  engine->queue_at = INT64_MIN;
+  *(call->qprev ? &call->qprev->qnext : &queue->first) = call->qnext;
+  *(call->qnext ? &call->qnext->qprev : &queue->last) = call->qprev;
+  call->engine->queue_at = INT64_MIN;
 }
 
 /* ---- the stages of a call ---- */
+
+/* The attempt holds its slot of the rate no longer than the window asks for. */
+static void end_slot(hsa_call *call, hsa_ending ending, int64_t now)
+{
+  hsa_pace_end(&call->engine->pace, &call->slot, ending, now);
+  call->slot.windows = 0;
+}
 
 /* Takes the call out of whatever it is doing. */
 void hsa_call_stop(hsa_call *call)
@@ -162,8 +167,10 @@ void hsa_call_stop(hsa_call *call)
   if (call->stage == STAGE_QUEUED)
     dequeue(call);
   hsa_timer_clear(&engine->timers, &call->timer);
-  if (call->transfer)
-    hsa_transfer_release(call->transfer);
+  if (!call->transfer)
+    return;
+  end_slot(call, hsa_transfer_is_sent(call->transfer) ? HSA_ENDING_LOST : HSA_ENDING_UNSENT, hsa_now());
+  hsa_transfer_release(call->transfer);
   call->transfer = NULL;
 }
 
@@ -184,6 +191,7 @@ static void end(hsa_call *call, const hsa_verdict *verdict, const char *detail)
     .retryable = verdict->retryable,
     .ambiguous = verdict->ambiguous,
     .daily = verdict->daily,
+    .out_of_budget = verdict->out_of_budget,
     .too_large = result->too_large,
     .retry_after = verdict->retry_after,
     .elapsed = hsa_now() - call->started,
@@ -245,10 +253,92 @@ void hsa_call_wait(hsa_call *call, int64_t at)
   hsa_timer_set(&call->engine->timers, &call->timer, at);
 }
 
-void hsa_call_end_rate_limited(hsa_call *call, int64_t wait)
+
+/* ---- deadlines in the queue ---- */
+
+static double seconds(int64_t us)
 {
-  hsa_call_end_early(call, HSA_THROTTLED, wait, "the rate limit lets nothing be sent before the deadline");
+  return (double)us / (double)HSA_SECOND;
 }
+
+/* Tells what held the queue up, and for how long still. */
+static void describe_obstacle(const hsa_call *call, int64_t wait, char *text, size_t size)
+{
+  const hsa_pace *pace = &call->engine->pace;
+  const hsa_window *server = &pace->groups[call->group].server;
+
+  switch (call->engine->queues[call->group].obstacle.reason) {
+  case HSA_PACE_HOLD:
+    snprintf(text, size, "HubSpot answered HTTP %d%s, so nothing is sent for another %.1f s", pace->hold_status,
+             pace->is_hold_named ? " with the header Retry-After" : "", seconds(wait));
+    break;
+  case HSA_PACE_SERVER:
+    snprintf(text, size, "HubSpot's rate limit headers allow %lld requests in %g s, the next in %.1f s",
+             (long long)server->requests, seconds(pace->groups[call->group].told), seconds(wait));
+    break;
+  case HSA_PACE_OWN:
+    snprintf(text, size, "the client sends %lld requests in %g s (option rate), the next in %.1f s",
+             (long long)pace->own.requests, seconds(pace->own_interval), seconds(wait));
+    break;
+  default:
+    snprintf(text, size, "no connection was free (option max_connections: %d)", call->engine->config.max_connections);
+  }
+}
+
+/* Writes why the call was not sent before its deadline. */
+static void describe_deadline(hsa_call *call, int64_t now, int64_t wait)
+{
+  int64_t waited = now - call->queued_at;
+  char obstacle[HSA_DETAIL_MAX - 100];
+
+  describe_obstacle(call, wait, obstacle, sizeof obstacle);
+  if (waited < HSA_SECOND / 10)
+    snprintf(call->result.detail, HSA_DETAIL_MAX, "%s: that is past the call's deadline (option deadline)", obstacle);
+  else
+    snprintf(call->result.detail, HSA_DETAIL_MAX, "the deadline (option deadline) passed after %.1f s in the client's queue: %s",
+             seconds(waited), obstacle);
+}
+
+void hsa_call_end_rate_limited(hsa_call *call, int64_t now)
+{
+  int64_t wait = call->engine->queues[call->group].obstacle.at - now;
+
+  describe_deadline(call, now, wait > 0 ? wait : 0);
+  hsa_call_end_early(call, HSA_THROTTLED, wait > 0 ? wait : 0, call->result.detail);
+}
+
+void hsa_call_end_limited(hsa_call *call, int64_t wait)
+{
+  snprintf(call->result.detail, HSA_DETAIL_MAX,
+           "the limiter lets nothing be sent for another %.1f s: that is past the call's deadline (option deadline)",
+           seconds(wait));
+  hsa_call_end_early(call, HSA_THROTTLED, wait, call->result.detail);
+}
+
+/* Was it the rate that kept the call in its queue? */
+static bool is_rate_limited(const hsa_call *call)
+{
+  hsa_leave obstacle = call->engine->queues[call->group].obstacle;
+
+  return obstacle.at >= call->queued_at &&
+         (obstacle.reason == HSA_PACE_OWN || obstacle.reason == HSA_PACE_SERVER || obstacle.reason == HSA_PACE_HOLD);
+}
+
+void hsa_call_end_past_deadline(hsa_call *call, int64_t now)
+{
+  if (call->stage == STAGE_PARKED)
+    hsa_call_end_early(call, HSA_TIMEOUT, -1, "the deadline passed before a token or a go was given");
+  else if (is_rate_limited(call))
+    hsa_call_end_rate_limited(call, now);
+  else if (now - call->queued_at < HSA_SECOND / 100)
+    hsa_call_end_early(call, HSA_TIMEOUT, -1, "the deadline passed before the request was sent");
+  else {
+    describe_deadline(call, now, 0);
+    hsa_call_end_early(call, HSA_TIMEOUT, -1, call->result.detail);
+  }
+}
+
+/* ---- attempts ---- */
 
 void hsa_call_send(hsa_call *call, int64_t now)
 {
@@ -275,8 +365,39 @@ void hsa_call_send(hsa_call *call, int64_t now)
   call->stage = STAGE_SENDING;
   hsa_timer_set(&engine->timers, &call->timer, now + attempt.timeout + TIMEOUT_GRACE);
   call->attempts++;
-  call->send_number = hsa_pace_count(&engine->pace, now);
+  call->slot = hsa_pace_begin(&engine->pace, call->group, now);
   add_event(call, HSA_EVENT_ATTEMPT, 0);
+}
+
+static bool is_paced(const hsa_call *call)
+{
+  return call->engine->pace.own.requests > 0 || call->park == HSA_PARK_EVERY;
+}
+
+/* What the attempt's end tells of the rate. */
+static void learn_rate(hsa_call *call, int64_t now)
+{
+  hsa_pace *pace = &call->engine->pace;
+  hsa_result *result = &call->result;
+  hsa_rate_limit rate = result->headers.rate;
+  bool is_refused = hsa_retry_is_throttled(result);
+
+  if (result->sent && result->sent_at > call->slot.left)
+    call->slot.left = result->sent_at;
+  end_slot(call, is_refused ? HSA_ENDING_REFUSED : result->sent ? HSA_ENDING_DONE : HSA_ENDING_UNSENT, now);
+  if (is_refused)
+    rate.remaining = -1; /* none, of course; the hold that follows is for just that */
+  if (result->sent)
+    hsa_pace_learn(pace, call->group, &rate, result->sent_at, now);
+  call->engine->queue_at = INT64_MIN;
+}
+
+/* The whole client holds still, so that nothing knocks at a limit. */
+static void hold(hsa_call *call, const hsa_verdict *verdict, int64_t now)
+{
+  call->throttled++;
+  call->hold = verdict->delay <= MAX_HOLD ? verdict->delay : NO_HOLD;
+  hsa_pace_hold(&call->engine->pace, now + call->hold, call->result.http_status, verdict->is_named, now);
 }
 
 static void conclude_attempt(hsa_call *call, int64_t now)
@@ -287,8 +408,11 @@ static void conclude_attempt(hsa_call *call, int64_t now)
     .effect = call->effect,
     .refreshable = call->is_refreshable,
     .ambiguous = call->ambiguous,
-    .attempt = call->attempts,
+    .attempt = call->attempts - call->throttled,
     .max_attempts = call->max_attempts,
+    .throttled = call->throttled,
+    .is_paced = is_paced(call),
+    .rate_wait = hsa_pace_oldest(&engine->pace, call->group, now),
     .now = now,
     .deadline = call->deadline,
     .random = next_random(engine),
@@ -296,15 +420,16 @@ static void conclude_attempt(hsa_call *call, int64_t now)
   hsa_verdict verdict = hsa_retry_judge(&input, &engine->budget);
 
   call->ambiguous = verdict.ambiguous;
-  call->hold = verdict.kind == HSA_THROTTLED && !verdict.daily ? verdict.retry_after : -1;
+  call->hold = -1;
   call->is_news = true;
   if (verdict.throttled)
-    hsa_pace_hold(&engine->pace, now + (verdict.retry_after < MAX_HOLD ? verdict.retry_after : MAX_HOLD));
+    hold(call, &verdict, now);
   if (verdict.action == HSA_GIVE_UP)
     end(call, &verdict, NULL);
   else if (verdict.action == HSA_RETRY) {
     add_event(call, HSA_EVENT_RETRY, verdict.delay);
     call->must_park = call->park == HSA_PARK_EVERY;
+    call->is_first = verdict.throttled;
     hsa_call_wait(call, now + verdict.delay);
   } else {
     add_event(call, HSA_EVENT_RETRY, 0);
@@ -316,32 +441,15 @@ static void conclude_attempt(hsa_call *call, int64_t now)
 void hsa_call_take_in(hsa_transfer *transfer)
 {
   hsa_call *call = hsa_transfer_owner(transfer);
-  hsa_engine *engine = call->engine;
   int64_t now = hsa_now();
 
   hsa_buf_free(&call->result.body);
   hsa_transfer_take(transfer, &call->result);
+  learn_rate(call, now);
   hsa_call_stop(call);
   if (call->is_given_up)
     return; /* hsa_engine_reap frees it */
-  if (call->result.sent) {
-    hsa_pace_sent(&engine->pace, call->send_number, call->result.sent_at);
-    hsa_pace_learn(&engine->pace, &call->result.headers.rate, call->result.sent_at, now);
-  }
-  engine->queue_at = INT64_MIN; /* the rate may have changed */
   conclude_attempt(call, now);
-}
-
-void hsa_call_end_past_deadline(hsa_call *call, int64_t now)
-{
-  hsa_engine *engine = call->engine;
-
-  if (call->stage == STAGE_PARKED)
-    hsa_call_end_early(call, HSA_TIMEOUT, -1, "the deadline passed before a token or a go was given");
-  else if (engine->queue_at > now)
-    hsa_call_end_rate_limited(call, engine->queue_at - now);
-  else
-    hsa_call_end_early(call, HSA_TIMEOUT, -1, "the deadline passed before the request was sent");
 }
 
 static void unlink_call(hsa_call *call)

@@ -8,24 +8,47 @@
 
 /* ---- one step ---- */
 
-/* Sends from the queue what the rate allows. */
+/* The first call of the group's queue, and when it may go. What cannot go before its deadline is ended. */
+static hsa_call *first_of(hsa_engine *engine, int group, int64_t now, hsa_leave *leave)
+{
+  hsa_queue *queue = &engine->queues[group];
+
+  while (queue->first) {
+    *leave = hsa_pace_next(&engine->pace, group, now);
+    if (leave->at > now)
+      queue->obstacle = *leave;
+    if (now >= queue->first->deadline)
+      hsa_call_end_past_deadline(queue->first, now);
+    else if (leave->at >= queue->first->deadline && leave->reason != HSA_PACE_PROBE) /* its answer may come sooner */
+      hsa_call_end_rate_limited(queue->first, now);
+    else
+      break;
+  }
+  return queue->first;
+}
+
+/* Sends from the queues what the rate allows, in the order in which the calls came. */
 static void pump(hsa_engine *engine, int64_t now)
 {
-  hsa_call *call;
+  while (now >= engine->queue_at) {
+    hsa_call *next = NULL;
+    int64_t at = INT64_MAX;
+    int group;
 
-  while (now >= engine->queue_at && (call = engine->queue_first) != NULL) {
-    int64_t at = hsa_pace_next(&engine->pace, now);
+    for (group = 0; group < HSA_RATE_GROUPS; group++) {
+      hsa_leave leave;
+      hsa_call *call = first_of(engine, group, now, &leave);
 
-    if (now >= call->deadline)
-      hsa_call_end_early(call, HSA_TIMEOUT, -1, "the deadline passed before the request was sent");
-    else if (at >= call->deadline)
-      hsa_call_end_rate_limited(call, at - now);
-    else if (at <= now)
-      hsa_call_send(call, now);
-    else {
-      engine->queue_at = at;
-      hsa_call_tell_wait(call, at - now);
+      if (call && leave.at > now) {
+        at = leave.at < at ? leave.at : at;
+        hsa_call_tell_wait(call, leave.at - now);
+      } else if (call && (!next || call->order < next->order))
+        next = call;
     }
+    if (next)
+      hsa_call_send(next, now);
+    else
+      engine->queue_at = at;
   }
 }
 
@@ -77,7 +100,7 @@ static int64_t next_wake(const hsa_engine *engine, int64_t until)
 
   if (timer && timer->at < until)
     until = timer->at;
-  if (engine->queue_first && engine->queue_at < until)
+  if (engine->queue_at < until)
     until = engine->queue_at;
   return until;
 }

@@ -41,17 +41,28 @@ struct hsa_call {
   bool ambiguous;
   bool must_park;           /* HSA_PARK_EVERY: at the end of this wait for another attempt */
   bool told_wait;           /* this time in the queue has its WAIT event */
+  bool is_first;            /* goes to the head of the queue: it was throttled, or has leave already */
+  int group;                /* of the rate: which queue it waits in */
+  uint64_t order;           /* among the queues: who came first */
+  int64_t queued_at;        /* while QUEUED */
+  int throttled;            /* attempts that 429, 423 or 477 ended */
   hsa_timer timer;
   hsa_transfer *transfer;   /* while SENDING */
-  uint64_t send_number;     /* of hsa_pace_count */
+  hsa_slot slot;            /* of the rate, while SENDING */
   int64_t released;         /* when hsa_call_go let it go on; 0: it was never parked */
   hsa_result result;        /* of the last attempt */
-  int64_t hold;             /* us that it wants all calls to hold still, or -1 */
+  int64_t hold;             /* us that its last answer wants all calls to hold still, or -1 */
   bool is_news;             /* no event has told of it yet */
   hsa_outcome outcome;
   hsa_event *events;
   size_t nevents, next_event, events_cap;
 };
+
+/* The calls of one group of the rate that wait for their turn to be sent. */
+typedef struct hsa_queue {
+  hsa_call *first, *last;
+  hsa_leave obstacle; /* what its first call last had to wait for */
+} hsa_queue;
 
 struct hsa_engine {
   hsa_config config;        /* its strings are owned; never changes */
@@ -73,8 +84,9 @@ struct hsa_engine {
   hsa_timers timers;
   hsa_call *calls;
   size_t ncalls;
-  hsa_call *queue_first, *queue_last; /* calls that wait for their turn to be sent */
-  int64_t queue_at;         /* when the queue may go on; with a queue only */
+  hsa_queue queues[HSA_RATE_GROUPS];
+  uint64_t queued;          /* calls ever queued */
+  int64_t queue_at;         /* when to look at the queues again */
   uint64_t random;
 };
 
@@ -97,9 +109,12 @@ void hsa_call_enqueue(hsa_call *call);
 void hsa_call_park(hsa_call *call, hsa_reason reason);
 void hsa_call_wait(hsa_call *call, int64_t at);
 
-/* Ends a call that no answer decided. detail: static. */
+/* Ends a call that no answer decided. detail: static, or the call's own. */
 void hsa_call_end_early(hsa_call *call, hsa_kind kind, int64_t retry_after, const char *detail);
-void hsa_call_end_rate_limited(hsa_call *call, int64_t wait);
+
+/* Ends a call that a rate lets go only after its deadline: a limiter's, or that of its queue's obstacle. */
+void hsa_call_end_limited(hsa_call *call, int64_t wait);
+void hsa_call_end_rate_limited(hsa_call *call, int64_t now);
 
 /* Cancels all calls that have not ended. detail: static. */
 void hsa_engine_cancel_calls(hsa_engine *engine, const char *detail);
@@ -119,10 +134,10 @@ bool hsa_call_wants_attention(const hsa_call *call);
 /* Makes the notice say what is so. */
 void hsa_engine_notify(hsa_engine *engine);
 
-/* Begins the next attempt of the queue's first call. */
+/* Begins the next attempt of a queue's first call. */
 void hsa_call_send(hsa_call *call, int64_t now);
 
-/* The queue's first call has to wait: records the event, once for each time in the queue. */
+/* A queue's first call has to wait: records the event, once for each time in the queue. */
 void hsa_call_tell_wait(hsa_call *call, int64_t delay);
 
 /* Takes in an attempt that has ended. */

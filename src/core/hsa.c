@@ -124,7 +124,7 @@ hsa_status hsa_engine_new(const hsa_config *config, hsa_engine **out)
   engine->config = *config;
   engine->random = seed(engine);
   hsa_notice_init(&engine->notice);
-  hsa_budget_init(&engine->budget);
+  hsa_budget_init(&engine->budget, config->retry_budget);
   if (!hsa_count_forks(&engine->forks) || !own_strings(&engine->config) || !hsa_engine_init_locks(engine) ||
       hsa_pace_init(&engine->pace, config->rate_requests, config->rate_interval, config->rate_is_ceiling,
                     config->rate_shares) != HSA_OK) {
@@ -232,6 +232,7 @@ static hsa_call *new_call(hsa_engine *engine, const hsa_request *request)
   call->method = request->method;
   call->effect = request->effect;
   call->park = request->park;
+  call->group = request->rate_group;
   call->is_refreshable = request->token == NULL;
   call->timeout = request->timeout;
   call->deadline = request->deadline;
@@ -369,7 +370,7 @@ static hsa_status go(hsa_call *call, const char *token, int64_t delay)
   if (delay <= 0 || now >= call->deadline)
     hsa_call_enqueue(call);
   else if (delay >= call->deadline - now)
-    hsa_call_end_rate_limited(call, delay);
+    hsa_call_end_limited(call, delay);
   else {
     call->released += delay;
     hsa_call_wait(call, call->released);

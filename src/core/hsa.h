@@ -85,6 +85,9 @@ typedef enum hsa_reason {
 
 typedef enum hsa_state { HSA_RUNNING, HSA_PARKED, HSA_DONE } hsa_state;
 
+/* Calls that HubSpot may count apart for its rate: those it exempts from its ten-second limit, and the others. */
+enum { HSA_RATE_GROUPS = 2 };
+
 typedef struct hsa_config {
   const char *base_url;       /* passes hsa_check_base_url; no slash at its end is needed */
   const char *proxy;          /* NULL: from the environment; "": none */
@@ -97,6 +100,7 @@ typedef struct hsa_config {
   int64_t rate_interval;      /* us */
   bool rate_is_ceiling;       /* the server's headers may lower the rate but not raise it */
   int rate_shares;            /* so many processes share the rate, each with its part; 0: 1 */
+  int retry_budget;           /* retries beyond what successes give back (half a one each); negative: without end */
   unsigned events;            /* which to record for hsa_call_event: HSA_EVENT_BIT(type) each */
 } hsa_config;
 
@@ -114,12 +118,13 @@ typedef struct hsa_request {
   size_t nquery;
   const char *body; /* JSON; NULL: none */
   size_t body_len;
+  int rate_group;   /* 0 to HSA_RATE_GROUPS - 1 */
   hsa_effect effect;
   hsa_park park;
   const char *token;  /* NULL, where hsa_call_go is to bring it: then a fresh one is asked for once if it expires */
   int64_t timeout;    /* us, one attempt */
   int64_t deadline;   /* point in time: the whole call with waits and retries */
-  int max_attempts;
+  int max_attempts; /* those that 429, 423 and 477 end are not counted */
   void *user;         /* the caller's own: hsa_call_user */
 } hsa_request;
 
@@ -136,6 +141,7 @@ typedef struct hsa_outcome {
   bool retryable;           /* it may pass, and calling again is safe */
   bool ambiguous;           /* some attempt may have been applied */
   bool daily;               /* the daily limit is used up */
+  bool out_of_budget;       /* only for want of retry_budget it was not tried again */
   bool too_large;           /* the answer is larger than max_response_bytes */
   int64_t retry_after;      /* us from now until it is worth coming back; -1: unknown */
   int64_t elapsed;          /* us */

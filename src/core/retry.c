@@ -3,29 +3,33 @@
 #include <string.h>
 
 enum { LOCKED = 423, TOO_MANY_REQUESTS = 429, BEING_MOVED = 477, UNAVAILABLE = 503 };
-enum { TENTHS_MAX = 100, TENTHS_RETRY = 10, TENTHS_SUCCESS = 1 };
+enum { HALVES_RETRY = 2, HALVES_SUCCESS = 1 };
 
 #define BACKOFF_BASE (HSA_SECOND / 2)
 #define BACKOFF_CAP (8 * HSA_SECOND)
+#define RATE_CAP (2 * HSA_SECOND) /* after a 429: the window is open again within seconds, and one request alone asks */
 #define LOCKED_WAIT (2 * HSA_SECOND)
-#define RATE_WAIT (10 * HSA_SECOND) /* HubSpot's burst window, where it does not tell */
+#define MAX_RATE_WAIT (60 * HSA_SECOND) /* that an interval in headers can make */
 
-void hsa_budget_init(hsa_budget *budget)
+void hsa_budget_init(hsa_budget *budget, int retries)
 {
-  budget->tenths = TENTHS_MAX;
+  budget->most = (int64_t)retries * HALVES_RETRY;
+  budget->halves = budget->most;
 }
 
 void hsa_budget_success(hsa_budget *budget)
 {
-  if (budget->tenths < TENTHS_MAX)
-    budget->tenths += TENTHS_SUCCESS;
+  if (budget->halves < budget->most)
+    budget->halves += HALVES_SUCCESS;
 }
 
 static bool take(hsa_budget *budget)
 {
-  if (budget->tenths < TENTHS_RETRY)
+  if (budget->most < 0)
+    return true;
+  if (budget->halves < HALVES_RETRY)
     return false;
-  budget->tenths -= TENTHS_RETRY;
+  budget->halves -= HALVES_RETRY;
   return true;
 }
 
@@ -53,6 +57,11 @@ static bool is_throttle(int http_status)
   return http_status == LOCKED || http_status == TOO_MANY_REQUESTS || http_status == BEING_MOVED;
 }
 
+bool hsa_retry_is_throttled(const hsa_result *result)
+{
+  return result->kind == HSA_API && is_throttle(result->http_status);
+}
+
 /* May it be different next time? */
 static bool is_passing(const hsa_result *result)
 {
@@ -65,7 +74,7 @@ static bool is_passing(const hsa_result *result)
   case HSA_PROTOCOL:
     return result->cut_short;
   case HSA_API:
-    return status == 408 || status >= 500 || is_throttle(status);
+    return status == 408 || status >= 500;
   default:
     return false;
   }
@@ -85,30 +94,71 @@ static bool may_be_applied(const hsa_result *result)
   return status == 408 || (status >= 500 && !is_throttle(status));
 }
 
-static int64_t backoff(int attempt, double random)
+/* The longest pause before the attempt that follows the n-th. */
+static int64_t backoff_limit(int n, int64_t cap)
 {
   int64_t limit = BACKOFF_BASE;
 
-  while (attempt-- > 1 && limit < BACKOFF_CAP)
+  while (n-- > 1 && limit < cap)
     limit *= 2;
-  return (int64_t)((double)(limit < BACKOFF_CAP ? limit : BACKOFF_CAP) * random);
+  return limit < cap ? limit : cap;
 }
 
-/* What the server wants to be waited for, or -1. */
-static int64_t wanted_wait(const hsa_result *result)
+/* How long a 429 that names no time asks for, or -1. */
+static int64_t rate_wait(const hsa_retry_input *in)
 {
-  if (result->http_status == LOCKED)
-    return result->retry_after > LOCKED_WAIT ? result->retry_after : LOCKED_WAIT;
-  if (result->retry_after >= 0)
-    return result->retry_after;
-  if (result->http_status == TOO_MANY_REQUESTS)
-    return result->headers.rate.interval_ms > 0 && result->headers.rate.interval_ms <= 86400000
-             ? result->headers.rate.interval_ms * 1000
-             : RATE_WAIT;
-  return -1;
+  int64_t interval = in->result->headers.rate.interval_ms;
+
+  if (in->rate_wait >= 0)
+    return in->rate_wait;
+  if (in->is_paced || interval <= 0)
+    return -1;
+  return interval < MAX_RATE_WAIT / 1000 ? interval * 1000 : MAX_RATE_WAIT; /* what counts is not known */
 }
 
-static bool wants_refresh(const hsa_retry_input *in)
+/* Sets how long the whole client is to hold still after a 429, 423 or 477. */
+static void judge_throttle(const hsa_retry_input *in, hsa_verdict *out)
+{
+  const hsa_result *result = in->result;
+  int n = in->throttled;
+
+  out->throttled = true;
+  out->is_named = result->retry_after > 0;
+  out->delay = result->retry_after;
+  if (!out->is_named) {
+    if (result->http_status == TOO_MANY_REQUESTS && result->retry_after < 0)
+      out->delay = rate_wait(in);
+    if (out->delay < 0)
+      n++; /* nobody knows how long */
+    if (n > 0) { /* at least half, so that nothing is knocked at */
+      int64_t limit = backoff_limit(n, result->http_status == TOO_MANY_REQUESTS ? RATE_CAP : BACKOFF_CAP);
+      int64_t pause = (int64_t)((double)limit * (0.5 + in->random / 2));
+
+      out->delay = out->delay > pause ? out->delay : pause;
+    }
+  }
+  if (result->http_status == LOCKED && out->delay < LOCKED_WAIT)
+    out->delay = LOCKED_WAIT;
+  out->retry_after = out->delay;
+  out->retryable = in->effect != HSA_ONCE || !out->ambiguous;
+  if (out->retryable && out->delay < in->deadline - in->now)
+    out->action = HSA_RETRY;
+}
+
+static void judge_failure(const hsa_retry_input *in, hsa_budget *budget, hsa_verdict *out)
+{
+  out->retryable = in->effect != HSA_ONCE || !out->ambiguous;
+  out->delay = (int64_t)((double)backoff_limit(in->attempt, BACKOFF_CAP) * in->random);
+  if (out->retry_after > out->delay)
+    out->delay = out->retry_after;
+  if (!out->retryable || in->attempt >= in->max_attempts || out->delay >= in->deadline - in->now)
+    return;
+  out->out_of_budget = !take(budget);
+  out->action = out->out_of_budget ? HSA_GIVE_UP : HSA_RETRY;
+}
+
+static bool wants_refresh
+(const hsa_retry_input *in)
 {
   return in->result->kind == HSA_API && in->result->http_status == 401 && in->refreshable &&
          in->attempt < in->max_attempts && in->now < in->deadline &&
@@ -119,32 +169,22 @@ hsa_verdict hsa_retry_judge(const hsa_retry_input *in, hsa_budget *budget)
 {
   const hsa_result *result = in->result;
   hsa_verdict out = {.action = HSA_GIVE_UP, .kind = result->kind, .retry_after = -1};
-  int64_t wanted = -1;
 
   if (result->kind == HSA_SUCCESS) {
     hsa_budget_success(budget);
     return out;
   }
   out.ambiguous = in->ambiguous || (in->effect != HSA_SAFE && may_be_applied(result));
-  if (result->kind == HSA_API && is_throttle(result->http_status)) {
-    out.kind = HSA_THROTTLED;
-    out.daily = result->http_status == TOO_MANY_REQUESTS && json_has(&result->body, "\"policyName\"", "\"DAILY\"");
-    out.throttled = result->http_status == TOO_MANY_REQUESTS && !out.daily;
-  }
+  out.retry_after = result->retry_after;
   if (wants_refresh(in)) {
     out.action = HSA_REFRESH;
-    return out;
-  }
-  out.retry_after = result->retry_after;
-  if (!is_passing(result) || out.daily)
-    return out;
-  wanted = wanted_wait(result);
-  out.retry_after = wanted;
-  out.retryable = in->effect != HSA_ONCE || !out.ambiguous;
-  out.delay = backoff(in->attempt, in->random);
-  if (wanted > out.delay)
-    out.delay = wanted;
-  if (out.retryable && in->attempt < in->max_attempts && out.delay < in->deadline - in->now && take(budget))
-    out.action = HSA_RETRY;
+    out.retry_after = -1;
+  } else if (hsa_retry_is_throttled(result)) {
+    out.kind = HSA_THROTTLED;
+    out.daily = result->http_status == TOO_MANY_REQUESTS && json_has(&result->body, "\"policyName\"", "\"DAILY\"");
+    if (!out.daily)
+      judge_throttle(in, &out);
+  } else if (is_passing(result))
+    judge_failure(in, budget, &out);
   return out;
 }

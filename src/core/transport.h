@@ -45,6 +45,9 @@ hsa_transfer *hsa_transport_ended(hsa_transport *transport);
  * a free connection. */
 void hsa_transfer_time_out(hsa_transfer *transfer);
 
+/* Has the request left, as far as is known? */
+bool hsa_transfer_is_sent(const hsa_transfer *transfer);
+
 void *hsa_transfer_owner(const hsa_transfer *transfer);
 
 /* Moves the result of an ended transfer to *result: its body buffer goes along. */

@@ -274,7 +274,7 @@ static bool take_string(lua_State *L, int idx, const lhsa_field *field)
 
 static bool take_number(lua_State *L, int idx, const lhsa_field *field)
 {
-  bool is_integer = field->type == LHSA_INTEGER;
+  bool is_integer = field->type != LHSA_NUMBER;
   double number = lua_tonumber(L, idx);
   char expected[80];
 
@@ -338,9 +338,9 @@ bool lhsa_take(lua_State *L, int idx, const lhsa_field *field)
   case LHSA_SWITCH:
     if (lua_type(L, idx) == LUA_TBOOLEAN && !lua_toboolean(L, idx))
       return take_type(L, idx, field, LUA_TBOOLEAN);
-    if (!lua_istable(L, idx))
-      return fail_type(L, idx, field, "table or false");
-    return take_object(L, idx, field);
+    if (lua_type(L, idx) != (field->fields ? LUA_TTABLE : LUA_TNUMBER))
+      return fail_type(L, idx, field, field->fields ? "table or false" : "integer or false");
+    return field->fields ? take_object(L, idx, field) : take_number(L, idx, field);
   case LHSA_INTEGER:
   case LHSA_NUMBER:
     return take_number(L, idx, field);

@@ -36,6 +36,7 @@ static const lhsa_field option_fields[] = {
   {.name = "max_response_bytes", .type = LHSA_INTEGER, .min = 1, .max = 2147483647},
   {.name = "rate", .type = LHSA_SWITCH, .fields = rate_fields},
   {.name = "limiter", .type = LHSA_TABLE},
+  {.name = "retry_budget", .type = LHSA_SWITCH, .max = 1000000},
   {.name = "proxy", .type = LHSA_HEADER, .secret = true},
   {.name = "ca_file", .type = LHSA_HEADER},
   {.name = "allow_http", .type = LHSA_BOOLEAN},
@@ -95,6 +96,12 @@ static void set_rate(lua_State *L, int options, hsa_config *config)
   lua_pop(L, 1);
 }
 
+/* false: without end. */
+static int retry_budget_of(lua_State *L, int options)
+{
+  return lhsa_boolean_option(L, options, "retry_budget", true) ? (int)lhsa_number_option(L, options, "retry_budget", 100) : -1;
+}
+
 /* A limiter takes the place of the engine's own pacing. */
 static void check_limiter(lua_State *L, int options, const blame *who)
 {
@@ -146,6 +153,7 @@ static hsa_status make_engine(lua_State *L, int options, const char *base_url, i
 
   config.events = events_for(client);
   config.rate_shares = shares;
+  config.retry_budget = retry_budget_of(L, options);
   set_rate(L, options, &config);
   if (client->has_limiter)
     config.rate_requests = 0;

@@ -261,6 +261,7 @@ const lhsa_endpoint lhsa_endpoints[] = {
     .query = {"after", "limit"},
     .shape = LHSA_RESULTS,
     .effect = HSA_SAFE,
+    .is_counted = true,
   },
   {
     .name = "associate_one",
@@ -271,6 +272,7 @@ const lhsa_endpoint lhsa_endpoints[] = {
     .options = call_options,
     .shape = LHSA_WHOLE,
     .effect = HSA_IDEMPOTENT,
+    .is_counted = true,
   },
   {
     .name = "associate_one_default",
@@ -281,6 +283,7 @@ const lhsa_endpoint lhsa_endpoints[] = {
     .options = call_options,
     .shape = LHSA_WHOLE,
     .effect = HSA_IDEMPOTENT,
+    .is_counted = true,
   },
   {
     .name = "archive_one",
@@ -291,6 +294,7 @@ const lhsa_endpoint lhsa_endpoints[] = {
     .options = call_options,
     .shape = LHSA_TRUE,
     .effect = HSA_IDEMPOTENT,
+    .is_counted = true,
   },
   {
     .name = "request_usage_report",
@@ -301,6 +305,7 @@ const lhsa_endpoint lhsa_endpoints[] = {
     .options = call_options,
     .shape = LHSA_WHOLE,
     .effect = HSA_ONCE,
+    .is_counted = true,
   },
   {.name = NULL},
 };

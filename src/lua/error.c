@@ -137,6 +137,8 @@ static void append_facts(lua_State *L, int idx)
   lua_concat(L, 2);
   if (boolean_field(L, idx, "ambiguous"))
     append(L, "; it may have been applied");
+  if (boolean_field(L, idx, "out_of_budget"))
+    append(L, "; not tried again: the client's retry_budget is used up");
   if (retry_after >= 0) {
     snprintf(text, sizeof text, "; come back in %.0f s", retry_after);
     append(L, text);

@@ -24,7 +24,7 @@ typedef enum lhsa_type {
   LHSA_LOOP,    /* string or table: hubspot_assoc.lua knows which */
   LHSA_TABLE,   /* any */
   LHSA_OBJECT,  /* table with `fields` */
-  LHSA_SWITCH,  /* false, or as LHSA_OBJECT */
+  LHSA_SWITCH,  /* false, or as LHSA_OBJECT; without fields as LHSA_INTEGER */
   LHSA_LIST     /* of at least `min` elements; every element is a table with `fields` */
 } lhsa_type;
 
@@ -95,8 +95,9 @@ typedef struct lhsa_endpoint {
   const char *query[LHSA_MAX_QUERY]; /* names of the options that go into the query */
   int max_inputs;            /* of one request */
   lhsa_shape shape;
-  bool empty_ok; /* LHSA_RESULTS: there is nothing to give but {} */
   hsa_effect effect;
+  bool empty_ok; /* LHSA_RESULTS: there is nothing to give but {} */
+  bool is_counted; /* by the app's ten-second limit, from which HubSpot exempts the other calls */
 } lhsa_endpoint;
 
 extern const lhsa_endpoint lhsa_endpoints[]; /* the last one's name is NULL */

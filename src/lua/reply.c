@@ -173,6 +173,11 @@ static void add_failure(lua_State *L, int reply, const lhsa_request_info *info, 
   lhsa_set_integer(L, "attempts", outcome->attempts);
   lhsa_set_boolean(L, "retryable", outcome->retryable);
   lhsa_set_boolean(L, "ambiguous", outcome->ambiguous);
+  if (outcome->out_of_budget)
+    lua_pushboolean(L, true);
+  else
+    lua_pushnil(L); /* whatever the server put there */
+  lua_setfield(L, -2, "out_of_budget");
   lhsa_set_string(L, "code", hsa_code_name(outcome->code));
   add_error(L, reply, info, outcome->kind);
 }

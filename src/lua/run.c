@@ -141,6 +141,7 @@ static hsa_status start_request(lua_State *L, int user, lhsa_call *call, const c
     .query = call->query,
     .nquery = call->nquery,
     .effect = call->endpoint->effect,
+    .rate_group = call->endpoint->is_counted ? 1 : 0,
     .park = call->client->has_limiter ? HSA_PARK_EVERY : token ? HSA_PARK_NEVER : HSA_PARK_FIRST,
     .token = token,
     .timeout = call->timeout,

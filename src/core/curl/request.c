@@ -370,6 +370,11 @@ bool hsa_transfer_renew(hsa_transfer *transfer)
 
 /* ---- what the engine sees of a transfer ---- */
 
+bool hsa_transfer_is_sent(const hsa_transfer *transfer)
+{
+  return transfer->result.sent;
+}
+
 void *hsa_transfer_owner(const hsa_transfer *transfer)
 {
   return transfer->attempt.owner;
