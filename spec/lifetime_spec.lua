@@ -312,12 +312,6 @@ for _, driver in ipairs(async.drivers) do
         return n >= 1000 and 1000 ]])
     end)
 
-    it("does so at once, with 1,000 behind a name lookup that hangs", function()
-      local environment = { LD_PRELOAD = child.preload(child.shared_object "slow_lookup") }
-      assert_ends("0", "1000", environment, [[
-        client = start(1000, { base_url = "https://hubspot.invalid" })
-        return client:pending() ]])
-    end)
 
     it("does so with 1,000 behind TLS handshakes that hang", function()
       local mute = fault_server.start "return function(conn) conn:sleep(3600) end"

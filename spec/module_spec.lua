@@ -1,6 +1,7 @@
 -- The module as such: what loading it does, and where it works.
 local assoc = require "hubspot_assoc"
 local binding = require "spec.support.binding"
+local child = require "spec.support.child"
 local fault_server = require "spec.support.fault_server"
 local simulator = require "spec.support.simulator"
 
@@ -92,6 +93,13 @@ describe("require 'hubspot_assoc'", function()
       print(pcall(require, "hubspot_assoc"))]]
     assert.matches("^false\t", output)
     assert.matches("cjson", output)
+  end)
+
+  it("says which libcurl was found, and which is needed, where it is too old", function()
+    local report = child.run({ LD_PRELOAD = child.preload(child.shared_object "old_libcurl") },
+      [[ return pcall(require, "hubspot_assoc") ]])
+    assert.same({ "false", "0" }, { report[1], report.status })
+    assert.truthy(report[2]:find("libcurl 7.80 or newer is needed, found 7.79.1", 1, true), report[2])
   end)
 end)
 

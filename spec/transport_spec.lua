@@ -81,7 +81,7 @@ describe("a request", function()
 
   it("names this library, libcurl and Lua in its User-Agent", function()
     local agent = request_of("get_limits").headers["user-agent"]
-    assert.truthy(agent:find "^hubspot_assoc/%d[%d.]* %(libcurl/[%d.]+; Lua 5%.%d%)$", agent)
+    assert.truthy(agent:find "^hubspot_assoc/%d[%d.]* %(libcurl/%d+%.%d+%.%d+[%w.+-]*; Lua 5%.%d%)$", agent)
   end)
 
   it("has the user_agent option behind that", function()

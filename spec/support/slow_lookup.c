@@ -1,16 +1,20 @@
-/* LD_PRELOAD: name lookups that hang, for every name that is no address. */
+/* LD_PRELOAD: name lookups that hang for SLOW_LOOKUP seconds, or for good. Then every name is this machine. */
 #include <dlfcn.h>
 #include <netdb.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **list)
 {
   static int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+  const char *seconds = getenv("SLOW_LOOKUP");
 
-  if (node && strspn(node, "0123456789.:") != strlen(node))
-    sleep(3600);
+  if (node && strspn(node, "0123456789.:") != strlen(node)) {
+    sleep(seconds ? (unsigned)atoi(seconds) : 3600);
+    node = "127.0.0.1";
+  }
   if (!real)
     real = (int (*)(const char *, const char *, const struct addrinfo *, struct addrinfo **))dlsym(RTLD_NEXT, "getaddrinfo");
   return real(node, service, hints, list);

@@ -178,6 +178,10 @@ int64_t hsa_now(void);
 /* "libcurl/7.88.1" as loaded. */
 const char *hsa_transport_version(void);
 
+/* NULL if the libcurl that was found is new enough, else a static text: which one is needed, and which was found. With
+ * such a libcurl nothing else here may be called. */
+const char *hsa_check_transport(void);
+
 /* Each answers NULL if the value can be used, else a static text that says why not.
  * A base URL is https://host[:port][/prefix]; http:// for loopback, or if allow_http.
  * A header value (a token, a user agent) has printable ASCII only. A path segment is

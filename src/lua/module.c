@@ -33,12 +33,16 @@ static void set_closure(lua_State *L, const lhsa_endpoint *endpoint, lua_CFuncti
  *   now()               seconds on the monotonic clock
  *   calls               NAME -> start(client, ...) -> call: what hubspot_assoc.lua builds upon
  *   _VERSION }
- * A token function must not yield in calls made here; in those of hubspot_assoc.lua it may. */
+ * A token function must not yield in calls made here; in those of hubspot_assoc.lua it may.
+ * Raises if the libcurl that was found is too old. */
 int luaopen_hubspot_assoc_core(lua_State *L)
 {
   const lhsa_endpoint *endpoint;
+  const char *problem = hsa_check_transport();
   int module;
 
+  if (problem)
+    return luaL_error(L, "hubspot_assoc cannot be used: %s", problem);
   lhsa_codec_open(L);
   lhsa_client_open(L);
   lhsa_call_open(L);

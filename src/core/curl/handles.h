@@ -9,7 +9,9 @@
 #include "sockets.h"
 #include "transport.h"
 
-#if LIBCURL_VERSION_NUM < 0x075000
+#define HSA_OLDEST_LIBCURL 0x075000
+
+#if LIBCURL_VERSION_NUM < HSA_OLDEST_LIBCURL
 #error "libcurl 7.80 or newer is needed (CURLOPT_PREREQFUNCTION)"
 #endif
 
@@ -87,6 +89,17 @@ struct hsa_transport {
 
 /* Sets libcurl up, once per process; false: it cannot be. */
 bool hsa_libcurl_is_ready(void);
+
+/* 7.84 to 8.0.1 take a folded line for the rest of the last header that they keep. Where it is the first line of a head,
+ * that header is of the handle's last transfer, and freed: the heap is corrupted, before on_header is called. */
+bool hsa_libcurl_folds_into_freed_memory(void);
+
+/* The one protocol that the handle may speak. */
+bool hsa_libcurl_set_protocol(CURL *easy, bool is_https);
+
+/* From now on the handle's end does not wait for a name lookup that hangs; before libcurl 7.87 it does. */
+void hsa_libcurl_forget_lookup(CURL *easy);
+void hsa_libcurl_forget_lookups(CURLM *multi);
 
 /* ---- request.c ---- */
 

@@ -1,11 +1,19 @@
-/* library.c - libcurl itself: set up once per process, its version, its reader of dates. */
+/* library.c - libcurl itself: set up once per process, and what depends on its version. That is decided at run time: the libcurl that is found may be older or newer than the headers. */
 #include <pthread.h>
 #include <stdio.h>
 
 #include "handles.h"
 
-static pthread_once_t init_once = PTHREAD_ONCE_INIT;
+/* libcurl's numbers for options that older headers do not have, or newer ones advise against. */
+#define OPTION_PROTOCOLS ((CURLoption)(CURLOPTTYPE_LONG + 181))
+#define OPTION_PROTOCOLS_STR ((CURLoption)(CURLOPTTYPE_STRINGPOINT + 318)) /* 7.85 */
+#define OPTION_QUICK_EXIT ((CURLoption)(CURLOPTTYPE_LONG + 322))           /* 7.87 */
+#define MULTI_OPTION_QUICK_EXIT ((CURLMoption)(CURLOPTTYPE_LONG + 21))     /* 8.20 */
+
+static pthread_once_t init_once = PTHREAD_ONCE_INIT, version_once = PTHREAD_ONCE_INIT;
 static CURLcode init_result;
+static unsigned version; /* 0x075801 is 7.88.1 */
+static char version_text[32], problem[96];
 
 static void init(void)
 {
@@ -17,15 +25,59 @@ bool hsa_libcurl_is_ready(void)
   return pthread_once(&init_once, init) == 0 && init_result == CURLE_OK;
 }
 
-const char *hsa_transport_version(void)
+static void find_version(void)
 {
-  static char text[32];
-  static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+  const curl_version_info_data *found = curl_version_info(CURLVERSION_NOW);
 
-  pthread_mutex_lock(&lock);
-  if (!text[0])
-    snprintf(text, sizeof text, "libcurl/%s", curl_version_info(CURLVERSION_NOW)->version);
-  pthread_mutex_unlock(&lock);
-  return text;
+  version = found->version_num;
+  snprintf(version_text, sizeof version_text, "libcurl/%.23s", found->version);
+  if (version < HSA_OLDEST_LIBCURL)
+    snprintf(problem, sizeof problem, "libcurl %d.%d or newer is needed, found %.23s", HSA_OLDEST_LIBCURL >> 16,
+             HSA_OLDEST_LIBCURL >> 8 & 255, found->version);
 }
 
+const char *hsa_transport_version(void)
+{
+  (void)pthread_once(&version_once, find_version);
+  return version_text;
+}
+
+const char *hsa_check_transport(void)
+{
+  (void)pthread_once(&version_once, find_version);
+  return problem[0] ? problem : NULL;
+}
+
+static bool version_is(unsigned first, unsigned last)
+{
+  (void)pthread_once(&version_once, find_version);
+  return version >= first && version <= last;
+}
+
+/* ---- what depends on the version ---- */
+
+bool hsa_libcurl_folds_into_freed_memory(void)
+{
+  return version_is(0x075400, 0x080001);
+}
+
+bool hsa_libcurl_set_protocol(CURL *easy, bool is_https)
+{
+  CURLcode code = curl_easy_setopt(easy, OPTION_PROTOCOLS_STR, is_https ? "https" : "http");
+
+  if (code == CURLE_UNKNOWN_OPTION)
+    code = curl_easy_setopt(easy, OPTION_PROTOCOLS, is_https ? (long)CURLPROTO_HTTPS : (long)CURLPROTO_HTTP);
+  return code == CURLE_OK;
+}
+
+/* The module is linked with -z nodelete, so that a lookup's thread never outlives the code it runs. A libcurl that does not
+ * know an option waits whatever we say (before 7.87), or has no lookups in its multi handle (before 8.20). */
+void hsa_libcurl_forget_lookup(CURL *easy)
+{
+  (void)curl_easy_setopt(easy, OPTION_QUICK_EXIT, 1L);
+}
+
+void hsa_libcurl_forget_lookups(CURLM *multi)
+{
+  (void)curl_multi_setopt(multi, MULTI_OPTION_QUICK_EXIT, 1L);
+}

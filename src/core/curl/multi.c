@@ -295,6 +295,7 @@ hsa_status hsa_transport_new(const hsa_config *config, hsa_transport **out)
     hsa_transport_free(transport);
     return HSA_NOMEM;
   }
+  hsa_libcurl_forget_lookups(transport->multi);
   *out = transport;
   return HSA_OK;
 }

@@ -75,16 +75,6 @@ static size_t on_header(char *line, size_t size, size_t n, void *data)
   return len;
 }
 
-/* libcurl 7.84 to 8.0.1 takes a folded line for the rest of the last header that it keeps. Where it is the first line of
- * a head, that header is of the handle's last transfer, and freed: the heap is corrupted, before on_header is called. So
- * there each line of a head is to go to on_body first (CURLOPT_HEADER), which can refuse it. */
-static bool folds_into_freed_memory(void)
-{
-  unsigned version = curl_version_info(CURLVERSION_NOW)->version_num;
-
-  return version >= 0x075400 && version <= 0x080001;
-}
-
 static size_t on_body(char *bytes, size_t size, size_t n, void *data)
 {
   hsa_transfer *transfer = data;
@@ -121,15 +111,6 @@ static int on_close_socket(void *data, curl_socket_t fd)
 /* ---- settings ---- */
 
 #define SET(option, value) (ok = ok && curl_easy_setopt(easy, option, value) == CURLE_OK)
-
-static bool set_protocol(CURL *easy, bool is_https)
-{
-#if LIBCURL_VERSION_NUM >= 0x075500
-  return curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, is_https ? "https" : "http") == CURLE_OK;
-#else
-  return curl_easy_setopt(easy, CURLOPT_PROTOCOLS, is_https ? (long)CURLPROTO_HTTPS : (long)CURLPROTO_HTTP) == CURLE_OK;
-#endif
-}
 
 /* Loopback never goes through a proxy; a proxy that was asked for is used whatever no_proxy says. */
 static bool set_proxy(CURL *easy, const hsa_transport *transport)
@@ -168,7 +149,7 @@ static bool set_up(hsa_transfer *transfer)
 {
   const hsa_config *config = transfer->transport->config;
   CURL *easy = transfer->easy;
-  bool ok = set_protocol(easy, transfer->transport->base.is_https) && set_proxy(easy, transfer->transport);
+  bool ok = hsa_libcurl_set_protocol(easy, transfer->transport->base.is_https) && set_proxy(easy, transfer->transport);
 
   SET(CURLOPT_PRIVATE, transfer);
   SET(CURLOPT_CURLU, transfer->url);
@@ -198,11 +179,7 @@ static bool set_up(hsa_transfer *transfer)
   stop_resending(transfer->transport, easy);
   if (config->ca_file)
     SET(CURLOPT_CAINFO, config->ca_file);
-#if LIBCURL_VERSION_NUM >= 0x075700
-  /* Do not wait for a hanging name lookup when a transfer ends. The module is linked with
-   * -z nodelete, so that the lookup's thread never outlives the code it runs. */
-  (void)curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
-#endif
+  hsa_libcurl_forget_lookup(easy);
   return ok;
 }
 
@@ -225,7 +202,8 @@ hsa_transfer *hsa_transfer_create(hsa_transport *transport)
   if (!transfer)
     return NULL;
   transfer->transport = transport;
-  transfer->shows_head = folds_into_freed_memory();
+  /* There each line of a head goes to on_body first (CURLOPT_HEADER), which can refuse it. */
+  transfer->shows_head = hsa_libcurl_folds_into_freed_memory();
   transfer->easy = curl_easy_init();
   transfer->url = curl_url();
   if (!transfer->easy || !transfer->url || !set_up(transfer)) {
