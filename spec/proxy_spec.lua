@@ -139,7 +139,6 @@ describe("a proxy", function()
 
   for what, script in pairs {
     ["refuses the tunnel"] = "conn:answer(502, '')",
-    ["wants a password for the tunnel"] = "conn:answer(407, '', {['Proxy-Authenticate'] = 'Basic realm=x'})",
     ["closes instead of opening the tunnel"] = "conn:close()",
     ["resets instead of opening the tunnel"] = "conn:reset()",
     ["talks nonsense instead of opening the tunnel"] = "conn:send('nonsense\\r\\n\\r\\n') conn:close()",

@@ -12,6 +12,7 @@ typedef struct hsa_result {
   hsa_code code;       /* with TRANSPORT */
   int http_status;     /* 0: no status line was received */
   bool sent;           /* the request may have left; false: it surely did not */
+  bool is_permanent;   /* with TRANSPORT: it stays until somebody changes something */
   bool cut_short;      /* with PROTOCOL: the connection ended inside the answer */
   bool too_large;      /* the body is larger than max_response_bytes */
   int64_t sent_at;     /* point in time; with sent */

@@ -69,8 +69,9 @@ static bool is_passing(const hsa_result *result)
 
   switch (result->kind) {
   case HSA_TIMEOUT:
-  case HSA_TRANSPORT:
     return true;
+  case HSA_TRANSPORT:
+    return !result->is_permanent;
   case HSA_PROTOCOL:
     return result->cut_short;
   case HSA_API:

@@ -1,6 +1,6 @@
 /* retry.h - pure: after an attempt, try again at t or give up.
  *
- * Tried again: connection failures, timeouts, an answer cut short, 408, 423, 429 (not DAILY), 477,
+ * Tried again: connection failures but permanent ones, timeouts, an answer cut short, 408, 423, 429 (not DAILY), 477,
  * 5xx. What must not be applied twice (HSA_ONCE) only if it surely was not applied. Waits are
  * "full jitter": a random part of 0.5 s doubled with each attempt, 8 s at most; Retry-After is waited
  * for in full. A wait that would not end before the deadline is not begun. The budget keeps a client

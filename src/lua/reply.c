@@ -140,7 +140,7 @@ static const char *push_default_message(lua_State *L, const lhsa_request_info *i
 {
   if (outcome->too_large && outcome->kind == HSA_PROTOCOL)
     return push_too_large(L, info, outcome);
-  if (outcome->detail[0] && outcome->kind != HSA_API)
+  if (outcome->detail[0] && (outcome->kind != HSA_API || outcome->http_status == 407)) /* a proxy's, not HubSpot's */
     return lua_pushfstring(L, "%s", outcome->detail);
   return lua_pushfstring(L, "HTTP %d without a message from HubSpot", outcome->http_status);
 }

@@ -119,10 +119,15 @@ static hsa_kind kind_of(const hsa_transfer *transfer, CURLcode code)
   }
 }
 
+static const char *text_of(const hsa_transfer *transfer, CURLcode code)
+{
+  return transfer->error[0] ? transfer->error : curl_easy_strerror(code);
+}
+
 static void describe(hsa_transfer *transfer, CURLcode code)
 {
   hsa_result *result = &transfer->result;
-  const char *text = transfer->error[0] ? transfer->error : curl_easy_strerror(code);
+  const char *text = text_of(transfer, code);
 
   if (transfer->head.problem)
     text = transfer->head.problem;
@@ -174,6 +179,38 @@ static const char *find_fault(const hsa_transfer *transfer, int status)
   }
 }
 
+#define WANTS_PASSWORD "the proxy wants a user and password (407): they go into its URL"
+
+/* A proxy has refused: will it do so again? */
+static void judge_proxy(hsa_transfer *transfer, CURLcode code)
+{
+  hsa_result *result = &transfer->result;
+  long status = 0, why = CURLPX_OK;
+
+  curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_CONNECTCODE, &status);
+  if (code == CURLE_PROXY)
+    curl_easy_getinfo(transfer->easy, CURLINFO_PROXY_ERROR, &why);
+  result->is_permanent = (status / 100 == 4 && status != 408 && status != 425 && status != 429) ||
+                         why == CURLPX_USER_REJECTED || why == CURLPX_NO_AUTH;
+  if (status == 407)
+    snprintf(result->detail, sizeof result->detail, WANTS_PASSWORD);
+}
+
+static void judge_handshake(hsa_transfer *transfer, CURLcode code)
+{
+  hsa_result *result = &transfer->result;
+  const hsa_trust *trust = &transfer->transport->trust;
+  hsa_tls_fault fault = hsa_tls_judge(code, text_of(transfer, code));
+
+  if (hsa_trust_is_broken(trust, result->detail, sizeof result->detail)) {
+    result->kind = HSA_CONFIG;
+    result->code = HSA_CODE_NONE;
+  } else if (fault != HSA_TLS_PASSING) {
+    result->is_permanent = true;
+    hsa_tls_describe(fault, trust, text_of(transfer, code), result->detail, sizeof result->detail);
+  }
+}
+
 bool hsa_mask(char *text, size_t len, const char *token)
 {
   size_t n = strlen(token);
@@ -202,6 +239,13 @@ static void refuse(hsa_result *result, const char *fault)
   snprintf(result->detail, sizeof result->detail, "%s", fault);
 }
 
+static void judge_refusal(hsa_result *result)
+{
+  result->kind = HSA_API;
+  if (result->http_status == 407)
+    snprintf(result->detail, sizeof result->detail, WANTS_PASSWORD);
+}
+
 static void judge_whole(hsa_transfer *transfer)
 {
   const char *fault = find_fault(transfer, transfer->result.http_status);
@@ -220,6 +264,10 @@ static void judge_broken(hsa_transfer *transfer, CURLcode code)
   if (result->kind == HSA_TRANSPORT)
     result->code = is_proxy_failure(transfer, code) ? HSA_CODE_PROXY : code_of(code);
   result->cut_short = code == CURLE_PARTIAL_FILE;
+  if (result->code == HSA_CODE_PROXY)
+    judge_proxy(transfer, code);
+  else if (result->code == HSA_CODE_TLS || code == CURLE_SSL_CACERT_BADFILE)
+    judge_handshake(transfer, code);
 }
 
 void hsa_transfer_conclude(hsa_transfer *transfer, CURLcode code)
@@ -231,7 +279,7 @@ void hsa_transfer_conclude(hsa_transfer *transfer, CURLcode code)
     curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
   result->http_status = status >= 200 || status == SWITCHING ? (int)status : 0;
   if (result->http_status >= 400 && hsa_head_has_ended(&transfer->head))
-    result->kind = HSA_API; /* whatever became of the body */
+    judge_refusal(result); /* whatever became of the body */
   else if (is_head_cut(transfer, code)) {
     refuse(result, "the connection was closed before the head of the response had ended");
     result->cut_short = true;

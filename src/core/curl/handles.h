@@ -33,6 +33,22 @@ typedef struct hsa_connection {
   int64_t last_stream;  /* of HTTP/2 that the server still processes, by its GOAWAY; INT64_MAX: it sent none */
 } hsa_connection;
 
+/* Which certificate authorities are trusted. */
+typedef struct hsa_trust {
+  char *file, *folder; /* NULL: libcurl's own */
+  const char *source;  /* who named them: an option, a variable, "the system" */
+} hsa_trust;
+
+/* What a handshake failed of. All but the first stay until somebody changes something. */
+typedef enum hsa_tls_fault {
+  HSA_TLS_PASSING,
+  HSA_TLS_AUTHORITY,
+  HSA_TLS_DATE,
+  HSA_TLS_NAME,
+  HSA_TLS_VERSION,
+  HSA_TLS_REFUSED
+} hsa_tls_fault;
+
 /* How a run of a transfer ended that libcurl alone cannot tell. */
 typedef enum run_end {
   RUN_END_OTHER,
@@ -74,6 +90,7 @@ struct hsa_transport {
   int64_t drive_at;    /* when connections that are being opened are looked at next */
   const hsa_config *config;
   hsa_base_url base;
+  hsa_trust trust;
   hsa_connection *connections;
   uint64_t answers;         /* so many have come */
   bool tells_refusals;      /* libcurl sends a request again only where the server has refused it */
@@ -143,6 +160,24 @@ bool hsa_connection_has_refused(const hsa_transfer *transfer);
 
 /* What a transfer that has ended tells of the connection that it was sent on. */
 void hsa_connection_learn(const hsa_transfer *transfer, CURLcode code);
+
+/* ---- tls.c ---- */
+
+/* Reads them from the option (NULL: not given) or from the environment; to be freed in any case. false: no memory. */
+bool hsa_trust_read(hsa_trust *trust, const char *ca_file);
+void hsa_trust_free(hsa_trust *trust);
+
+/* false: libcurl refuses. */
+bool hsa_trust_apply(const hsa_trust *trust, CURL *easy);
+
+/* Is the file not there, or no such file? Then *text says so. */
+bool hsa_trust_is_broken(const hsa_trust *trust, char *text, size_t size);
+
+/* By libcurl's code and text. */
+hsa_tls_fault hsa_tls_judge(CURLcode code, const char *text);
+
+/* libcurl's text, and what can be done about it. */
+void hsa_tls_describe(hsa_tls_fault fault, const hsa_trust *trust, const char *text, char *detail, size_t size);
 
 /* ---- error.c ---- */
 

@@ -289,6 +289,7 @@ hsa_status hsa_transport_new(const hsa_config *config, hsa_transport **out)
       curl_multi_setopt(transport->multi, CURLMOPT_SOCKETDATA, transport) != CURLM_OK ||
       curl_multi_setopt(transport->multi, CURLMOPT_TIMERFUNCTION, on_timer) != CURLM_OK ||
       curl_multi_setopt(transport->multi, CURLMOPT_TIMERDATA, transport) != CURLM_OK ||
+      !hsa_trust_read(&transport->trust, config->ca_file) ||
       hsa_base_url_read(config->base_url, true, &transport->base) ||
       curl_multi_setopt(transport->multi, CURLMOPT_MAXCONNECTS, connections) != CURLM_OK ||
       curl_multi_setopt(transport->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, connections) != CURLM_OK) {

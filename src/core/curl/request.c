@@ -149,7 +149,8 @@ static bool set_up(hsa_transfer *transfer)
 {
   const hsa_config *config = transfer->transport->config;
   CURL *easy = transfer->easy;
-  bool ok = hsa_libcurl_set_protocol(easy, transfer->transport->base.is_https) && set_proxy(easy, transfer->transport);
+  bool ok = hsa_libcurl_set_protocol(easy, transfer->transport->base.is_https) && set_proxy(easy, transfer->transport) &&
+            hsa_trust_apply(&transfer->transport->trust, easy);
 
   SET(CURLOPT_PRIVATE, transfer);
   SET(CURLOPT_CURLU, transfer->url);
@@ -177,8 +178,6 @@ static bool set_up(hsa_transfer *transfer)
   SET(CURLOPT_DEBUGFUNCTION, hsa_connection_listen);
   SET(CURLOPT_DEBUGDATA, transfer);
   stop_resending(transfer->transport, easy);
-  if (config->ca_file)
-    SET(CURLOPT_CAINFO, config->ca_file);
   hsa_libcurl_forget_lookup(easy);
   return ok;
 }
