@@ -15,8 +15,8 @@ local function environment(seconds)
     SLOW_LOOKUP = seconds and tostring(seconds) }
 end
 
--- What every child has: client, one whose lookups hang; start(n), that many calls of it under way; seconds_of(fn, ...), how
--- long that took; works(), whether a client that needs no lookup works.
+-- What every child has: client, one whose lookups hang; start(n), that many calls of it under way; seconds_of(fn, ...),
+-- how long that took; works(), whether a client that needs no lookup works.
 local function preamble(driver, url)
   return ([[
     local io_thread, url = %s, %q

@@ -107,8 +107,8 @@ struct hsa_transport {
 /* Sets libcurl up, once per process; false: it cannot be. */
 bool hsa_libcurl_is_ready(void);
 
-/* 7.84 to 8.0.1 take a folded line for the rest of the last header that they keep. Where it is the first line of a head,
- * that header is of the handle's last transfer, and freed: the heap is corrupted, before on_header is called. */
+/* 7.84 to 8.0.1 take a folded line for the rest of the last header that they keep. Where it is the first line of a
+ * head, that header is of the handle's last transfer, and freed: the heap is corrupted, before on_header is called. */
 bool hsa_libcurl_folds_into_freed_memory(void);
 
 /* The one protocol that the handle may speak. */

@@ -1,4 +1,5 @@
-/* library.c - libcurl itself: set up once per process, and what depends on its version. That is decided at run time: the libcurl that is found may be older or newer than the headers. */
+/* library.c - libcurl itself: set up once per process, and what depends on its version. That is decided at run time:
+ * the libcurl that is found may be older or newer than the headers. */
 #include <pthread.h>
 #include <stdio.h>
 
@@ -70,8 +71,8 @@ bool hsa_libcurl_set_protocol(CURL *easy, bool is_https)
   return code == CURLE_OK;
 }
 
-/* The module is linked with -z nodelete, so that a lookup's thread never outlives the code it runs. A libcurl that does not
- * know an option waits whatever we say (before 7.87), or has no lookups in its multi handle (before 8.20). */
+/* The module is linked with -z nodelete, so that a lookup's thread never outlives the code it runs. A libcurl that does
+ * not know an option waits whatever we say (before 7.87), or has no lookups in its multi handle (before 8.20). */
 void hsa_libcurl_forget_lookup(CURL *easy)
 {
   (void)curl_easy_setopt(easy, OPTION_QUICK_EXIT, 1L);
