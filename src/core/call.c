@@ -359,7 +359,7 @@ void hsa_call_send(hsa_call *call, int64_t now)
   hsa_timer_clear(&engine->timers, &call->timer);
   call->stage = STAGE_WAITING;
   if (hsa_transport_start(engine->transport, &attempt, &call->transfer) != HSA_OK) {
-    hsa_call_end_early(call, HSA_CONFIG, -1, "libcurl could not set up the request (out of memory?)");
+    hsa_call_end_early(call, HSA_CONFIG, -1, "memory ran out");
     return;
   }
   call->stage = STAGE_SENDING;

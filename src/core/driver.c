@@ -73,10 +73,9 @@ static void expire(hsa_engine *engine, int64_t now)
     hsa_call *call = (hsa_call *)(void *)((char *)timer - offsetof(hsa_call, timer));
 
     hsa_timer_clear(&engine->timers, timer);
-    if (call->stage == STAGE_SENDING) {
+    if (call->stage == STAGE_SENDING)
       hsa_transfer_time_out(call->transfer);
-      hsa_call_take_in(call->transfer);
-    } else if (call->stage != STAGE_WAITING)
+    else if (call->stage != STAGE_WAITING)
       hsa_call_end_past_deadline(call, now);
     else if (call->must_park)
       hsa_call_park(call, HSA_REASON_RETRY);
@@ -116,6 +115,13 @@ void hsa_engine_reap(hsa_engine *engine)
   }
 }
 
+static void settle(hsa_engine *engine)
+{
+  hsa_engine_unlock(engine);
+  hsa_transport_settle(engine->transport);
+  hsa_engine_lock(engine);
+}
+
 void hsa_engine_turn(hsa_engine *engine, int64_t until, const hsa_call *awaited)
 {
   int64_t now = hsa_now(), at;
@@ -128,9 +134,11 @@ void hsa_engine_turn(hsa_engine *engine, int64_t until, const hsa_call *awaited)
   hsa_engine_unlock(engine);
   hsa_transport_perform(engine->transport);
   hsa_engine_lock(engine);
-  now = hsa_now();
   if (collect(engine))
-    pump(engine, now); /* the rate may let more go */
+    pump(engine, hsa_now()); /* the rate may let more go */
+  if (hsa_transport_is_unsettled(engine->transport))
+    settle(engine);
+  now = hsa_now();
   at = next_wake(engine, until);
   if (engine->given_up || has_news(engine, awaited) || at <= now)
     return;

@@ -434,19 +434,36 @@ static void give_up(hsa_call *call)
   wake(engine);
 }
 
-/* Frees the call of this engine, with its lock held. */
-static void free_locked(hsa_engine *engine, hsa_call *call)
+/* Frees the call of this engine, with its lock held. Returns whether its transfer is still to be taken from libcurl. */
+static bool free_locked(hsa_engine *engine, hsa_call *call)
 {
-  hsa_sigpipe saved;
+  bool is_out = call->transfer != NULL;
 
-  if (call->transfer && engine->has_thread) {
+  if (is_out && engine->has_thread) {
     give_up(call);
-    return;
+    return false;
   }
-  hsa_sigpipe_block(&saved);
   hsa_call_unmark(call);
   hsa_call_stop(call);
   hsa_call_destroy(call);
+  return is_out;
+}
+
+/* Frees the call, which is of this engine, or of none. */
+static void free_call(hsa_engine *engine, hsa_call *call)
+{
+  bool is_out = false;
+  hsa_sigpipe saved;
+
+  if (engine)
+    is_out = free_locked(engine, call);
+  else
+    hsa_call_destroy(call);
+  unlock_of(engine);
+  if (!is_out)
+    return;
+  hsa_sigpipe_block(&saved);
+  hsa_transport_settle(engine->transport);
   hsa_sigpipe_restore(&saved);
 }
 
@@ -465,30 +482,14 @@ hsa_outcome hsa_call_cancel(hsa_call *call)
     .rate = {-1, -1, -1, -1, -1},
   };
 
-  if (engine)
-    free_locked(engine, call);
-  else
-    hsa_call_destroy(call);
-  unlock_of(engine);
+  free_call(engine, call);
   return outcome;
 }
 
 void hsa_call_free(hsa_call *call)
 {
-  hsa_engine *engine;
-
-  if (!call)
-    return;
-  engine = lock_of(call);
-  if (engine && call->transfer)
-    free_locked(engine, call);
-  else if (engine) { /* the usual case: it has ended, and no socket is touched */
-    hsa_call_unmark(call);
-    hsa_call_stop(call);
-    hsa_call_destroy(call);
-  } else
-    hsa_call_destroy(call);
-  unlock_of(engine);
+  if (call)
+    free_call(lock_of(call), call);
 }
 
 /* ---- names ---- */

@@ -4,6 +4,8 @@
 
 #include "result.h"
 
+/* libcurl is used by hsa_transport_perform, _settle, _wait, _new and _free only, none of which needs the engine's lock; the other
+ * functions note what is to be done, which the next two of these do. */
 typedef struct hsa_transport hsa_transport;
 typedef struct hsa_transfer hsa_transfer; /* one attempt under way, or ended and not yet released */
 
@@ -26,11 +28,17 @@ typedef struct hsa_attempt {
   void *owner;
 } hsa_attempt;
 
-/* Begins an attempt. HSA_NOMEM if libcurl has no memory or refuses a setting. */
+/* Begins an attempt. If libcurl has no memory or refuses a setting, it ends with HSA_CONFIG. HSA_NOMEM. */
 hsa_status hsa_transport_start(hsa_transport *transport, const hsa_attempt *attempt, hsa_transfer **out);
 
-/* Moves all transfers on as far as they go without waiting. */
+/* Does what has been noted, and moves all transfers on as far as they go without waiting. */
 void hsa_transport_perform(hsa_transport *transport);
+
+/* Does what has been noted. */
+void hsa_transport_settle(hsa_transport *transport);
+
+/* Has anything been noted? */
+bool hsa_transport_is_unsettled(const hsa_transport *transport);
 
 /* Waits until a transfer can move on, `timeout` us at most. */
 void hsa_transport_wait(hsa_transport *transport, int64_t timeout);
@@ -41,7 +49,7 @@ void hsa_transport_wake(hsa_transport *transport);
 /* The next transfer that has ended, or NULL. */
 hsa_transfer *hsa_transport_ended(hsa_transport *transport);
 
-/* Ends a transfer that is under way as if its time were up: libcurl does not look at the clock while it waits for
+/* Has a transfer that is under way end as if its time were up: libcurl does not look at the clock while it waits for
  * a free connection. */
 void hsa_transfer_time_out(hsa_transfer *transfer);
 

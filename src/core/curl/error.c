@@ -289,5 +289,5 @@ void hsa_transfer_conclude(hsa_transfer *transfer, CURLcode code)
     judge_whole(transfer);
   result->sent = (result->sent && transfer->end != RUN_END_REFUSED) || transfer->was_sent;
   result->retry_after = hsa_headers_retry_after(&result->headers, hsa_wall_seconds());
-  hsa_mask(result->headers.correlation_id, strlen(result->headers.correlation_id), transfer->token);
+  hsa_mask(result->headers.correlation_id, strlen(result->headers.correlation_id), transfer->attempt.token);
 }

@@ -56,13 +56,18 @@ typedef enum run_end {
   RUN_END_REFUSED /* the server says that it has not processed the request */
 } run_end;
 
+/* What is to be done with a transfer in libcurl when the engine's lock is not held. */
+typedef enum errand { ERRAND_NONE, ERRAND_START, ERRAND_TIME_OUT, ERRAND_DROP } errand;
+
 struct hsa_transfer {
-  CURL *easy;
+  CURL *easy;          /* NULL: never run yet */
   CURLU *url;
   char *url_text; /* that url was made from */
   hsa_transport *transport;
   hsa_transfer *next;  /* in idle, ended or running */
   hsa_transfer **link; /* what points to it, in running */
+  errand errand;
+  hsa_transfer *next_errand;
   struct curl_slist *headers;
   char *token;      /* that headers were made with */
   header_set which; /* likewise */
@@ -83,6 +88,7 @@ struct hsa_transfer {
   hsa_result result;
   char error[CURL_ERROR_SIZE];
 };
+
 struct hsa_transport {
   CURLM *multi;
   hsa_sockets sockets; /* those that libcurl waits for */
@@ -99,6 +105,7 @@ struct hsa_transport {
   hsa_transfer *running;                   /* in the multi handle */
   hsa_transfer *idle;                      /* kept with their settings for the next attempt */
   hsa_transfer *ended, **ended_tail;       /* in the order in which they ended */
+  hsa_transfer *errands, **errands_tail;   /* those with an errand, in the order in which they got it */
   hsa_transport *next;                     /* in abandoned */
 };
 
@@ -120,12 +127,15 @@ void hsa_libcurl_forget_lookups(CURLM *multi);
 
 /* ---- request.c ---- */
 
-/* A transfer with its easy handle, set up with what is the same for every attempt; NULL: no memory. */
+/* A transfer without handles yet; NULL: no memory. */
 hsa_transfer *hsa_transfer_create(hsa_transport *transport);
 void hsa_transfer_destroy(hsa_transfer *transfer);
 
-/* Sets the handle up for this attempt; false: no memory, or libcurl refuses a setting. */
-bool hsa_transfer_prepare(hsa_transfer *transfer, const hsa_attempt *attempt);
+/* It is for this attempt now. No libcurl. */
+void hsa_transfer_begin(hsa_transfer *transfer, const hsa_attempt *attempt);
+
+/* Sets its easy handle up for the attempt; false: no memory, or libcurl refuses a setting. */
+bool hsa_transfer_prepare(hsa_transfer *transfer);
 
 /* Makes its easy handle anew for another run of the same attempt; false as above. */
 bool hsa_transfer_renew(hsa_transfer *transfer);

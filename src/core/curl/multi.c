@@ -96,6 +96,20 @@ static bool attach(hsa_transfer *transfer)
   return false;
 }
 
+/* ---- errands ---- */
+
+static void note(hsa_transfer *transfer, errand errand)
+{
+  hsa_transport *transport = transfer->transport;
+
+  if (transfer->errand == ERRAND_NONE) {
+    transfer->next_errand = NULL;
+    *transport->errands_tail = transfer;
+    transport->errands_tail = &transfer->next_errand;
+  }
+  transfer->errand = errand;
+}
+
 hsa_status hsa_transport_start(hsa_transport *transport, const hsa_attempt *attempt, hsa_transfer **out)
 {
   hsa_transfer *transfer = transport->idle;
@@ -106,12 +120,33 @@ hsa_status hsa_transport_start(hsa_transport *transport, const hsa_attempt *atte
     transfer = hsa_transfer_create(transport);
   if (!transfer)
     return HSA_NOMEM;
-  if (!hsa_transfer_prepare(transfer, attempt) || !attach(transfer)) {
-    hsa_transfer_destroy(transfer);
-    return HSA_NOMEM;
-  }
+  hsa_transfer_begin(transfer, attempt);
+  note(transfer, ERRAND_START);
   *out = transfer;
   return HSA_OK;
+}
+
+void hsa_transfer_time_out(hsa_transfer *transfer)
+{
+  note(transfer, ERRAND_TIME_OUT);
+}
+
+/* Keeps the transfer for the next attempt. */
+static void keep(hsa_transfer *transfer)
+{
+  hsa_transport *transport = transfer->transport;
+
+  hsa_buf_free(&transfer->result.body);
+  transfer->next = transport->idle;
+  transport->idle = transfer;
+}
+
+void hsa_transfer_release(hsa_transfer *transfer)
+{
+  if (transfer->link || transfer->errand || transfer->is_spoiled)
+    note(transfer, ERRAND_DROP);
+  else
+    keep(transfer);
 }
 
 /* libcurl sets no timer for trying a host's next address when one does not answer. */
@@ -195,6 +230,47 @@ static void end(hsa_transfer *transfer, CURLcode code)
   hsa_transfer_conclude(transfer, code);
   transfer->is_spoiled = code != CURLE_OK;
   transport->answers += transfer->result.http_status > 0;
+  transfer->next = NULL;
+  *transport->ended_tail = transfer;
+  transport->ended_tail = &transfer->next;
+}
+
+static void drop(hsa_transfer *transfer)
+{
+  detach(transfer);
+  if (transfer->is_spoiled)
+    hsa_transfer_destroy(transfer);
+  else
+    keep(transfer);
+}
+
+static void run_errand(hsa_transfer *transfer, errand errand)
+{
+  if (errand == ERRAND_DROP)
+    drop(transfer);
+  else if (errand == ERRAND_TIME_OUT)
+    end(transfer, CURLE_OPERATION_TIMEDOUT);
+  else if (!hsa_transfer_prepare(transfer) || !attach(transfer))
+    end(transfer, CURLE_OUT_OF_MEMORY);
+}
+
+void hsa_transport_settle(hsa_transport *transport)
+{
+  while (transport->errands) {
+    hsa_transfer *transfer = transport->errands;
+    errand errand = transfer->errand;
+
+    transport->errands = transfer->next_errand;
+    if (!transport->errands)
+      transport->errands_tail = &transport->errands;
+    transfer->errand = ERRAND_NONE;
+    run_errand(transfer, errand);
+  }
+}
+
+bool hsa_transport_is_unsettled(const hsa_transport *transport)
+{
+  return transport->errands != NULL;
 }
 
 void hsa_transport_perform(hsa_transport *transport)
@@ -203,6 +279,7 @@ void hsa_transport_perform(hsa_transport *transport)
   CURLMsg *message;
   int n;
 
+  hsa_transport_settle(transport);
   act(transport);
   while ((message = curl_multi_info_read(transport->multi, &n)) != NULL) {
     CURLcode code = message->data.result;
@@ -216,9 +293,6 @@ void hsa_transport_perform(hsa_transport *transport)
     if (goes_on(transfer, code) && run_again(transfer))
       continue;
     end(transfer, code);
-    transfer->next = NULL;
-    *transport->ended_tail = transfer;
-    transport->ended_tail = &transfer->next;
   }
 }
 
@@ -252,25 +326,6 @@ hsa_transfer *hsa_transport_ended(hsa_transport *transport)
   return transfer;
 }
 
-void hsa_transfer_time_out(hsa_transfer *transfer)
-{
-  end(transfer, CURLE_OPERATION_TIMEDOUT);
-}
-
-void hsa_transfer_release(hsa_transfer *transfer)
-{
-  hsa_transport *transport = transfer->transport;
-
-  detach(transfer);
-  if (transfer->is_spoiled) {
-    hsa_transfer_destroy(transfer);
-    return;
-  }
-  hsa_buf_free(&transfer->result.body);
-  transfer->next = transport->idle;
-  transport->idle = transfer;
-}
-
 /* ---- transports ---- */
 
 hsa_status hsa_transport_new(const hsa_config *config, hsa_transport **out)
@@ -282,6 +337,7 @@ hsa_status hsa_transport_new(const hsa_config *config, hsa_transport **out)
     return HSA_NOMEM;
   transport->config = config;
   transport->ended_tail = &transport->ended;
+  transport->errands_tail = &transport->errands;
   transport->timer_at = INT64_MAX;
   transport->multi = curl_multi_init();
   if (hsa_sockets_init(&transport->sockets) != HSA_OK || !transport->multi ||
@@ -316,6 +372,7 @@ void hsa_transport_free(hsa_transport *transport)
 {
   if (!transport)
     return;
+  hsa_transport_settle(transport);
   destroy_all(transport->ended);
   destroy_all(transport->idle);
   curl_multi_cleanup(transport->multi); /* it still calls on_socket and on_close_socket */

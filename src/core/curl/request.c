@@ -201,14 +201,6 @@ hsa_transfer *hsa_transfer_create(hsa_transport *transport)
   if (!transfer)
     return NULL;
   transfer->transport = transport;
-  /* There each line of a head goes to on_body first (CURLOPT_HEADER), which can refuse it. */
-  transfer->shows_head = hsa_libcurl_folds_into_freed_memory();
-  transfer->easy = curl_easy_init();
-  transfer->url = curl_url();
-  if (!transfer->easy || !transfer->url || !set_up(transfer)) {
-    hsa_transfer_destroy(transfer);
-    return NULL;
-  }
   return transfer;
 }
 
@@ -327,13 +319,27 @@ static bool set_run(hsa_transfer *transfer)
   return ok;
 }
 
-bool hsa_transfer_prepare(hsa_transfer *transfer, const hsa_attempt *attempt)
+void hsa_transfer_begin(hsa_transfer *transfer, const hsa_attempt *attempt)
 {
   transfer->attempt = *attempt;
   transfer->run_out_at = hsa_now() + attempt->timeout;
   transfer->runs = transfer->fruitless = 0;
   transfer->was_sent = false;
-  return set_run(transfer);
+  clear(transfer);
+}
+
+static bool make_handles(hsa_transfer *transfer)
+{
+  /* There each line of a head goes to on_body first (CURLOPT_HEADER), which can refuse it. */
+  transfer->shows_head = hsa_libcurl_folds_into_freed_memory();
+  transfer->easy = curl_easy_init();
+  transfer->url = curl_url();
+  return transfer->easy && transfer->url && set_up(transfer);
+}
+
+bool hsa_transfer_prepare(hsa_transfer *transfer)
+{
+  return (transfer->easy || make_handles(transfer)) && set_run(transfer);
 }
 
 bool hsa_transfer_renew(hsa_transfer *transfer)
