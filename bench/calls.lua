@@ -53,7 +53,7 @@ local function many_associations()
     local from, to = tostring(100000 + i), tostring(900000 + i)
     return { from = { id = from }, to = { id = to },
         types = { { associationCategory = "HUBSPOT_DEFINED", associationTypeId = 279 } } },
-      ('{"fromObjectTypeId":"0-1","fromObjectId":"%s","toObjectTypeId":"0-2","toObjectId":"%s","labels":[]}')
+      ('{"fromObjectTypeId":"0-1","fromObjectId":%s,"toObjectTypeId":"0-2","toObjectId":%s,"labels":[]}')
         :format(from, to)
   end)
 end

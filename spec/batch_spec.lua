@@ -200,7 +200,9 @@ describe("a batch of which one request fails", function()
   it("gives an empty list of results if those that went well had none", function()
     local client = binding.scripted(script {
       [1] = [[conn:json(200, '{"status":"COMPLETE","results":[]}')]], [2] = REFUSED })
-    local results, errors = update(client, 2, { batch_size = 1 })
+    local inputs = limits(2)
+    for _, input in ipairs(inputs) do input.maxToObjectIds = nil end
+    local results, errors = client:batch_purge("contacts", "companies", inputs, { batch_size = 1 })
     assert.same({}, results)
     assert.same({ { "api", 2, 2, 1 } }, places(errors))
   end)
@@ -244,6 +246,77 @@ describe("a batch of which one request fails", function()
   end)
 end)
 
+describe("a batch with fewer results than inputs", function()
+  after_each(fault_server.stop_all)
+
+  local function answered(status, results, changes)
+    return binding.scripted(binding.answer(status, '{"status":"COMPLETE","results":[' .. results .. "]}"), changes)
+  end
+
+  it("is an error where none is told, and hands over what came", function()
+    for _, status in ipairs { 200, 201, 207 } do
+      for results, n in pairs { [""] = 0, ['{"typeId":1}'] = 1 } do
+        local client = answered(status, results)
+        local got, errors, response = update(client, 2)
+        assert.equal(n, #got)
+        assert.same({ { "protocol", nil, nil, 1 } }, places(errors))
+        assert.same({ status, true, true }, { errors[1].http_status, errors[1].retryable, errors[1].ambiguous })
+        assert.truthy(errors[1].message:find(("%d of 2 results"):format(n), 1, true))
+        assert.same({ status, "COMPLETE" }, { response.http_status, response.status })
+        fault_server.stop_all()
+      end
+    end
+  end)
+
+  it("may be sent again if that does no harm", function()
+    local client = answered(200, "{}")
+    local function flags(call, ...)
+      local _, errors = client[call](client, "contacts", "companies", ...)
+      return { errors[1].kind, errors[1].retryable, errors[1].ambiguous }
+    end
+    local two = { { from = { id = 1 }, to = { id = 2 } }, { from = { id = 3 }, to = { id = 2 } } }
+    assert.same({ "protocol", true, true }, flags("batch_update", limits(2)))
+    assert.same({ "protocol", false, true }, flags("batch_create", limits(2)))
+    assert.same({ "protocol", true, true }, flags("associate_default", two))
+    assert.same({ "protocol", true, false }, flags("read", { { id = 1 }, { id = 2 } }))
+    for _, pair in ipairs(two) do
+      pair.types = { { associationCategory = "HUBSPOT_DEFINED", associationTypeId = 1 } }
+    end
+    assert.same({ "protocol", true, true }, flags("associate", two))
+  end)
+
+  it("has its range where it is one of several requests", function()
+    local client = answered(200, "{},{}")
+    local results, errors = update(client, 5, { batch_size = 3 })
+    assert.equal(4, #results)
+    assert.same({ { "protocol", 1, 3, 1 } }, places(errors))
+  end)
+
+  it("is none where inputs are alike, or errors told, or the call promises no results", function()
+    local client = answered(200, "{},{}")
+    local twice = limits(2)
+    twice[3], twice[4] = binding.limit { typeId = 1, maxToObjectIds = 7 }, binding.limit { typeId = 2 }
+    assert.is_nil(select(2, client:batch_update("contacts", "companies", twice)))
+    local function pair(from, to) return { from = { id = from }, to = { id = to } } end
+    local pairs_of_two = { pair(1, 2), pair("1", "2"), pair("01", 2), pair(2, 1), pair("2", "001") }
+    assert.is_nil(select(2, client:associate_default("contacts", "companies", pairs_of_two)))
+    assert.is_nil(select(2, client:read("contacts", "companies", { { id = 1 }, { id = 2 }, { id = 1, after = "x" } })))
+    client = binding.scripted(binding.answer(207, '{"results":[],"numErrors":1,"errors":[{"message":"m"}]}'))
+    assert.equal(1, #select(2, update(client, 3)))
+    client = answered(200, "")
+    for _, limit in ipairs(twice) do limit.maxToObjectIds = nil end
+    assert.is_nil(select(2, client:batch_purge("contacts", "companies", twice)))
+  end)
+
+  it("is one where inputs differ in any way that makes two of them", function()
+    local client = answered(200, "{}")
+    local inputs = { binding.limit { typeId = 1 }, binding.limit { typeId = 1, category = "USER_DEFINED" } }
+    assert.equal("protocol", select(2, client:batch_update("contacts", "companies", inputs))[1].kind)
+    local same = { { from = { id = 11 }, to = { id = 1 } }, { from = { id = 1 }, to = { id = 11 } } }
+    assert.equal("protocol", select(2, client:associate_default("contacts", "companies", same))[1].kind)
+  end)
+end)
+
 describe("the rest of a batch", function()
   after_each(fault_server.stop_all)
 
@@ -267,7 +340,7 @@ describe("the rest of a batch", function()
       assert.same({ { "api", 3, 4, 1 }, { "api", 5, 8, 0 } }, places(errors))
       assert.equal(status, errors[1].http_status)
       assert.is_false(errors[2].ambiguous)
-      assert.is_string(errors[2].message)
+      assert.equal("not sent: an earlier request of this call was refused with HTTP " .. status, errors[2].message)
       assert.equal(2, #response.requests)
       assert.equal(2, count)
     end

@@ -1,6 +1,7 @@
 -- Lua tables to JSON and back: what arrives at the server, and what a caller gets of an answer.
 local cjson = require "cjson"
 local binding = require "spec.support.binding"
+local child = require "spec.support.child"
 local fault_server = require "spec.support.fault_server"
 local faults = require "spec.support.faults"
 
@@ -115,13 +116,46 @@ describe("a number in an answer", function()
 
   it("is refused if it is not JSON", function()
     for _, text in ipairs { "NaN", "nan", "Infinity", "-Infinity", "inf", "-inf", "0x10", "-0x1F", "+1", "01", "-01",
-      "1_000", "0x9007199254740993", "--9007199254740993", "-" } do
+      "1_000", "0x9007199254740993", "--9007199254740993", "-", "1.", "-1.", "2.e3", ".5", "-.5", "1e", "1e+",
+      "1.5e", "1.5E-", "-e5", "00", "-00", "00.5", "1.5.5", "1e5.5", "1e5e5", "1-2", "1+2",
+      "123456789012345678.", "- 1", "1. 5" } do
       refused(('{"results":[{"v":%s}]}'):format(text))
     end
   end)
 
+  it("is an exact integer also if it is written with a fraction or an exponent", function()
+    local cases = { ["123456789012345678.0"] = "123456789012345678", ["123456789012345678e0"] = "123456789012345678",
+      ["1234567890123456.78E2"] = "123456789012345678", ["-9007199254740993.00"] = "-9007199254740993", ["5.0"] = "5",
+      ["90071992547409930e-1"] = "9007199254740993", ["0.0"] = "0", ["-0.0e7"] = "0" }
+    for json, digits in pairs(cases) do
+      local value = decoded(json)
+      if HAS_INTEGERS then
+        assert.equal("integer", subtype(value))
+        assert.equal(digits, tostring(value))
+      else
+        assert.equal(tonumber(digits), value)
+      end
+    end
+  end)
+
+  it("is read whatever the host's locale, also if that is set after require", function()
+    local server = fault_server.start(binding.answer(200, '{"results":[{"a":0.5,"b":-1.25e1,"c":279,"id":7.0}]}'))
+    local report = child.run({ LD_PRELOAD = child.preload(child.shared_object "comma_locale") }, [[
+      local assoc = require "hubspot_assoc"
+      assert(os.setlocale("comma", "numeric") == "comma")
+      local client = assoc.new { base_url = ..., access_token = "pat-x", max_attempts = 1 }
+      local results, errors = client:get_all_limits()
+      if errors then return errors end
+      local one = results[1]
+      return one.a == 1 / 2, one.b == -25 / 2, one.c == 279, one.id]], server.url)
+    server:stop()
+    assert.same({ "true", "true", "true", "7", "0" }, { report[1], report[2], report[3], report[4], report.status })
+  end)
+
   it("is refused in the place of a key", function()
     refused '{"results":[],12:1}'
+    refused '{"results":[],12 \n:1}'
+    refused '{"results":[],1.5:1}'
     refused '{"results":[],9007199254740993:1}'
   end)
 end)
@@ -169,7 +203,31 @@ describe("a record id in an answer", function()
     assert.equal("9007199254740993", results[1].to[1].toObjectId)
   end)
 
+  it("keeps all its digits where it is written with a fraction or an exponent", function()
+    local cases = { ["123456789012345678.0"] = "123456789012345678", ["123456789012345678e0"] = "123456789012345678",
+      ["123456789012345678E+0"] = "123456789012345678", ["12345678901234567.8e1"] = "123456789012345678",
+      ["1234567890123456780.0e-1"] = "123456789012345678", ["9.223372036854775807e18"] = "9223372036854775807",
+      ["7.0"] = "7", ["7e0"] = "7", ["7e2"] = "700", ["0.0"] = "0", ["-0"] = "0", ["-0.0"] = "0", ["0e99"] = "0" }
+    for _, name in ipairs { "id", "toObjectId", "fromObjectId", "after" } do
+      for json, digits in pairs(cases) do assert.equal(digits, decoded(json, name)) end
+    end
+  end)
+
+  it("is as it was written where it is no integer, or none that anybody can use", function()
+    for _, json in ipairs { "1.5", "-2.5e-3", "1e999999999999999999999", "1e-999999999999999999999",
+      ("9"):rep(300) .. ".5" } do
+      assert.equal(json, decoded(json, "id"))
+    end
+  end)
+
+  it("is one whatever is around it", function()
+    local results = binding.receive '{"results":[{"id" \t:\r\n 7,"toObjectId":\n-5},[{"x\\"id":8}],[7,"id",9]]}'
+    assert.same({ { id = "7", toObjectId = "-5" }, { { ['x"id'] = 8 } }, { 7, "id", 9 } }, results)
+  end)
+
   it("is not what merely sounds like one", function()
+    assert.equal("number", type(decoded("5", "paid")))
+    assert.equal("number", type(decoded("5", "fromObjectID")))
     assert.equal("number", type(decoded("279", "typeId")))
     assert.equal("number", type(decoded("5", "userEnforcedMaxToObjectIds")))
   end)
@@ -255,6 +313,25 @@ describe("a text", function()
     end
   end)
 
+  it("is refused with a control character that is not escaped, in keys too", function()
+    for byte = 0, 31 do
+      local char = string.char(byte)
+      for _, text in ipairs { char, "a" .. char .. "b", "twelve bytes" .. char, char .. "twelve bytes",
+        "seven b" .. char .. "seven b", "\195\164" .. char } do
+        refused(('{"results":[{"v":"%s"}]}'):format(text))
+        refused(('{"results":[{"%s":1}]}'):format(text))
+      end
+    end
+    assert.equal("\127", decoded '"\127"')
+  end)
+
+  it("is refused if it does not end", function()
+    for _, body in ipairs { '"', '"a', '{"results":[],"', '{"results":[],"a', '{"results":[],"a\\',
+      '{"results":[],"a\\"', '{"results":[],"a":"eight bytes and more\\' } do
+      refused(body)
+    end
+  end)
+
   it("is refused if it is not UTF-8", function()
     for _, bytes in ipairs { "\255", "\128", "\195(", "\192\175", "\193\191", "\224\128\175", "\237\160\189",
       "\240\128\128\175", "\244\144\128\128", "\245\128\128\128", "\226\130", "ok then \255 at the end" } do
@@ -289,9 +366,9 @@ describe("an answer", function()
     local results, errors = binding.receive '{"results":[{"a":[],"b":{},"c":[[],{}]}]}'
     assert.is_nil(errors)
     assert.same({ { a = {}, b = {}, c = { {}, {} } } }, results)
-    results, errors = binding.receive '{"status":"COMPLETE","results":[],"errors":[],"numErrors":0}'
+    results, errors = binding.receive '{"status":"COMPLETE","results":[{}],"errors":[],"numErrors":0}'
     assert.is_nil(errors)
-    assert.same({}, results)
+    assert.same({ {} }, results)
   end)
 
   it("may have white space around", function()
@@ -335,6 +412,42 @@ describe("an answer", function()
     end
   end)
 
+  it("is refused if it is a list where an object is promised, or has an object where a list is", function()
+    for _, call in ipairs { "batch_update", "batch_create", "batch_purge" } do
+      for _, body in ipairs { "[]", " [ ]", '{"results":{}}', '{"status":"COMPLETE","results": { } }',
+        '{"x":{"results":[]},"results":{}}', '{"x":["results"],"results":{}}', '{"results":[],"results":{}}' } do
+        refused(body, call)
+      end
+    end
+    local client = binding.scripted(binding.answer(200, "[]"))
+    for _, results in ipairs {
+      { client:update_label("contacts", "companies", { associationTypeId = 1, label = "x" }) },
+      { client:associate_one_default("contacts", 1, "companies", 2) },
+      { client:archive_one("contacts", 1, "companies", 2) },
+      { client:request_usage_report(5) },
+    } do
+      assert.is_nil(results[1])
+      assert.equal("protocol", results[2][1].kind)
+    end
+  end)
+
+  it("is refused if it is a 207 that does not say what became of the inputs", function()
+    for _, body in ipairs { "", "[]", "{}", '{"results":{}}', '{"links":{}}', "null" } do
+      for _, call in ipairs { "batch_purge", "batch_update" } do
+        local results, errors, response = binding.receive(body, 207, nil, call)
+        assert.is_nil(results)
+        assert.same({ "protocol", 207, true }, { errors[1].kind, errors[1].http_status, errors[1].ambiguous })
+        assert.equal(207, response.http_status)
+      end
+    end
+    local client = binding.scripted(binding.answer(207, ""))
+    local results, errors = client:archive_one("contacts", 1, "companies", 2)
+    assert.same({ nil, "protocol" }, { results, errors[1].kind })
+    results, errors = binding.receive('{"status":"COMPLETE"}', 207, nil, "batch_purge")
+    assert.is_nil(errors)
+    assert.same({}, results)
+  end)
+
   it("is refused with bytes behind its end, also behind a NUL", function()
     refused '{"results":[]}\0'
     refused '{"results":[]}\0garbage'
@@ -373,6 +486,27 @@ describe("an answer", function()
       assert.is_nil(errors, tostring(errors))
       assert.same({}, results)
     end
+  end)
+end)
+
+describe("a zero that is sent", function()
+  teardown(fault_server.stop_all)
+
+  it("has no sign", function()
+    local zero = 0 / -1
+    local client, server = binding.scripted(binding.answer(200, '{"results":[{}]}'))
+    local input = binding.limit { typeId = zero, maxToObjectIds = zero }
+    client:batch_update("contacts", "companies", { input })
+    client:associate("contacts", "companies", { { from = { id = zero }, to = { id = zero },
+      types = { { associationCategory = "HUBSPOT_DEFINED", associationTypeId = zero } } } })
+    client:update_label("contacts", "companies", { associationTypeId = zero, label = "x" })
+    client:delete_label("contacts", "companies", zero)
+    client:list("contacts", zero, "companies")
+    for _, request in ipairs(server:stop()) do
+      assert.is_nil((request.path .. request.body):find "%-0")
+      assert.truthy((request.path .. request.body):find "[^%d]0")
+    end
+    assert.equal("-inf", tostring(1 / input.typeId)) -- the caller's own is left alone
   end)
 end)
 
@@ -426,6 +560,25 @@ describe("the host's own lua-cjson", function()
     package.loaded.cjson = loaded
     assert.is_true(ok)
     assert.equal(7, #results)
+  end)
+end)
+
+describe("an answer for which there is not enough memory", function()
+  teardown(fault_server.stop_all)
+
+  -- lua-cjson would end the process.
+  it("is an error that says so", function()
+    local server = fault_server.start [[
+      return function(conn) for _ in conn.request, conn do
+        conn:json(200, '{"results":[{"text":"' .. ("x"):rep(3000000) .. '"}]}')
+      end end]]
+    local report = child.run({ LD_PRELOAD = child.preload(child.shared_object "no_large") }, [[
+      local client = require "hubspot_assoc".new { base_url = ..., access_token = "pat-x", max_attempts = 1 }
+      local results, errors = client:get_all_limits()
+      return results, errors[1].kind, errors[1].message, errors[1].retryable]], server.url)
+    server:stop()
+    assert.same({ "nil", "config", "false", "0" }, { report[1], report[2], report[4], report.status })
+    assert.matches("memory", report[3])
   end)
 end)
 

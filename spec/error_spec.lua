@@ -139,6 +139,81 @@ describe("an error that HubSpot gave", function()
   end)
 end)
 
+describe("an answer with a status of 400 and above that is no JSON", function()
+  teardown(fault_server.stop_all)
+
+  it("is told by its text, if that is short", function()
+    local err, errors = failure(binding.receive("error code: 1016", 530))
+    assert.equal("HTTP 530: error code: 1016", err.message)
+    assert_in("error code: 1016", tostring(errors))
+    err = failure(binding.receive("\r\n upstream connect error\nmore of it", 503))
+    assert.equal("HTTP 503: upstream connect error", err.message)
+    for _, body in ipairs { "<html><h1>no text</h1></html>", ("x"):rep(1000), "\255\254", "", "\n\n",
+      '{"message":"cut' } do
+      assert.equal("HTTP 530 without a message from HubSpot", failure(binding.receive(body, 530)).message)
+    end
+  end)
+
+  it("does not say its status twice", function()
+    for _, body in ipairs { "", "<html></html>", "error code: 502" } do
+      local _, errors = failure(binding.receive(body, 502))
+      local _, times = tostring(errors):gsub("HTTP 502", "")
+      assert.equal(1, times)
+    end
+  end)
+end)
+
+describe("a 403", function()
+  teardown(fault_server.stop_all)
+
+  local function text(json)
+    local _, errors = failure(binding.receive('{"category":"MISSING_SCOPES","message":"No."' .. json .. "}", 403))
+    return tostring(errors)
+  end
+
+  it("names the scopes that are missing, wherever HubSpot tells them", function()
+    assert_in("MISSING_SCOPES: No.; it needs the scopes crm.a.read, crm.b (HTTP 403",
+      text ',"errors":[{"message":"x","context":{"requiredGranularScopes":["crm.a.read","crm.b"]}}]')
+    assert_in("No.; it needs the scopes crm.a.read (", text ',"context":{"missingScopes":["crm.a.read"]}')
+    assert_in("No.; it needs the scopes crm.a, crm.b, crm.c (",
+      text [[,"context":{"missingScopes":["crm.a"]},"errors":[{"context":{"missingScopes":["crm.b","crm.a"]}},
+        {"context":{"requiredGranularScopes":["crm.c"]}}] ]])
+  end)
+
+  it("reads well whatever is in their places", function()
+    for _, json in ipairs { "5", "null", '"x"', "[]", "{}", "[5,null,{}]", '{"a":["x"]}' } do
+      assert_in("MISSING_SCOPES: No. (HTTP 403", text(',"context":' .. json))
+      assert_in("MISSING_SCOPES: No. (HTTP 403", text(',"errors":' .. json))
+      assert_in("MISSING_SCOPES: No. (HTTP 403", text(',"errors":[{"context":' .. json .. "}]"))
+      if json ~= '"x"' then
+        assert_in("MISSING_SCOPES: No. (HTTP 403", text(',"context":{"missingScopes":' .. json .. "}"))
+      end
+    end
+  end)
+
+  it("says a scope once", function()
+    local body = '{"message":"crm.a is missing","context":{"missingScopes":["crm.a"]}}'
+    local _, errors = failure(binding.receive(body, 403))
+    assert_in("crm.a is missing (HTTP", tostring(errors))
+  end)
+end)
+
+describe("a text of a server's in an error", function()
+  teardown(fault_server.stop_all)
+
+  it("has no control characters in what is printed", function()
+    local json = [[{"category":"A\u0000\u0007","correlationId":"c\u001b[31m",
+      "message":"one\ntwo\r\tthree\u001b]0;x\u007f\u0085!\u00e4","context":{"missingScopes":["s\u0001"]}}]]
+    local err, errors = failure(binding.receive(json, 403))
+    assert.equal("one\ntwo\r\tthree\27]0;x\127\194\133!\195\164", err.message) -- HubSpot's own, as it came
+    local text = tostring(errors)
+    assert.is_nil(text:find "%c")
+    assert.is_nil(text:find("\194\133", 1, true))
+    assert_in("A\\0\\7: one two  three\\27]0;x\\127\\133!\195\164; it needs the scopes s\\1 (", text)
+    assert_in("correlationId c\\27[31m", text)
+  end)
+end)
+
 describe("an error inside a 2xx", function()
   teardown(fault_server.stop_all)
 
@@ -167,6 +242,20 @@ describe("an error inside a 2xx", function()
     assert.equal("c-2", errors[2].correlationId)
     assert.equal(2, response.numErrors)
     assert.is_nil(response.errors)
+  end)
+
+  it("has the answer's correlation id where it has none of its own", function()
+    local headers = { ["X-HubSpot-Correlation-Id"] = "from-header" }
+    local body = '{"results":[],"errors":[{"message":"a"},{"message":"b","correlationId":"own"}]%s}'
+    local _, errors = binding.receive(body:format "", 207, headers)
+    assert.same({ "from-header", "own" }, { errors[1].correlationId, errors[2].correlationId })
+    assert_in("correlationId from-header", tostring(errors[1]))
+    local response
+    _, errors, response = binding.receive(body:format ',"correlationId":"from-body"', 207, headers)
+    assert.same({ "from-body", "own", "from-body" },
+      { errors[1].correlationId, errors[2].correlationId, response.correlationId })
+    _, errors = binding.receive('{"results":[{}],"numErrors":1}', 207, headers)
+    assert.equal("from-header", errors[1].correlationId)
   end)
 
   it("counts whatever the status of the answer is", function()
@@ -211,8 +300,8 @@ describe("an error inside a 2xx", function()
   end)
 
   it("is none where the list is empty", function()
-    local results, errors = binding.receive('{"status":"COMPLETE","results":[],"errors":[],"numErrors":0}', 200)
-    assert.same({}, results)
+    local results, errors = binding.receive('{"status":"COMPLETE","results":[{}],"errors":[],"numErrors":0}', 200)
+    assert.same({ {} }, results)
     assert.is_nil(errors)
   end)
 end)
@@ -315,7 +404,7 @@ describe("an answer that is not what the API promises", function()
   end)
 
   it("is a protocol error if it is larger than max_response_bytes", function()
-    local body = '{"results":[' .. (" "):rep(2000) .. "]}"
+    local body = '{"results":[' .. (" "):rep(2000) .. "{}]}"
     local err = failure(binding.receive(body, 200, nil, nil, { max_response_bytes = 1000 }))
     assert.equal("protocol", err.kind)
     assert_in("max_response_bytes", err.message)

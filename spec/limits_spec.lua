@@ -123,7 +123,7 @@ for _, style in ipairs(styles) do
           local results, errors, response = call(name, "contacts", "companies", {})
           assert.same({}, results)
           assert.is_nil(errors)
-          assert.is_nil(response)
+          assert.same({ attempts = 0, elapsed = 0 }, response)
         end
         assert.equal(0, simulator.log(token).count)
       end)

@@ -33,14 +33,18 @@ local PAIR = batch_of('[{"fromObjectTypeId":"0-1","fromObjectId":' .. LONG .. ',
   .. '"toObjectId":"7","labels":["Consultant"]}]',
   { { fromObjectTypeId = "0-1", fromObjectId = LONG, toObjectTypeId = "0-2", toObjectId = "7",
     labels = { "Consultant" } } })
-local DEFAULT = batch_of('[{"from":{"id":1},"to":{"id":' .. LONG .. '},'
-  .. '"associationSpec":{"associationCategory":"HUBSPOT_DEFINED","associationTypeId":279}}]',
-  { { from = { id = "1" }, to = { id = LONG },
-    associationSpec = { associationCategory = "HUBSPOT_DEFINED", associationTypeId = 279 } } })
+local DEFAULT = batch_of('[{"from":{"id":2},"to":{"id":' .. LONG .. '},'
+  .. '"associationSpec":{"associationCategory":"HUBSPOT_DEFINED","associationTypeId":279}},'
+  .. '{"from":{"id":1},"to":{"id":7}}]',
+  { { from = { id = "2" }, to = { id = LONG },
+    associationSpec = { associationCategory = "HUBSPOT_DEFINED", associationTypeId = 279 } },
+    { from = { id = "1" }, to = { id = "7" } } })
 local READ = batch_of('[{"from":{"id":"1"},"to":[{"toObjectId":' .. LONG .. ',"associationTypes":'
-  .. '[{"category":"HUBSPOT_DEFINED","typeId":279,"label":null}]}],"paging":{"next":{"after":"7"}}}]',
+  .. '[{"category":"HUBSPOT_DEFINED","typeId":279,"label":null}]}],"paging":{"next":{"after":"7"}}},'
+  .. '{"from":{"id":' .. LONG .. '},"to":[]}]',
   { { from = { id = "1" }, to = { { toObjectId = LONG,
-    associationTypes = { { category = "HUBSPOT_DEFINED", typeId = 279 } } } }, paging = { next = { after = "7" } } } })
+    associationTypes = { { category = "HUBSPOT_DEFINED", typeId = 279 } } } }, paging = { next = { after = "7" } } },
+    { from = { id = LONG }, to = {} } })
 local LIST = { '{"results":[{"toObjectId":' .. LONG .. ',"associationTypes":[{"category":"USER_DEFINED","typeId":36,'
   .. '"label":"Consultant"}]}],"paging":{"next":{"after":"NTI1Cg%3D%3D"}}}',
   { { toObjectId = LONG, associationTypes = { { category = "USER_DEFINED", typeId = 36, label = "Consultant" } } } } }
@@ -142,8 +146,8 @@ describe("a call on records", function()
         local client, server = binding.scripted(([[
           return function(conn)
             conn:request() conn:json(%d, "", { ["Retry-After"] = "0" })
-            for _ in conn.request, conn do conn:json(200, '{"results":[]}') end
-          end]]):format(status), { max_attempts = 3 })
+            for _ in conn.request, conn do conn:json(200, %q) end
+          end]]):format(status, case.answer[1]), { max_attempts = 3 })
         local results, errors = invoke(client, case)
         if case.once and status == 502 then
           assert.is_nil(results)
@@ -219,8 +223,8 @@ describe("a call on records", function()
   end)
 
   it("sends ids as strings, however they are given", function()
-    local client, server = answered(200, '{"results":[]}')
-    local ids = { 7, "7", 2 ^ 40, LONG, "9223372036854775807", "007" }
+    local client, server = answered(200, '{"results":[{},{},{},{},{}]}') -- of five different ones
+    local ids = { 7, "7", 2 ^ 40, LONG, "9223372036854775807", "007", -0.0, 0 / -1 }
     if math.type then ids[#ids + 1] = math.tointeger(LONG) end
     local inputs = {}
     for i, id in ipairs(ids) do inputs[i] = { id = id } end
@@ -228,6 +232,7 @@ describe("a call on records", function()
     local sent = {}
     for id in server:stop()[1].body:gmatch '"id":("[^"]*")' do sent[#sent + 1] = id end
     local expected = { '"7"', '"7"', '"1099511627776"', '"' .. LONG .. '"', '"9223372036854775807"', '"007"',
+      '"0"', '"0"',
       math.type and '"' .. LONG .. '"' }
     assert.same(expected, sent)
   end)
@@ -305,7 +310,7 @@ describe("a batch of records", function()
       local results, errors, response = client[name](client, "contacts", "companies", {})
       assert.same({}, results)
       assert.is_nil(errors)
-      assert.is_nil(response)
+      assert.same({ attempts = 0, elapsed = 0 }, response)
       assert.equal(0, simulator.log(token).count)
     end)
 
@@ -315,7 +320,11 @@ describe("a batch of records", function()
         return function(conn)
           for _ in conn.request, conn do
             n = n + 1
-            if n == 2 then conn:json(400, '{"category":"VALIDATION_ERROR"}') else conn:json(200, '{"results":[]}') end
+            if n == 2 then
+              conn:json(400, '{"category":"VALIDATION_ERROR"}')
+            else
+              conn:json(200, '{"results":[{},{}]}')
+            end
           end
         end]]
       local _, errors = client[name](client, "contacts", "companies", many(5, make), { batch_size = 2 })

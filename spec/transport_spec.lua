@@ -15,7 +15,7 @@ end
 
 -- Answers a body of `n` bytes that is a good envelope.
 local function envelope_of(n)
-  return ([[ local head, tail = '{"results":[],"links":{"x":"', '"}}'
+  return ([[ local head, tail = '{"results":[{}],"links":{"x":"', '"}}'
     local body = head .. ("x"):rep(%d - #head - #tail) .. tail ]]):format(n)
 end
 

@@ -10,16 +10,21 @@
 
 enum { MAX_NAME = 32, MAX_SHOWN = 40, MAX_DIGITS = 19 };
 
+/* What becomes of a value: at the top is what is wrong, or nothing, or the value that is sent in its place. */
+typedef enum take_result { WRONG, AS_IT_IS, CHANGED } take_result;
+
+static take_result take(lua_State *L, int idx, const lhsa_field *field);
+
 /* ---- messages ---- */
 
-static bool fail(lua_State *L, const char *problem)
+static take_result fail(lua_State *L, const char *problem)
 {
   lua_pushfstring(L, ": %s", problem);
-  return false;
+  return WRONG;
 }
 
 /* "integer expected, got string "x"" */
-static bool fail_type(lua_State *L, int idx, const lhsa_field *field, const char *expected)
+static take_result fail_type(lua_State *L, int idx, const lhsa_field *field, const char *expected)
 {
   const char *type = luaL_typename(L, idx);
   size_t len = 0;
@@ -34,20 +39,20 @@ static bool fail_type(lua_State *L, int idx, const lhsa_field *field, const char
     lua_pushfstring(L, ": %s expected, got number %s", expected, number);
   } else
     lua_pushfstring(L, ": %s expected, got %s", expected, type);
-  return false;
+  return WRONG;
 }
 
 /* Put ".name" or "[i]" before the message at the top. */
-static bool fail_in_field(lua_State *L, const char *name)
+static take_result fail_in_field(lua_State *L, const char *name)
 {
   lua_pushfstring(L, ".%s%s", name, lua_tostring(L, -1));
-  return false;
+  return WRONG;
 }
 
-static bool fail_in_element(lua_State *L, int i)
+static take_result fail_in_element(lua_State *L, int i)
 {
   lua_pushfstring(L, "[%d]%s", i, lua_tostring(L, -1));
-  return false;
+  return WRONG;
 }
 
 static size_t min3(size_t a, size_t b, size_t c)
@@ -96,7 +101,7 @@ static const char *nearest(const lhsa_field *fields, const char *name)
   return best && least <= 1 + strlen(best) / 3 ? best : NULL;
 }
 
-static bool fail_unknown(lua_State *L, const lhsa_field *fields, const char *name)
+static take_result fail_unknown(lua_State *L, const lhsa_field *fields, const char *name)
 {
   const char *known = nearest(fields, name);
 
@@ -104,35 +109,21 @@ static bool fail_unknown(lua_State *L, const lhsa_field *fields, const char *nam
     lua_pushfstring(L, ".%s: unknown field; did you mean '%s'?", name, known);
   else
     lua_pushfstring(L, ".%s: unknown field", name);
-  return false;
+  return WRONG;
 }
 
 /* ---- tables ---- */
 
-/* Is the string at idx the name of a field? */
-static bool is_known(lua_State *L, int idx, const lhsa_field *fields)
+/* Which of the fields has the string at idx as its name? NULL: none. */
+static const lhsa_field *find_field(lua_State *L, int idx, const lhsa_field *fields)
 {
   size_t len;
   const char *name = lua_tolstring(L, idx, &len);
 
   for (; fields->name; fields++)
-    if (strlen(fields->name) == len && memcmp(fields->name, name, len) == 0)
-      return true;
-  return false;
-}
-
-/* Has the table at idx no other keys than fields? */
-static bool check_names(lua_State *L, int idx, const lhsa_field *fields)
-{
-  lua_pushnil(L);
-  while (lua_next(L, idx)) {
-    lua_pop(L, 1);
-    if (lua_type(L, -1) != LUA_TSTRING)
-      return fail(L, "table with named fields expected, got a list or other keys");
-    if (!is_known(L, lua_gettop(L), fields))
-      return fail_unknown(L, fields, lua_tostring(L, -1));
-  }
-  return true;
+    if (fields->name[0] == name[0] && strcmp(fields->name, name) == 0 && strlen(name) == len)
+      return fields;
+  return NULL;
 }
 
 void lhsa_copy_table(lua_State *L)
@@ -149,108 +140,139 @@ void lhsa_copy_table(lua_State *L)
   lua_replace(L, original);
 }
 
-/* Pushes the table at idx, or a copy of it if it has a metatable: OpenResty's lua-cjson, which LuaRocks installs, would
- * encode what __index and __len say instead of what was checked. Answers where it is. */
-static int push_plain(lua_State *L, int idx)
+/* Pushes nil, or a copy of the table at idx if it has a metatable: OpenResty's lua-cjson, which LuaRocks installs, would
+ * encode what __index and __len say instead of what was checked. */
+static void push_plain(lua_State *L, int idx)
 {
+  if (!lua_getmetatable(L, idx)) {
+    lua_pushnil(L);
+    return;
+  }
+  lua_pop(L, 1);
   lua_pushvalue(L, idx);
-  if (lua_getmetatable(L, idx)) {
-    lua_pop(L, 1);
-    lhsa_copy_table(L);
-  }
-  return lua_gettop(L);
+  lhsa_copy_table(L);
 }
 
-/* Takes the element at the top of the table at `original`; its key lies below it. A plain table in which nothing
- * changes is taken as it is; the first change makes `result` a copy. Pops key and element. */
-static bool take_element(lua_State *L, int original, int result, const lhsa_field *field)
+/* Takes the element at `key` + 1 of the table at idx. A plain table in which nothing changes is taken as it is; the first
+ * change puts a copy at `result`, nil until then. */
+static take_result take_element(lua_State *L, int idx, int result, int key, const lhsa_field *field)
 {
-  int key = lua_gettop(L) - 1;
+  take_result taken = take(L, key + 1, field);
 
-  if (!lhsa_take(L, key + 1, field))
-    return false;
-  if (!lua_rawequal(L, key + 1, key + 2)) {
-    if (lua_rawequal(L, original, result)) {
-      lua_pushvalue(L, result);
-      lhsa_copy_table(L);
-      lua_replace(L, result);
-    }
-    lua_pushvalue(L, key);
-    lua_pushvalue(L, key + 2);
-    lua_rawset(L, result);
+  if (taken != CHANGED)
+    return taken;
+  if (lua_isnil(L, result)) {
+    lua_pushvalue(L, idx);
+    lhsa_copy_table(L);
+    lua_replace(L, result);
   }
-  lua_settop(L, key - 1);
-  return true;
+  lua_pushvalue(L, key);
+  lua_insert(L, -2);
+  lua_rawset(L, result);
+  return AS_IT_IS;
 }
 
-static bool take_object(lua_State *L, int idx, const lhsa_field *object)
+/* The table whose copy, or nil, is at the top has been gone through. */
+static take_result end_table(lua_State *L)
+{
+  if (!lua_isnil(L, -1))
+    return CHANGED;
+  lua_pop(L, 1);
+  return AS_IT_IS;
+}
+
+/* The first of the required fields that is not in the set, by their place in the list. */
+static const lhsa_field *find_missing(const lhsa_field *fields, unsigned seen)
+{
+  int i;
+
+  for (i = 0; fields[i].name; i++)
+    if (fields[i].required && !(seen & 1U << i))
+      return fields + i;
+  return NULL;
+}
+
+static take_result take_object(lua_State *L, int idx, const lhsa_field *object)
 {
   const lhsa_field *field;
-  int result;
+  int result = lua_gettop(L) + 1, key = result + 1;
+  unsigned seen = 0;
 
   if (!lua_istable(L, idx))
     return fail_type(L, idx, object, "table");
-  if (!check_names(L, idx, object->fields))
-    return false;
-  result = push_plain(L, idx);
-  for (field = object->fields; field->name; field++) {
-    lua_pushstring(L, field->name);
-    lua_pushvalue(L, -1);
-    lua_rawget(L, idx);
-    if (lua_isnil(L, -1) && !field->required)
-      lua_settop(L, result);
-    else if (!take_element(L, idx, result, field))
-      return fail_in_field(L, field->name);
-  }
-  return true;
-}
-
-/* Has the table at idx a key that is none of 1 to n? Pushes what is wrong if so. */
-static bool has_other_keys(lua_State *L, int idx, int n, const lhsa_field *fields)
-{
+  push_plain(L, idx);
   lua_pushnil(L);
   while (lua_next(L, idx)) {
-    double i = lua_type(L, -2) == LUA_TNUMBER ? lua_tonumber(L, -2) : 0;
-
-    lua_pop(L, 1);
-    if (i >= 1 && i <= n && i == floor(i))
-      continue;
-    if (n == 0 && lua_type(L, -1) == LUA_TSTRING && is_known(L, lua_gettop(L), fields))
-      fail(L, "list expected, got a single element; put it into a list: { { ... } }");
-    else if (lua_type(L, -1) == LUA_TSTRING)
-      lua_pushfstring(L, ": list expected, got the key '%s'", lua_tostring(L, -1));
-    else
-      fail(L, "list without holes expected");
-    return true;
+    if (lua_type(L, key) != LUA_TSTRING)
+      return fail(L, "table with named fields expected, got a list or other keys");
+    field = find_field(L, key, object->fields);
+    if (!field)
+      return fail_unknown(L, object->fields, lua_tostring(L, key));
+    if (take_element(L, idx, result, key, field) == WRONG)
+      return fail_in_field(L, field->name);
+    seen |= 1U << (field - object->fields);
+    lua_settop(L, key);
   }
-  return false;
+  field = find_missing(object->fields, seen);
+  if (!field)
+    return end_table(L);
+  lua_pushnil(L);
+  take(L, lua_gettop(L), field);
+  return fail_in_field(L, field->name);
 }
 
-static bool take_list(lua_State *L, int idx, const lhsa_field *list)
+/* Pushes what is wrong with a list of n elements that has this key. */
+static take_result fail_key(lua_State *L, int key, int n, const lhsa_field *fields)
+{
+  if (n == 0 && lua_type(L, key) == LUA_TSTRING && find_field(L, key, fields))
+    return fail(L, "list expected, got a single element; put it into a list: { { ... } }");
+  if (lua_type(L, key) != LUA_TSTRING)
+    return fail(L, "list without holes expected");
+  lua_pushfstring(L, ": list expected, got the key '%s'", lua_tostring(L, key));
+  return WRONG;
+}
+
+/* Pushes what is wrong with the list at idx, in which one of 1 to n is nil. */
+static take_result fail_hole(lua_State *L, int idx, const lhsa_field *element)
+{
+  int i = 1;
+
+  for (lua_rawgeti(L, idx, i); !lua_isnil(L, -1); lua_rawgeti(L, idx, i)) {
+    lua_pop(L, 1);
+    i++;
+  }
+  fail_type(L, lua_gettop(L), element, "table");
+  return fail_in_element(L, i);
+}
+
+static take_result take_list(lua_State *L, int idx, const lhsa_field *list)
 {
   const lhsa_field element = {.type = LHSA_OBJECT, .fields = list->fields};
-  int n, i, result;
+  int result = lua_gettop(L) + 1, key = result + 1, seen = 0, n;
+  double i;
 
   if (!lua_istable(L, idx))
     return fail_type(L, idx, list, "list");
   n = (int)lua_rawlen(L, idx);
-  if (has_other_keys(L, idx, n, list->fields))
-    return false;
+  push_plain(L, idx);
+  lua_pushnil(L);
+  while (lua_next(L, idx)) {
+    i = lua_type(L, key) == LUA_TNUMBER ? lua_tonumber(L, key) : 0;
+    if (i < 1 || i > n || (int)i != i)
+      return fail_key(L, key, n, list->fields);
+    if (take_element(L, idx, result, key, &element) == WRONG)
+      return fail_in_element(L, (int)i);
+    seen++;
+    lua_settop(L, key);
+  }
   if (n < list->min)
     return fail(L, "at least one element expected");
-  result = push_plain(L, idx);
-  for (i = 1; i <= n; i++) {
-    lua_pushinteger(L, i);
-    lua_rawgeti(L, idx, i);
-    if (!take_element(L, idx, result, &element))
-      return fail_in_element(L, i);
-  }
-  return true;
+  return seen < n ? fail_hole(L, idx, &element) : end_table(L);
 }
 
 /* ---- single values ---- */
 
-static bool take_string(lua_State *L, int idx, const lhsa_field *field)
+static take_result take_string(lua_State *L, int idx, const lhsa_field *field)
 {
   const char *text, *problem = NULL;
   size_t len;
@@ -266,13 +288,11 @@ static bool take_string(lua_State *L, int idx, const lhsa_field *field)
     problem = "must not be empty";
   if (!problem && !lhsa_is_utf8(text, len))
     problem = "must be valid UTF-8";
-  if (problem)
-    return fail(L, problem);
-  lua_pushvalue(L, idx);
-  return true;
+  return problem ? fail(L, problem) : AS_IT_IS;
 }
 
-static bool take_number(lua_State *L, int idx, const lhsa_field *field)
+/* A zero is sent without its sign. */
+static take_result take_number(lua_State *L, int idx, const lhsa_field *field)
 {
   bool is_integer = field->type != LHSA_NUMBER;
   double number = lua_tonumber(L, idx);
@@ -285,8 +305,10 @@ static bool take_number(lua_State *L, int idx, const lhsa_field *field)
              field->max);
     return fail_type(L, idx, field, expected);
   }
-  lua_pushvalue(L, idx);
-  return true;
+  if (number != 0 || !signbit(number))
+    return AS_IT_IS;
+  lua_pushinteger(L, 0);
+  return CHANGED;
 }
 
 static bool is_digits(const char *text, size_t len)
@@ -295,38 +317,34 @@ static bool is_digits(const char *text, size_t len)
 }
 
 /* A number is taken only where it is exact; it becomes the string that HubSpot expects. */
-static bool take_id(lua_State *L, int idx, const lhsa_field *field)
+static take_result take_id(lua_State *L, int idx, const lhsa_field *field)
 {
   size_t len = 0;
   const char *text = lua_type(L, idx) == LUA_TSTRING ? lua_tolstring(L, idx, &len) : NULL;
-  double number = lua_tonumber(L, idx);
+  double number;
   char digits[32];
 
-  if (text && is_digits(text, len)) {
-    lua_pushvalue(L, idx);
-    return true;
-  }
-  if (text || lua_type(L, idx) != LUA_TNUMBER || number < 0)
+  if (text)
+    return is_digits(text, len) ? AS_IT_IS : fail_type(L, idx, field, RECORD_ID);
+  number = lua_tonumber(L, idx);
+  if (lua_type(L, idx) != LUA_TNUMBER || number < 0)
     return fail_type(L, idx, field, RECORD_ID);
   if (lua_isinteger(L, idx))
     snprintf(digits, sizeof digits, "%lld", (long long)lua_tointeger(L, idx));
   else if (floor(number) == number && number < 9007199254740992.0) /* 2^53 may have been another number */
-    snprintf(digits, sizeof digits, "%.0f", number);
+    snprintf(digits, sizeof digits, "%.0f", fabs(number));
   else
     return fail_type(L, idx, field, RECORD_ID);
   lua_pushstring(L, digits);
-  return true;
+  return CHANGED;
 }
 
-static bool take_type(lua_State *L, int idx, const lhsa_field *field, int type)
+static take_result take_type(lua_State *L, int idx, const lhsa_field *field, int type)
 {
-  if (lua_type(L, idx) != type)
-    return fail_type(L, idx, field, lua_typename(L, type));
-  lua_pushvalue(L, idx);
-  return true;
+  return lua_type(L, idx) == type ? AS_IT_IS : fail_type(L, idx, field, lua_typename(L, type));
 }
 
-bool lhsa_take(lua_State *L, int idx, const lhsa_field *field)
+static take_result take(lua_State *L, int idx, const lhsa_field *field)
 {
   switch (field->type) {
   case LHSA_LIST:
@@ -337,7 +355,7 @@ bool lhsa_take(lua_State *L, int idx, const lhsa_field *field)
     return take_object(L, idx, field);
   case LHSA_SWITCH:
     if (lua_type(L, idx) == LUA_TBOOLEAN && !lua_toboolean(L, idx))
-      return take_type(L, idx, field, LUA_TBOOLEAN);
+      return AS_IT_IS;
     if (lua_type(L, idx) != (field->fields ? LUA_TTABLE : LUA_TNUMBER))
       return fail_type(L, idx, field, field->fields ? "table or false" : "integer or false");
     return field->fields ? take_object(L, idx, field) : take_number(L, idx, field);
@@ -353,17 +371,24 @@ bool lhsa_take(lua_State *L, int idx, const lhsa_field *field)
   case LHSA_TABLE:
     return take_type(L, idx, field, LUA_TTABLE);
   case LHSA_LOOP:
-    if (!lua_istable(L, idx) && lua_type(L, idx) != LUA_TSTRING)
-      return fail_type(L, idx, field, "string or table");
-    lua_pushvalue(L, idx);
-    return true;
+    return lua_istable(L, idx) || lua_type(L, idx) == LUA_TSTRING ? AS_IT_IS : fail_type(L, idx, field, "string or table");
   case LHSA_TOKEN:
-    if (lua_isfunction(L, idx))
-      return take_type(L, idx, field, LUA_TFUNCTION);
-    return take_string(L, idx, field);
+    return lua_isfunction(L, idx) ? AS_IT_IS : take_string(L, idx, field);
   default:
     return take_string(L, idx, field);
   }
+}
+
+bool lhsa_take(lua_State *L, int idx, const lhsa_field *field)
+{
+  int top = lua_gettop(L);
+  take_result taken = take(L, idx, field);
+
+  if (taken == AS_IT_IS)
+    lua_pushvalue(L, idx);
+  lua_insert(L, top + 1);
+  lua_settop(L, top + 1);
+  return taken != WRONG;
 }
 
 int lhsa_bad_argument(lua_State *L, int level, int arg, const char *call, const char *name)

@@ -1,18 +1,22 @@
 /* codec.c - Lua tables to JSON and back, by lua-cjson.
  *
- * lua-cjson reads numbers as doubles and null as a light userdata. What it cannot keep exact is quoted
- * before it sees it, behind a byte that UTF-8 never has, and put right afterwards. */
-#include <math.h>
+ * lua-cjson reads numbers as doubles, in the host's locale, and null as a light userdata; it takes more than JSON allows,
+ * and an empty list for an empty object. So an answer is looked through first, and cjson gets a copy in which every number
+ * is a string, behind a byte that UTF-8 never has (a record id: without). They are put right afterwards. */
+#include <locale.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lhsa.h"
 
-enum { MAX_DEPTH = 100, MAX_EXACT_DIGITS = 15 };
+enum { MAX_DEPTH = 100 };
+enum { MAX_EXACT_DIGITS = 15, MAX_SURE_DIGITS = 18 }; /* of an integer that a double, an int64_t can hold in any case */
+enum { MAX_WRITTEN_DIGITS = 64 };
+enum { MAX_EXPONENT = 100000 }; /* of any use */
 
-#define QUOTED '\xff'
-#define TWO_63 9223372036854775808.0
+#define MARK '\xff' /* a number made a string begins with it */
 
 static const char encode_key = 'e', decode_key = 'd'; /* their addresses are keys in the registry */
 
@@ -80,240 +84,448 @@ static size_t utf8_length(const unsigned char *p, size_t left)
 
 bool lhsa_is_utf8(const char *text, size_t len)
 {
-  const unsigned char *p = (const unsigned char *)text;
+  const unsigned char *p = (const unsigned char *)text, *end = p + len;
   uint64_t eight;
   size_t n;
 
-  while (len) {
-    if (len >= sizeof eight) { /* mostly ASCII: eight bytes at a time */
-      memcpy(&eight, p, sizeof eight);
+  while (p < end) {
+    if (len >= sizeof eight) { /* mostly ASCII: eight bytes at a time, the last eight perhaps once more */
+      memcpy(&eight, p < end - sizeof eight ? p : end - sizeof eight, sizeof eight);
       if (!(eight & UINT64_C(0x8080808080808080))) {
         p += sizeof eight;
-        len -= sizeof eight;
         continue;
       }
     }
-    n = utf8_length(p, len);
+    n = utf8_length(p, (size_t)(end - p));
     if (n == 0)
       return false;
     p += n;
-    len -= n;
   }
   return true;
 }
 
-/* ---- integer literals that a double cannot hold ---- */
+/* ---- looking a text through before cjson reads it ---- */
+
+typedef struct scan {
+  const char *p, *end, *begin;
+  const char *copied;  /* up to here */
+  const char *problem; /* what is not JSON, or NULL */
+  int depth;
+  bool has_numbers, has_nulls; /* that are to be put right */
+  lhsa_json *shape;
+  lua_State *L;
+  int buffer; /* index of the userdata that holds the copy, when it has outgrown `small` */
+  char *out, *out_end, *out_limit;
+  char small[1024];
+} scan;
 
 static bool is_digit(char c)
 {
   return c >= '0' && c <= '9';
 }
 
-/* Is there a run of more than 15 digits anywhere? Looks at every 16th byte. */
-static bool has_long_digits(const char *json, size_t len)
+static const char *skip_space(const char *p)
 {
-  size_t i, from, to;
+  while (*p == ' ' || *p == '\t' || *p == '\r' || *p == '\n')
+    p++;
+  return p;
+}
 
-  for (i = MAX_EXACT_DIGITS; i < len; i += MAX_EXACT_DIGITS + 1) {
-    if (!is_digit(json[i]))
-      continue;
-    for (from = i; from > 0 && is_digit(json[from - 1]); from--)
-      ;
-    for (to = i; to < len && is_digit(json[to]); to++)
-      ;
-    if (to - from > MAX_EXACT_DIGITS)
-      return true;
+static const char *skip_digits(const char *p)
+{
+  while (is_digit(*p))
+    p++;
+  return p;
+}
+
+/* Skips characters of a string that are ASCII, and neither control characters, quotes nor backslashes, by eights. */
+static const unsigned char *skip_plain(const unsigned char *p, const unsigned char *end)
+{
+  const uint64_t ones = UINT64_C(0x0101010101010101), high = ones << 7;
+  uint64_t eight;
+
+  while (end - p >= 8) {
+    memcpy(&eight, p, sizeof eight);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    eight = __builtin_bswap64(eight);
+#endif
+    /* The lowest byte in which the high bit is set is right; those above may have it by a borrow. */
+    eight = (((eight ^ (ones * '"')) - ones) | ((eight ^ (ones * '\\')) - ones) | (eight - ones * ' ') | eight) & high;
+    if (eight)
+      return p + (__builtin_ctzll(eight) >> 3);
+    p += 8;
   }
+  while (p < end && *p >= ' ' && *p < 0x80 && *p != '"' && *p != '\\')
+    p++;
+  return p;
+}
+
+static bool fail(scan *s, const char *problem)
+{
+  s->problem = problem;
   return false;
 }
 
-/* End of the string that begins with the quote at i. */
-static size_t skip_string(const char *json, size_t len, size_t i)
+/* cjson checks the escapes. */
+static bool scan_string(scan *s)
 {
-  for (i++; i < len && json[i] != '"'; i++)
-    if (json[i] == '\\')
-      i++;
-  return i < len ? i + 1 : len;
-}
+  const unsigned char *p = (const unsigned char *)s->p + 1, *end = (const unsigned char *)s->end;
+  size_t n;
 
-/* Does a colon follow, so that what ends here stands in the place of a key? */
-static bool is_key(const char *json, size_t len, size_t end)
-{
-  while (end < len && json[end] && strchr(" \t\r\n", json[end]))
-    end++;
-  return end < len && json[end] == ':';
-}
-
-/* End of the number at i; says whether it is an integer of more than 15 digits. */
-static size_t skip_number(const char *json, size_t len, size_t i, bool *is_long)
-{
-  size_t digits = i + (json[i] == '-'), end;
-
-  for (end = digits; end < len && is_digit(json[end]); end++)
-    ;
-  *is_long = end - digits > MAX_EXACT_DIGITS && json[digits] != '0';
-  while (end < len && json[end] && strchr("+-.eE0123456789", json[end])) {
-    *is_long = false;
-    end++;
+  while ((p = skip_plain(p, end)) < end && *p != '"') {
+    n = *p == '\\' ? 2 : *p < ' ' ? 0 : utf8_length(p, (size_t)(end - p));
+    if (n == 0)
+      return fail(s, *p < ' ' ? "it is not JSON (a control character in a string)" : "it is not valid UTF-8");
+    if ((size_t)(end - p) < n)
+      break;
+    p += n;
   }
-  if (*is_long && is_key(json, len, end))
-    *is_long = false; /* a quote would make JSON of what is none */
-  return end;
-}
-
-/* Pushes the JSON text with every long integer as "\xff<digits>". */
-static void push_quoted(lua_State *L, const char *json, size_t len)
-{
-  luaL_Buffer out;
-  size_t i = 0, end;
-  bool is_long;
-
-  luaL_buffinit(L, &out);
-  while (i < len) {
-    is_long = false;
-    if (json[i] == '"')
-      end = skip_string(json, len, i);
-    else if (json[i] == '-' || is_digit(json[i]))
-      end = skip_number(json, len, i, &is_long);
-    else
-      end = i + 1;
-    if (is_long)
-      luaL_addlstring(&out, "\"\xff", 2);
-    luaL_addlstring(&out, json + i, end - i);
-    if (is_long)
-      luaL_addchar(&out, '"');
-    i = end;
-  }
-  luaL_pushresult(&out);
-}
-
-/* ---- after decoding: integers, ids, nulls ---- */
-
-/* Is it the name of a record id, or of the place in a list from which to go on? */
-static bool is_id_key(lua_State *L, int idx)
-{
-  const char *key = lua_type(L, idx) == LUA_TSTRING ? lua_tostring(L, idx) : "";
-
-  return strcmp(key, "id") == 0 || strcmp(key, "after") == 0 || strcmp(key, "toObjectId") == 0 || strcmp(key, "fromObjectId") == 0;
-}
-
-/* Pushes the value that the number at idx stands for; false if it is fine as it is. */
-static bool push_number(lua_State *L, int idx, bool is_id)
-{
-  double number = lua_tonumber(L, idx);
-  char digits[32];
-
-  if (floor(number) != number || number >= TWO_63 || number < -TWO_63)
-    return false;
-  if (is_id) {
-    snprintf(digits, sizeof digits, "%lld", (long long)number);
-    lua_pushstring(L, digits);
-    return true;
-  }
-#if LHSA_HAS_INTEGERS
-  if (lua_isinteger(L, idx))
-    return false;
-  lua_pushinteger(L, (lua_Integer)number);
+  if (p >= end || *p != '"')
+    return fail(s, "it is not JSON (a string does not end)");
+  s->p = (const char *)p + 1;
   return true;
-#else
-  return false;
-#endif
 }
 
-/* Pushes what a quoted literal stands for: an integer where Lua can hold it, else its digits. */
-static void push_long(lua_State *L, const char *digits, bool is_id)
-{
-#if LHSA_HAS_INTEGERS
-  char text[32];
-  long long number = strtoll(digits, NULL, 10);
+/* ---- the copy ---- */
 
-  snprintf(text, sizeof text, "%lld", number);
-  if (!is_id && strcmp(text, digits) == 0) {
-    lua_pushinteger(L, number);
+/* Makes room for n bytes more. */
+static void reserve(scan *s, size_t n)
+{
+  size_t have = (size_t)(s->out_end - s->out), left = (size_t)(s->end - s->copied), size;
+  char *buffer;
+
+  if ((size_t)(s->out_limit - s->out_end) >= n)
     return;
-  }
-#else
-  (void)is_id;
-#endif
-  lua_pushstring(L, digits);
+  size = have + have / 2 + left + left / 4 + n; /* enough at once, as a rule */
+  buffer = lua_newuserdata(s->L, size);
+  memcpy(buffer, s->out, have);
+  lua_replace(s->L, s->buffer);
+  s->out = buffer;
+  s->out_end = buffer + have;
+  s->out_limit = buffer + size;
 }
 
-static void settle(lua_State *L, int idx, bool has_long);
-
-/* Pushes the value to put in the place of the one at the top, or answers false. `key`: its index. */
-static bool push_settled(lua_State *L, int key, bool has_long)
+static void copy(scan *s, const char *text, size_t len)
 {
-  int value = lua_gettop(L);
-  size_t len;
-  const char *text;
+  memcpy(s->out_end, text, len);
+  s->out_end += len;
+}
 
-  switch (lua_type(L, value)) {
-  case LUA_TTABLE:
-    settle(L, value, has_long);
+/* Copies what has been passed since the last copy, up to `to`, with room for n bytes more behind it. */
+static void copy_until(scan *s, const char *to, size_t n)
+{
+  reserve(s, (size_t)(to - s->copied) + n);
+  copy(s, s->copied, (size_t)(to - s->copied));
+  s->copied = to;
+}
+
+/* Does the key that ends in the quote at `quote` have this name? */
+static bool ends_key(const scan *s, const char *quote, const char *name, size_t len)
+{
+  return quote - s->begin > (ptrdiff_t)len + 1 && memcmp(quote - len, name, len) == 0 && quote[-len - 1] == '"' &&
+         quote[-len - 2] != '\\';
+}
+
+/* Is the number at `start` a record id, or the place in a list from which to go on? */
+static bool is_id(const scan *s, const char *start)
+{
+  const char *p = start - 1;
+
+  while (p > s->begin && (*p == ' ' || *p == '\t' || *p == '\r' || *p == '\n'))
+    p--;
+  if (p <= s->begin || *p-- != ':')
     return false;
-  case LUA_TNUMBER:
-    return push_number(L, value, is_id_key(L, key));
-  case LUA_TSTRING:
-    if (!has_long)
+  while (p > s->begin && *p != '"')
+    p--;
+  return p[-1] == 'd' ? ends_key(s, p, "id", 2) || ends_key(s, p, "toObjectId", 10) || ends_key(s, p, "fromObjectId", 12)
+                      : p[-1] == 'r' && ends_key(s, p, "after", 5);
+}
+
+/* Writes the integer that the literal stands for, "-12300" for "-1.23e4", with its NUL; false if it is none, or one of
+ * more than MAX_WRITTEN_DIGITS. */
+static bool write_integer(const char *literal, char out[MAX_WRITTEN_DIGITS + 2])
+{
+  bool is_negative = *literal == '-', is_behind_point = false;
+  const char *p = literal + is_negative;
+  char *digits = out + is_negative;
+  long n = 0, scale = 0, exponent = 0; /* the value is the digits times 10^scale */
+
+  for (; is_digit(*p) || *p == '.'; p++) {
+    if (*p == '.') {
+      is_behind_point = true;
+      continue;
+    }
+    scale -= is_behind_point;
+    if (n == 0 && *p == '0')
+      continue;
+    if (n == MAX_WRITTEN_DIGITS)
       return false;
-    text = lua_tolstring(L, value, &len);
-    if (len == 0 || text[0] != QUOTED)
-      return false;
-    push_long(L, text + 1, is_id_key(L, key));
+    digits[n++] = *p;
+  }
+  if (*p == 'e' || *p == 'E')
+    exponent = strtol(p + 1, NULL, 10);
+  scale += exponent > MAX_EXPONENT ? MAX_EXPONENT : exponent < -MAX_EXPONENT ? -MAX_EXPONENT : exponent;
+  for (; n > 0 && scale < 0 && digits[n - 1] == '0'; n--)
+    scale++;
+  if (n == 0) {
+    memcpy(out, "0", 2);
     return true;
-  case LUA_TLIGHTUSERDATA: /* null: absent in an object; a list keeps its place */
-    if (lua_type(L, key) != LUA_TSTRING)
+  }
+  if (scale < 0 || n + scale > MAX_WRITTEN_DIGITS)
+    return false;
+  memset(digits + n, '0', (size_t)scale);
+  digits[n + scale] = '\0';
+  if (is_negative)
+    out[0] = '-';
+  return true;
+}
+
+/* Copies the number from `start` to the present place as a string: a record id's digits (what is no integer, as it is);
+ * any other behind the mark. */
+static bool copy_number(scan *s, const char *start, bool is_plain)
+{
+  size_t len = (size_t)(s->p - start);
+  char digits[MAX_WRITTEN_DIGITS + 2];
+
+  if (*skip_space(s->p) == ':')
+    return fail(s, "it is not JSON (a number in the place of a key)"); /* as a string it might be */
+  copy_until(s, start, len + sizeof digits);
+  s->copied = s->p;
+  *s->out_end++ = '"';
+  if (!is_id(s, start)) {
+    s->has_numbers = true;
+    *s->out_end++ = MARK;
+    copy(s, start, len);
+  } else if ((is_plain && *start != '-') || !write_integer(start, digits))
+    copy(s, start, len);
+  else
+    copy(s, digits, strlen(digits));
+  *s->out_end++ = '"';
+  return true;
+}
+
+static bool scan_number(scan *s)
+{
+  const char *start = s->p, *digits = start + (*start == '-'), *p = skip_digits(digits), *part;
+  bool is_sound = p > digits && (*digits != '0' || p == digits + 1);
+  bool is_plain = *p != '.' && *p != 'e' && *p != 'E';
+
+  if (*p == '.') {
+    part = ++p;
+    p = skip_digits(p);
+    is_sound = is_sound && p > part;
+  }
+  if (*p == 'e' || *p == 'E') {
+    part = p += 1 + (p[1] == '+' || p[1] == '-');
+    p = skip_digits(p);
+    is_sound = is_sound && p > part;
+  }
+  if (!is_sound)
+    return fail(s, "it is not JSON (a number that is none)");
+  s->p = p;
+  return copy_number(s, start, is_plain);
+}
+
+/* A string that has just been passed: is it the outermost object's key `results`, and has it a list? */
+static void note_results(scan *s, const char *start)
+{
+  static const char key[] = "\"results\"";
+  const char *p = skip_space(s->p);
+
+  if (s->p - start == sizeof key - 1 && memcmp(start, key, sizeof key - 1) == 0 && *p == ':')
+    s->shape->has_list = *skip_space(p + 1) == '[';
+}
+
+static bool scan_token(scan *s)
+{
+  const char *start = s->p;
+
+  switch (*start) {
+  case '"':
+    if (!scan_string(s))
       return false;
-    lua_pushnil(L);
+    if (s->depth == 1)
+      note_results(s, start);
     return true;
+  case '-': case '0': case '1': case '2': case '3': case '4': case '5': case '6': case '7': case '8': case '9':
+    return scan_number(s);
+  case '{': case '[':
+    s->depth++;
+    break;
+  case '}': case ']':
+    s->depth--;
+    break;
+  case 'n':
+    s->has_nulls = true;
+    break;
+  case '\0':
+    return fail(s, "it is not JSON (it contains a NUL)"); /* cjson would stop reading there */
   default:
-    return false;
+    if ((unsigned char)*start >= 0x80 && !utf8_length((const unsigned char *)start, (size_t)(s->end - start)))
+      return fail(s, "it is not valid UTF-8");
   }
+  s->p++;
+  return true;
 }
 
-/* Goes through the table at idx; its depth is limited by cjson's decode_max_depth. has_long: there are
- * quoted integers. */
-static void settle(lua_State *L, int idx, bool has_long)
+/* Looks through the whole text, which ends with a NUL, and pushes the copy for cjson; or what is not JSON: false. */
+static bool push_copy(lua_State *L, scan *s)
 {
+  lua_pushnil(L);
+  s->buffer = lua_gettop(L);
+  s->shape->is_object = *skip_space(s->p) == '{';
+  while (s->p < s->end && scan_token(s))
+    ;
+  if (s->problem) {
+    lua_pushstring(L, s->problem);
+  } else if (s->copied == s->begin)
+    lua_pushlstring(L, s->begin, (size_t)(s->end - s->begin));
+  else {
+    copy_until(s, s->end, 0);
+    lua_pushlstring(L, s->out, (size_t)(s->out_end - s->out));
+  }
+  lua_replace(L, s->buffer);
+  return !s->problem;
+}
+
+/* ---- after decoding: numbers and nulls ---- */
+
+/* Pushes the literal as a double, whatever the host's locale. */
+static void push_double(lua_State *L, const char *literal)
+{
+  double number = strtod(luaL_gsub(L, literal, ".", localeconv()->decimal_point), NULL);
+
+  lua_pop(L, 1);
+  lua_pushnumber(L, number);
+}
+
+/* Pushes the integer with these digits, where Lua can hold it; false also if it has a fraction or an exponent. */
+static bool push_integer(lua_State *L, const char *digits, size_t len)
+{
+  const char *p = digits + (*digits == '-');
+  int64_t number = 0;
+  char text[32];
+
+  if (len <= (LHSA_HAS_INTEGERS ? MAX_SURE_DIGITS : MAX_EXACT_DIGITS)) {
+    for (; is_digit(*p); p++)
+      number = number * 10 + (*p - '0');
+    if (*p)
+      return false;
+    number = *digits == '-' ? -number : number;
+  } else if (LHSA_HAS_INTEGERS) {
+    number = strtoll(digits, NULL, 10);
+    snprintf(text, sizeof text, "%lld", (long long)number);
+    if (strcmp(text, digits) != 0)
+      return false;
+  } else
+    return false;
+#if LHSA_HAS_INTEGERS
+  lua_pushinteger(L, number);
+#else
+  lua_pushnumber(L, (double)number);
+#endif
+  return true;
+}
+
+/* Pushes what a number that was made a string stands for: an integer where Lua can hold it, else one without fraction and
+ * exponent as its digits, any other as a double. */
+static void push_number(lua_State *L, const char *literal, size_t len)
+{
+  char digits[MAX_WRITTEN_DIGITS + 2];
+
+  if (push_integer(L, literal, len))
+    return;
+  if (!strpbrk(literal, ".eE"))
+    lua_pushlstring(L, literal, len);
+  else if (!write_integer(literal, digits) || !push_integer(L, digits, strlen(digits)))
+    push_double(L, literal);
+}
+
+/* Goes through the table at idx; its depth is limited by cjson's decode_max_depth. */
+static void settle(lua_State *L, int idx)
+{
+  const char *text;
+  size_t len;
   int key;
 
   luaL_checkstack(L, 8, "JSON nested too deeply");
   lua_pushnil(L);
   key = lua_gettop(L);
   while (lua_next(L, idx)) {
-    if (push_settled(L, key, has_long)) {
+    switch (lua_type(L, key + 1)) {
+    case LUA_TTABLE:
+      settle(L, key + 1);
+      break;
+    case LUA_TSTRING:
+      text = lua_tolstring(L, key + 1, &len);
+      if (text[0] != MARK)
+        break;
       lua_pushvalue(L, key);
-      lua_insert(L, -2);
+      push_number(L, text + 1, len - 1);
       lua_rawset(L, idx); /* an existing field: the traversal goes on */
+      break;
+    case LUA_TLIGHTUSERDATA: /* null: absent in an object; a list keeps its place */
+      if (lua_type(L, key) != LUA_TSTRING)
+        break;
+      lua_pushvalue(L, key);
+      lua_pushnil(L);
+      lua_rawset(L, idx);
+      break;
+    default:
+      break;
     }
     lua_settop(L, key);
   }
 }
 
-bool lhsa_decode(lua_State *L, const char *json, size_t len)
-{
-  bool has_long = has_long_digits(json, len);
+/* ---- decoding ---- */
 
-  if (!lhsa_is_utf8(json, len)) {
-    lua_pushliteral(L, "it is not valid UTF-8");
-    return false;
+/* lua-cjson ends the process where it finds no memory. So much can be had. */
+static bool has_memory(size_t len)
+{
+  void *volatile probe = malloc(len);
+
+  free(probe);
+  return probe != NULL;
+}
+
+/* Has cjson decode the text at the top, which takes its place; false: why it cannot, likewise. */
+static bool decode(lua_State *L, lhsa_json *shape)
+{
+  int status = LUA_ERRMEM;
+
+  if (has_memory(2 * lua_rawlen(L, -1))) {
+    push_function(L, &decode_key);
+    lua_insert(L, -2);
+    status = lua_pcall(L, 1, 1, 0);
   }
-  if (memchr(json, '\0', len)) {
-    lua_pushliteral(L, "it is not JSON (it contains a NUL)"); /* cjson would stop reading there */
-    return false;
-  }
-  push_function(L, &decode_key);
-  if (has_long)
-    push_quoted(L, json, len);
+  if (status == 0)
+    return true;
+  shape->is_out_of_memory = status == LUA_ERRMEM;
+  if (shape->is_out_of_memory)
+    lua_pushliteral(L, "there is not enough memory for it");
   else
-    lua_pushlstring(L, json, len);
-  if (lua_pcall(L, 1, 1, 0) != 0) {
     lua_pushfstring(L, "it is not JSON (%s)", lua_tostring(L, -1));
-    lua_remove(L, -2);
+  lua_replace(L, -2);
+  return false;
+}
+
+bool lhsa_decode(lua_State *L, const char *json, size_t len, lhsa_json *shape)
+{
+  scan s;
+
+  *shape = (lhsa_json){false, false, false};
+  memset(&s, 0, offsetof(scan, small));
+  s.p = s.begin = s.copied = json;
+  s.end = json + len;
+  s.shape = shape;
+  s.L = L;
+  s.out = s.out_end = s.small;
+  s.out_limit = s.small + sizeof s.small;
+  if (!push_copy(L, &s) || !decode(L, shape))
     return false;
-  }
-  if (lua_istable(L, -1))
-    settle(L, lua_gettop(L), has_long);
+  if (lua_istable(L, -1) && (s.has_numbers || s.has_nulls))
+    settle(L, lua_gettop(L));
   return true;
 }
 

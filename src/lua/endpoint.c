@@ -117,6 +117,7 @@ const lhsa_endpoint lhsa_endpoints[] = {
     .options = batch_options,
     .max_inputs = MAX_LIMITS,
     .shape = LHSA_RESULTS,
+    .identity = {"category", "typeId"},
     .effect = HSA_IDEMPOTENT,
   },
   {
@@ -127,6 +128,7 @@ const lhsa_endpoint lhsa_endpoints[] = {
     .options = batch_options,
     .max_inputs = MAX_LIMITS,
     .shape = LHSA_RESULTS,
+    .identity = {"category", "typeId"},
     .effect = HSA_ONCE,
   },
   {
@@ -202,6 +204,7 @@ const lhsa_endpoint lhsa_endpoints[] = {
     .options = batch_options,
     .max_inputs = MAX_ASSOCIATED,
     .shape = LHSA_RESULTS,
+    .identity = {"from", "to"},
     .effect = HSA_IDEMPOTENT,
   },
   {
@@ -213,6 +216,7 @@ const lhsa_endpoint lhsa_endpoints[] = {
     .options = batch_options,
     .max_inputs = MAX_ASSOCIATED,
     .shape = LHSA_RESULTS,
+    .identity = {"from", "to"},
     .effect = HSA_IDEMPOTENT,
   },
   {
@@ -224,6 +228,7 @@ const lhsa_endpoint lhsa_endpoints[] = {
     .options = batch_options,
     .max_inputs = MAX_READ,
     .shape = LHSA_RESULTS,
+    .identity = {"id"},
     .effect = HSA_SAFE,
   },
   {

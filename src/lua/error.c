@@ -76,16 +76,115 @@ static void append(lua_State *L, const char *text)
   lua_concat(L, 2);
 }
 
+/* Length of the control character at p (ASCII's, or U+0080 to U+009F), or 0. */
+static size_t control_length(const unsigned char *p, size_t left)
+{
+  if (p[0] < ' ' || p[0] == 0x7f)
+    return 1;
+  return left > 1 && p[0] == 0xc2 && p[1] < 0xa0 ? 2 : 0;
+}
+
+/* Replaces the string at the top by one without control characters, which come from a server and might do things to the
+ * terminal or the log that they are shown in: as Lua writes them, "\27[31m", but line breaks and tabs as spaces. */
+static void make_printable(lua_State *L)
+{
+  size_t len, i, n;
+  const unsigned char *text = (const unsigned char *)lua_tolstring(L, -1, &len);
+  luaL_Buffer out;
+  char code[8];
+
+  for (i = 0; i < len && !control_length(text + i, len - i); i++)
+    ;
+  if (i == len)
+    return;
+  luaL_buffinit(L, &out);
+  for (i = 0; i < len; i += n ? n : 1) {
+    n = control_length(text + i, len - i);
+    if (n == 0)
+      luaL_addchar(&out, (char)text[i]);
+    else if (text[i] == '\n' || text[i] == '\r' || text[i] == '\t')
+      luaL_addchar(&out, ' ');
+    else {
+      snprintf(code, sizeof code, "\\%d", text[i + n - 1]);
+      luaL_addstring(&out, code);
+    }
+  }
+  luaL_pushresult(&out);
+  lua_replace(L, -2);
+}
+
 static void append_field(lua_State *L, int idx, const char *before, const char *name, const char *after)
 {
-  const char *text = text_field(L, idx, name);
+  if (!text_field(L, idx, name)) {
+    lua_pop(L, 1);
+    return;
+  }
+  make_printable(L);
+  lua_pushstring(L, before);
+  lua_insert(L, -2);
+  lua_pushstring(L, after);
+  lua_concat(L, 4);
+}
 
-  if (text)
-    lua_pushfstring(L, "%s%s%s", before, text, after);
-  else
-    lua_pushliteral(L, "");
-  lua_remove(L, -2);
-  lua_concat(L, 2);
+/* Appends the texts in the list at the top that the text does not have yet, which lies below it; pops the list. */
+static void append_list(lua_State *L, const char *before)
+{
+  int list = lua_gettop(L), n = lua_istable(L, list) ? (int)lua_rawlen(L, list) : 0, i;
+
+  for (i = 1; i <= n && i <= MAX_SHOWN; i++) {
+    lua_rawgeti(L, list, i);
+    if (lua_type(L, -1) == LUA_TSTRING && !strstr(lua_tostring(L, list - 1), lua_tostring(L, -1))) {
+      make_printable(L);
+      lua_pushvalue(L, list - 1);
+      lua_pushstring(L, strstr(lua_tostring(L, -1), before) ? ", " : before);
+      lua_pushvalue(L, -3);
+      lua_concat(L, 3);
+      lua_replace(L, list - 1);
+    }
+    lua_settop(L, list);
+  }
+  lua_settop(L, list - 1);
+}
+
+/* Appends the scopes that the context of the error, or of one listed in it, says are missing. The error or that one is at
+ * idx. */
+static void append_context_scopes(lua_State *L, int idx)
+{
+  static const char *const names[] = {"missingScopes", "requiredGranularScopes", NULL};
+  int text = lua_gettop(L), i;
+
+  lua_pushliteral(L, "context");
+  lua_rawget(L, idx);
+  for (i = 0; names[i] && lua_istable(L, -1); i++) {
+    lua_pushvalue(L, text);
+    lua_pushstring(L, names[i]);
+    lua_rawget(L, text + 1);
+    append_list(L, "; it needs the scopes ");
+    lua_replace(L, text);
+  }
+  lua_settop(L, text);
+}
+
+/* "; it needs the scopes a, b" */
+static void append_scopes(lua_State *L, int idx)
+{
+  int text = lua_gettop(L), n, i;
+
+  append_context_scopes(L, idx);
+  lua_pushliteral(L, "errors");
+  lua_rawget(L, idx);
+  n = lua_istable(L, -1) ? (int)lua_rawlen(L, -1) : 0;
+  for (i = 1; i <= n && i <= MAX_SHOWN; i++) {
+    lua_pushvalue(L, text);
+    lua_rawgeti(L, text + 1, i);
+    if (lua_istable(L, -1)) {
+      lua_insert(L, -2);
+      append_context_scopes(L, text + 2);
+      lua_replace(L, text);
+    }
+    lua_settop(L, text + 1);
+  }
+  lua_settop(L, text);
 }
 
 /* "batch_update contacts -> companies, inputs 1 to 2000: " */
@@ -117,6 +216,7 @@ static void append_message(lua_State *L, int idx)
     append(L, ": ");
   }
   append_field(L, idx, "", "message", "");
+  append_scopes(L, idx);
 }
 
 /* " (HTTP 400, correlationId x, 2 attempts; it may have been applied)" */
@@ -126,9 +226,13 @@ static void append_facts(lua_State *L, int idx)
   int attempts = (int)number_field(L, idx, "attempts", 0);
   double retry_after = number_field(L, idx, "retry_after", -1);
   char text[64];
+  bool is_said;
 
+  lua_pushfstring(L, "HTTP %d", http_status);
+  is_said = strstr(lua_tostring(L, -2), lua_tostring(L, -1)) != NULL;
+  lua_pop(L, 1);
   append(L, " (");
-  if (http_status) {
+  if (http_status && !is_said) {
     lua_pushfstring(L, "HTTP %d, ", http_status);
     lua_concat(L, 2);
   }
@@ -154,7 +258,7 @@ static void append_facts(lua_State *L, int idx)
 
 static void push_error_text(lua_State *L, int idx)
 {
-  luaL_checkstack(L, 8, NULL);
+  luaL_checkstack(L, 12, NULL);
   lua_pushliteral(L, "");
   append_place(L, idx);
   append_message(L, idx);

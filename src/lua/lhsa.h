@@ -66,7 +66,7 @@ int64_t lhsa_until(double seconds);
 
 /* ---- endpoint.c: the API calls ---- */
 
-enum { LHSA_MAX_ARGS = 5, LHSA_MAX_QUERY = 2 };
+enum { LHSA_MAX_ARGS = 5, LHSA_MAX_QUERY = 2, LHSA_MAX_IDENTITY = 2 };
 
 typedef enum lhsa_place {
   LHSA_PATH,   /* the segment of that name in the path */
@@ -93,6 +93,7 @@ typedef struct lhsa_endpoint {
   lhsa_argument args[LHSA_MAX_ARGS]; /* up to the first whose field has no name */
   const lhsa_field *options; /* call options */
   const char *query[LHSA_MAX_QUERY]; /* names of the options that go into the query */
+  const char *identity[LHSA_MAX_IDENTITY]; /* every input that differs from the others in one of these fields has a result */
   int max_inputs;            /* of one request */
   lhsa_shape shape;
   hsa_effect effect;
@@ -110,9 +111,16 @@ void lhsa_codec_open(lua_State *L);
 /* Pushes the JSON text of the value at idx; it must have passed lhsa_take. */
 void lhsa_encode(lua_State *L, int idx);
 
-/* Pushes the value of a JSON text and answers true: integers are integers, record ids strings, nulls in
- * objects absent. Else pushes what is wrong and answers false. */
-bool lhsa_decode(lua_State *L, const char *json, size_t len);
+/* What one cannot see of a JSON text in its value. */
+typedef struct lhsa_json {
+  bool is_object; /* it begins as one does */
+  bool has_list;  /* its field `results` is a list */
+  bool is_out_of_memory; /* why it could not be decoded */
+} lhsa_json;
+
+/* Pushes the value of a JSON text, which ends with a NUL, and answers true: integers are integers, record ids strings,
+ * nulls in objects absent. Else pushes what is wrong and answers false. */
+bool lhsa_decode(lua_State *L, const char *json, size_t len, lhsa_json *shape);
 
 /* Pushes a copy of the value at idx (positive), through and through, in which the call's token is masked. */
 void lhsa_push_masked(lua_State *L, int idx, const hsa_call *call);

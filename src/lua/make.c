@@ -154,7 +154,7 @@ static void push_inputs(lua_State *L, int idx, int first, int last)
 {
   int i;
 
-  lua_pushliteral(L, LHSA_INPUTS_HEAD);
+  lua_createtable(L, 0, 1);
   if (first == 1 && last == (int)lua_rawlen(L, idx))
     lua_pushvalue(L, idx);
   else {
@@ -164,10 +164,9 @@ static void push_inputs(lua_State *L, int idx, int first, int last)
       lua_rawseti(L, -2, i - first + 1);
     }
   }
+  lua_setfield(L, -2, "inputs");
   lhsa_encode(L, lua_gettop(L));
   lua_remove(L, -2);
-  lua_pushliteral(L, "}");
-  lua_concat(L, 3);
 }
 
 lhsa_request_info lhsa_info_of(const lhsa_call *call)

@@ -7,7 +7,9 @@
 
 #include "lhsa.h"
 
-enum { MAX_KEPT_BODY = 1024 };
+enum { NO_CONTENT = 204, MULTI_STATUS = 207, PROXY_LOGIN = 407 };
+enum { MAX_KEPT_BODY = 1024, MAX_SHOWN_BODY = 200 };
+enum { MAX_TOKEN = 64 * 1024 }; /* what is masked begins before the end of what is kept, and may end behind it */
 
 /* ---- tables ---- */
 
@@ -136,13 +138,37 @@ static const char *push_too_large(lua_State *L, const lhsa_request_info *info, c
   return lua_pushfstring(L, "%s: %s", outcome->detail, remedy);
 }
 
-static const char *push_default_message(lua_State *L, const lhsa_request_info *info, const hsa_outcome *outcome)
+/* Pushes what we say of an outcome; pushes nothing and answers NULL where its status alone decides. */
+static const char *push_own_message(lua_State *L, const lhsa_request_info *info, const hsa_outcome *outcome)
 {
   if (outcome->too_large && outcome->kind == HSA_PROTOCOL)
     return push_too_large(L, info, outcome);
-  if (outcome->detail[0] && (outcome->kind != HSA_API || outcome->http_status == 407)) /* a proxy's, not HubSpot's */
+  if (outcome->detail[0] &&
+      (outcome->kind != HSA_API || outcome->http_status == 0 || outcome->http_status == PROXY_LOGIN)) /* not HubSpot's */
     return lua_pushfstring(L, "%s", outcome->detail);
-  return lua_pushfstring(L, "HTTP %d without a message from HubSpot", outcome->http_status);
+  return NULL;
+}
+
+/* Pushes the message of an answer with a status of 400 and above. At the top: the error as it came, which may have kept a
+ * body that is no JSON: a short plain text, as an edge server gives, tells more than nothing. */
+static const char *push_status_message(lua_State *L, const hsa_outcome *outcome)
+{
+  const char *body, *end;
+  size_t len;
+
+  lua_getfield(L, -1, "body");
+  body = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+  body += strspn(body, " \t\r\n");
+  end = body + strcspn(body, "\r\n");
+  len = (size_t)(end - body);
+  if (len > 0 && len <= MAX_SHOWN_BODY && *body != '<' && *body != '{' && lhsa_is_utf8(body, len)) {
+    lua_pushfstring(L, "HTTP %d: ", outcome->http_status);
+    lua_pushlstring(L, body, len);
+    lua_concat(L, 2);
+  } else
+    lua_pushfstring(L, "HTTP %d without a message from HubSpot", outcome->http_status);
+  lua_remove(L, -2);
+  return lua_tostring(L, -1);
 }
 
 /* What an answer that is no JSON object began with, for whoever must find out what answered. */
@@ -152,7 +178,7 @@ static void keep_body(lua_State *L, const lhsa_request_info *info, const hsa_out
 
   if (len == 0)
     return;
-  lua_pushlstring(L, outcome->body, outcome->body_len);
+  lua_pushlstring(L, outcome->body, outcome->body_len < len + MAX_TOKEN ? outcome->body_len : len + MAX_TOKEN);
   lhsa_push_masked(L, lua_gettop(L), info->request); /* before it is cut */
   lua_pushlstring(L, lua_tostring(L, -1), len);
   lua_setfield(L, -4, "body");
@@ -182,7 +208,7 @@ static void add_failure(lua_State *L, int reply, const lhsa_request_info *info, 
   add_error(L, reply, info, outcome->kind);
 }
 
-/* Adds an error that came inside a 2xx. At the top: the error as it came; pops it. */
+/* Adds an error that came inside a 2xx. At the top: the error as it came; pops it. outcome: of the answer. */
 static void add_partial(lua_State *L, int reply, const lhsa_request_info *info, const hsa_outcome *outcome)
 {
   lhsa_push_masked(L, lua_gettop(L), info->request);
@@ -196,6 +222,7 @@ static void add_partial(lua_State *L, int reply, const lhsa_request_info *info, 
       lua_pop(L, 1);
   }
   set_message(L, "HubSpot reports an error without a message");
+  set_correlation_id(L, outcome);
   lhsa_set_integer(L, "http_status", outcome->http_status);
   lhsa_set_integer(L, "attempts", outcome->attempts);
   lhsa_set_boolean(L, "retryable", false);
@@ -321,33 +348,145 @@ static bool has_partials(lua_State *L, int idx)
 /* Adds the errors inside the 2xx whose object is at idx; false if there are none. */
 static bool add_partials(lua_State *L, int reply, int idx, const lhsa_request_info *info, const hsa_outcome *outcome)
 {
-  if (add_listed(L, reply, idx, info, outcome) > 0)
-    return true;
-  if (!push_unlisted(L, idx))
+  hsa_outcome answer = *outcome;
+  bool has = has_partials(L, idx);
+
+  if (!has)
     return false;
-  add_partial(L, reply, info, outcome);
+  lua_getfield(L, idx, "correlationId"); /* of those that have none */
+  lhsa_push_masked(L, lua_gettop(L), info->request);
+  if (lua_type(L, -1) == LUA_TSTRING)
+    answer.correlation_id = lua_tostring(L, -1);
+  if (add_listed(L, reply, idx, info, &answer) == 0 && push_unlisted(L, idx))
+    add_partial(L, reply, info, &answer);
+  lua_pop(L, 2);
   return true;
 }
 
-/* Pushes the object of a 2xx, empty where there is no content, or what keeps it from being used: false. */
-static bool push_answer(lua_State *L, const lhsa_request_info *info, const hsa_outcome *outcome)
+/* ---- is there a result for each input? ---- */
+
+/* Pushes the text that tells the input at the top from others: the fields that HubSpot's results are keyed by. Pops it. */
+static void push_identity(lua_State *L, const lhsa_endpoint *endpoint)
+{
+  int input = lua_gettop(L), i;
+  const char *text;
+
+  lua_pushliteral(L, "");
+  for (i = 0; i < LHSA_MAX_IDENTITY && endpoint->identity[i]; i++) {
+    lua_getfield(L, input, endpoint->identity[i]);
+    if (lua_istable(L, -1)) {
+      lua_getfield(L, -1, "id");
+      lua_replace(L, -2);
+    }
+    text = lua_tostring(L, -1);
+    if (text) /* "007" is the record "7" */
+      text += strspn(text, "0");
+    lua_pushfstring(L, "%s\n", text ? text : "");
+    lua_remove(L, -2);
+    lua_concat(L, 2);
+  }
+  lua_replace(L, input);
+}
+
+/* How many different inputs has the request, whose body is the JSON text at the top? Pops it. (HubSpot may give one result
+ * for several that are alike.) */
+static int count_different(lua_State *L, const lhsa_endpoint *endpoint)
+{
+  int text = lua_gettop(L), inputs, i, n, different = 0;
+  size_t len;
+  const char *body = lua_tolstring(L, text, &len);
+  lhsa_json json;
+
+  if (!lhsa_decode(L, body, len, &json))
+    return lua_settop(L, text - 1), 0;
+  lua_getfield(L, -1, "inputs");
+  inputs = lua_gettop(L);
+  n = (int)lua_rawlen(L, inputs);
+  lua_newtable(L);
+  for (i = 1; i <= n; i++) {
+    lua_rawgeti(L, inputs, i);
+    push_identity(L, endpoint);
+    lua_pushvalue(L, -1);
+    lua_rawget(L, inputs + 1);
+    different += lua_isnil(L, -1);
+    lua_pop(L, 1);
+    lua_pushboolean(L, 1);
+    lua_rawset(L, inputs + 1);
+  }
+  lua_settop(L, text - 1);
+  return different;
+}
+
+/* How many results must the answer to this request have that tells of no error, if it has but n? */
+static int count_promised(lua_State *L, int reply, const lhsa_request_info *info, int n)
+{
+  const lhsa_endpoint *endpoint = info->endpoint;
+
+  if (!endpoint->identity[0] || n > info->last - info->first)
+    return 0;
+  lua_rawgeti(L, reply, LHSA_SENT_BODY);
+  return count_different(L, endpoint);
+}
+
+/* Adds an error if the list of results at the top has fewer than the request promises: nobody knows what became of the
+ * others. */
+static bool add_missing(lua_State *L, int reply, const lhsa_request_info *info, const hsa_outcome *outcome)
+{
+  int n = (int)lua_rawlen(L, -1);
+  int promised = outcome->http_status == NO_CONTENT ? 0 : count_promised(L, reply, info, n);
+  hsa_outcome missing = *outcome;
+
+  if (n >= promised)
+    return false;
+  missing.kind = HSA_PROTOCOL;
+  missing.retryable = info->endpoint->effect != HSA_ONCE;
+  missing.ambiguous = outcome->ambiguous || info->endpoint->effect != HSA_SAFE;
+  lua_pushfstring(L, "HTTP %d tells of no error, but has %d of %d results", outcome->http_status, n, promised);
+  lua_newtable(L);
+  add_failure(L, reply, info, &missing, lua_tostring(L, -2));
+  lua_pop(L, 1);
+  return true;
+}
+
+/* Has the object at idx any field that tells what became of a batch? */
+static bool has_envelope(lua_State *L, int idx)
+{
+  static const char *const fields[] = {"results", "status", "errors", "numErrors", NULL};
+  bool has = false;
+  int i;
+
+  for (i = 0; fields[i] && !has; i++) {
+    lua_getfield(L, idx, fields[i]);
+    has = !lua_isnil(L, -1);
+    lua_pop(L, 1);
+  }
+  return has;
+}
+
+/* Pushes the object of a 2xx, empty where there is no content, or what keeps it from being used: false, and the error's
+ * kind. */
+static bool push_answer(lua_State *L, const lhsa_request_info *info, const hsa_outcome *outcome, hsa_kind *kind)
 {
   lhsa_shape shape = info->endpoint->shape;
-  bool may_be_empty = shape == LHSA_TRUE || info->endpoint->empty_ok || outcome->http_status == 204;
+  bool may_be_empty = shape == LHSA_TRUE || info->endpoint->empty_ok || outcome->http_status == NO_CONTENT;
   const char *problem = NULL;
   int answer = lua_gettop(L) + 1;
+  lhsa_json json;
 
-  if (outcome->body_len == 0 && may_be_empty && (shape != LHSA_WHOLE || outcome->http_status == 204))
+  if (outcome->body_len == 0 && may_be_empty && outcome->http_status != MULTI_STATUS)
     lua_newtable(L);
   else if (outcome->body_len == 0)
     problem = "it is empty";
-  else if (!lhsa_decode(L, outcome->body, outcome->body_len))
+  else if (!lhsa_decode(L, outcome->body, outcome->body_len, &json)) {
+    *kind = json.is_out_of_memory ? HSA_CONFIG : HSA_PROTOCOL;
     return false;
-  else if (!lua_istable(L, answer) || (is_list(L, answer) && lua_rawlen(L, answer) > 0))
+  } else if (!lua_istable(L, answer) || !json.is_object)
     problem = "it is not a JSON object";
+  else if (outcome->http_status == MULTI_STATUS && !has_envelope(L, answer))
+    problem = "it does not say what became of the inputs";
   else if (shape == LHSA_RESULTS) {
     lua_getfield(L, answer, "results");
-    if (!lua_isnil(L, -1) && !is_list(L, answer + 1))
+    if (!lua_isnil(L, -1) && !(lua_istable(L, -1) && json.has_list))
       problem = "its results are not a list";
     else if (lua_isnil(L, -1) && !may_be_empty && !has_partials(L, answer))
       problem = "it has no results";
@@ -355,6 +494,7 @@ static bool push_answer(lua_State *L, const lhsa_request_info *info, const hsa_o
   }
   if (problem)
     lua_pushstring(L, problem);
+  *kind = HSA_PROTOCOL;
   return problem == NULL;
 }
 
@@ -376,7 +516,7 @@ static void push_rest(lua_State *L, int idx)
 static void add_answer(lua_State *L, int reply, int idx, const lhsa_request_info *info, const hsa_outcome *outcome)
 {
   lhsa_shape shape = info->endpoint->shape;
-  bool is_partial = add_partials(L, reply, idx, info, outcome);
+  bool has_errors = add_partials(L, reply, idx, info, outcome);
 
   if (shape == LHSA_WHOLE) {
     lua_pushvalue(L, idx);
@@ -390,11 +530,12 @@ static void add_answer(lua_State *L, int reply, int idx, const lhsa_request_info
     } else {
       if (lua_isnil(L, -1) || info->endpoint->empty_ok)
         lua_newtable(L);
+      has_errors = has_errors || add_missing(L, reply, info, outcome);
       add_results(L, reply);
     }
     push_rest(L, idx);
   }
-  if (is_partial) { /* it is shown beside the errors, in a log perhaps */
+  if (has_errors) { /* it is shown beside the errors, in a log perhaps */
     lhsa_push_masked(L, lua_gettop(L), info->request);
     lua_remove(L, -2);
   }
@@ -402,11 +543,11 @@ static void add_answer(lua_State *L, int reply, int idx, const lhsa_request_info
 }
 
 /* Adds a 2xx that cannot be used; what is wrong with it is at the top. */
-static void add_unusable(lua_State *L, int reply, const lhsa_request_info *info, const hsa_outcome *outcome)
+static void add_unusable(lua_State *L, int reply, const lhsa_request_info *info, const hsa_outcome *outcome, hsa_kind kind)
 {
   hsa_outcome unusable = *outcome;
 
-  unusable.kind = HSA_PROTOCOL;
+  unusable.kind = kind;
   unusable.ambiguous = outcome->ambiguous || info->endpoint->effect != HSA_SAFE; /* it may well have been applied */
   lua_pushfstring(L, "HTTP %d, but the answer cannot be used: %s", outcome->http_status, lua_tostring(L, -1));
   lua_newtable(L);
@@ -418,17 +559,20 @@ static void add_unusable(lua_State *L, int reply, const lhsa_request_info *info,
 
 static void add_success(lua_State *L, int reply, const lhsa_request_info *info, const hsa_outcome *outcome)
 {
-  if (push_answer(L, info, outcome))
+  hsa_kind kind;
+
+  if (push_answer(L, info, outcome, &kind))
     add_answer(L, reply, lua_gettop(L), info, outcome);
   else
-    add_unusable(L, reply, info, outcome);
+    add_unusable(L, reply, info, outcome, kind);
 }
 
 static void add_not_success(lua_State *L, int reply, const lhsa_request_info *info, const hsa_outcome *outcome)
 {
   bool is_error_body = outcome->kind == HSA_API || outcome->kind == HSA_THROTTLED;
-  bool is_object = is_error_body && outcome->body_len && lhsa_decode(L, outcome->body, outcome->body_len) &&
-                   lua_istable(L, -1) && !(is_list(L, lua_gettop(L)) && lua_rawlen(L, -1) > 0);
+  lhsa_json json;
+  bool is_object = is_error_body && outcome->body_len && lhsa_decode(L, outcome->body, outcome->body_len, &json) &&
+                   json.is_object;
   int object;
 
   if (!is_object) {
@@ -438,7 +582,11 @@ static void add_not_success(lua_State *L, int reply, const lhsa_request_info *in
   lhsa_push_masked(L, lua_gettop(L), info->request);
   object = lua_gettop(L);
   push_envelope(L, object);
-  push_default_message(L, info, outcome);
+  if (!push_own_message(L, info, outcome)) {
+    lua_pushvalue(L, object);
+    push_status_message(L, outcome);
+    lua_remove(L, -2);
+  }
   lua_pushvalue(L, object);
   add_failure(L, reply, info, outcome, lua_tostring(L, -2));
   lua_pop(L, 1);
@@ -463,11 +611,15 @@ int lhsa_reply_push(lua_State *L, int reply)
   luaL_checkstack(L, 8, NULL);
   lua_rawgeti(L, reply, LHSA_RESULTS_SO_FAR);
   lua_rawgeti(L, reply, LHSA_ERRORS);
-  if (lua_isnil(L, -2) && lua_isnil(L, -1)) { /* empty inputs: nothing was sent */
-    lua_newtable(L);
-    lua_replace(L, -3);
-  }
   lua_rawgeti(L, reply, LHSA_RESPONSE);
+  if (lua_isnil(L, -3) && lua_isnil(L, -2)) { /* empty inputs: nothing was sent */
+    lua_newtable(L);
+    lua_replace(L, -4);
+    lua_newtable(L);
+    lhsa_set_integer(L, "attempts", 0);
+    lhsa_set_integer(L, "elapsed", 0);
+    lua_replace(L, -2);
+  }
   if (!lua_istable(L, -1))
     return 3;
   lua_rawgeti(L, reply, LHSA_REQUESTS);
