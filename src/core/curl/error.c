@@ -7,7 +7,8 @@
 #include "handles.h"
 
 enum { SWITCHING = 101 }; /* the one status below 200 that ends a response */
-enum { TOO_LARGE = 100 }; /* CURLE_TOO_LARGE of libcurl 8.6 */
+enum { TOO_LARGE = 100 };        /* CURLE_TOO_LARGE of libcurl 8.6 */
+enum { LONG_LINE = 100 * 1024 }; /* what libcurl takes of a header line */
 
 static hsa_code code_of(CURLcode code)
 {
@@ -68,23 +69,19 @@ static bool is_proxy_failure(const hsa_transfer *transfer, CURLcode code)
   }
 }
 
-/* Can the memory not be had that a header line of more than 100 KB takes? libcurl before 8.6 says that memory ran out for
- * the one as for the other. */
-static bool is_memory_short(void)
-{
-  void *volatile probe = malloc(256 * 1024);
-  bool is_short = !probe;
-
-  free(probe);
-  return is_short;
-}
-
-/* Is it a header line that is longer than libcurl takes? */
+/* Is it, most likely, a header line that is longer than libcurl takes? Before 8.6 it says of that, too, that memory ran
+ * out: then it is one if memory can be had. */
 static bool is_long_line(const hsa_transfer *transfer, CURLcode code)
 {
-  bool may_be = transfer->result.sent && !hsa_head_has_ended(&transfer->head) && transfer->refused == HSA_OK;
+  void *volatile probe;
 
-  return may_be && ((int)code == TOO_LARGE || (code == CURLE_OUT_OF_MEMORY && !is_memory_short()));
+  if (!transfer->result.sent || hsa_head_has_ended(&transfer->head))
+    return false;
+  if (code != CURLE_OUT_OF_MEMORY)
+    return (int)code == TOO_LARGE;
+  probe = malloc(LONG_LINE);
+  free(probe);
+  return probe != NULL;
 }
 
 static hsa_kind kind_of(const hsa_transfer *transfer, CURLcode code)
@@ -142,8 +139,10 @@ static void describe(hsa_transfer *transfer, CURLcode code)
     text = "the connection was closed, or the server wrote to it, before the request was sent";
   else if (transfer->end == RUN_END_REFUSED)
     text = "the server refused the request again and again, and processed none";
-  else if (is_long_line(transfer, code) && !transfer->error[0])
-    text = "libcurl has no memory for so long a response header line; it takes 100 KB";
+  else if ((int)code == TOO_LARGE && !transfer->error[0])
+    text = "a response header line is longer than the 100 KB that libcurl takes";
+  else if (is_long_line(transfer, code) && code == CURLE_OUT_OF_MEMORY)
+    text = "memory ran out in libcurl, which before 8.6 says so of a response header line of over 100 KB too";
   else if (code == CURLE_OUT_OF_MEMORY)
     text = "memory ran out in libcurl";
   else if (code == CURLE_ABORTED_BY_CALLBACK)
@@ -275,6 +274,8 @@ void hsa_transfer_conclude(hsa_transfer *transfer, CURLcode code)
   hsa_result *result = &transfer->result;
   long status = 0;
 
+  if (code == CURLE_URL_MALFORMAT && strstr(transfer->error, "No URL set"))
+    code = CURLE_OUT_OF_MEMORY; /* the URL is there, but libcurl could not copy it */
   if (result->sent)
     curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
   result->http_status = status >= 200 || status == SWITCHING ? (int)status : 0;

@@ -93,6 +93,7 @@ struct hsa_transport {
   CURLM *multi;
   hsa_sockets sockets; /* those that libcurl waits for */
   int64_t timer_at;    /* when libcurl wants to be called in any case */
+  const char *broken;  /* why the multi handle cannot go on; NULL: it can */
   int64_t drive_at;    /* when connections that are being opened are looked at next */
   const hsa_config *config;
   hsa_base_url base;

@@ -2,6 +2,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "clock.h"
@@ -25,7 +26,10 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *data, void *s
   (void)socket_data;
   if (what == CURL_POLL_REMOVE)
     events = 0;
-  return hsa_sockets_watch(&transport->sockets, fd, events) == HSA_OK ? 0 : -1;
+  if (hsa_sockets_watch(&transport->sockets, fd, events) == HSA_OK)
+    return 0;
+  transport->broken = "the system watches no more sockets";
+  return -1;
 }
 
 static int on_timer(CURLM *multi, long ms, void *data)
@@ -96,6 +100,29 @@ static bool attach(hsa_transfer *transfer)
   return false;
 }
 
+/* A multi handle in the place of the one before, whose connections are closed; false: no memory, and it stays. */
+static bool open_multi(hsa_transport *transport)
+{
+  CURLM *multi = curl_multi_init();
+  long connections = transport->config->max_connections;
+
+  if (!multi || curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket) != CURLM_OK ||
+      curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, transport) != CURLM_OK ||
+      curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer) != CURLM_OK ||
+      curl_multi_setopt(multi, CURLMOPT_TIMERDATA, transport) != CURLM_OK ||
+      curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, connections) != CURLM_OK ||
+      curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, connections) != CURLM_OK) {
+    curl_multi_cleanup(multi);
+    return false;
+  }
+  hsa_libcurl_forget_lookups(multi);
+  curl_multi_cleanup(transport->multi); /* it still calls on_socket and on_close_socket */
+  transport->multi = multi;
+  transport->timer_at = INT64_MAX;
+  transport->broken = NULL;
+  return true;
+}
+
 /* ---- errands ---- */
 
 static void note(hsa_transfer *transfer, errand errand)
@@ -149,37 +176,46 @@ void hsa_transfer_release(hsa_transfer *transfer)
     keep(transfer);
 }
 
+/* Calls libcurl for a socket, or for its timers. Where that fails, libcurl may not be called for these transfers again. */
+static void act_on(hsa_transport *transport, int fd, int events)
+{
+  int n;
+  CURLMcode code = curl_multi_socket_action(transport->multi, fd, events, &n);
+
+  if (code != CURLM_OK && !transport->broken)
+    transport->broken = code == CURLM_OUT_OF_MEMORY ? "memory ran out" : curl_multi_strerror(code);
+}
+
 /* libcurl sets no timer for trying a host's next address when one does not answer. */
 static void look_at_opening(hsa_transport *transport)
 {
-  int fds[MAX_OPENING], n = 0, i, running;
+  int fds[MAX_OPENING], n = 0, i;
   int64_t now = hsa_now();
 
-  if (now < transport->drive_at)
+  if (transport->broken || now < transport->drive_at)
     return;
   transport->drive_at = now + DRIVE_INTERVAL;
   n = hsa_connection_list_opening(transport, fds, MAX_OPENING);
-  for (i = 0; i < n; i++)
-    curl_multi_socket_action(transport->multi, fds[i], 0, &running);
+  for (i = 0; i < n && !transport->broken; i++)
+    act_on(transport, fds[i], 0);
 }
 
 /* Only sockets that are ready are looked at: curl_multi_perform would look at all transfers. */
 static void act(hsa_transport *transport)
 {
   short events = 0;
-  int fd, n;
+  int fd;
 
-  while ((fd = hsa_sockets_next(&transport->sockets, &events)) >= 0) {
+  while (!transport->broken && (fd = hsa_sockets_next(&transport->sockets, &events)) >= 0) {
     if (events & POLLIN)
       hsa_connection_came(transport, fd);
-    curl_multi_socket_action(transport->multi, fd,
-                             (events & (POLLIN | POLLHUP) ? CURL_CSELECT_IN : 0) |
-                               (events & POLLOUT ? CURL_CSELECT_OUT : 0) |
-                               (events & (POLLERR | POLLNVAL) ? CURL_CSELECT_ERR : 0), &n);
+    act_on(transport, fd, (events & (POLLIN | POLLHUP) ? CURL_CSELECT_IN : 0) |
+                            (events & POLLOUT ? CURL_CSELECT_OUT : 0) |
+                            (events & (POLLERR | POLLNVAL) ? CURL_CSELECT_ERR : 0));
   }
-  if (transport->timer_at <= hsa_now()) {
+  if (!transport->broken && transport->timer_at <= hsa_now()) {
     transport->timer_at = INT64_MAX;
-    curl_multi_socket_action(transport->multi, CURL_SOCKET_TIMEOUT, 0, &n);
+    act_on(transport, CURL_SOCKET_TIMEOUT, 0);
   }
   look_at_opening(transport);
 }
@@ -244,13 +280,19 @@ static void drop(hsa_transfer *transfer)
     keep(transfer);
 }
 
+/* A multi handle that is broken is replaced when nothing runs in it. */
+static bool can_start(hsa_transport *transport)
+{
+  return !transport->broken || (!transport->running && open_multi(transport));
+}
+
 static void run_errand(hsa_transfer *transfer, errand errand)
 {
   if (errand == ERRAND_DROP)
     drop(transfer);
   else if (errand == ERRAND_TIME_OUT)
     end(transfer, CURLE_OPERATION_TIMEDOUT);
-  else if (!hsa_transfer_prepare(transfer) || !attach(transfer))
+  else if (!can_start(transfer->transport) || !hsa_transfer_prepare(transfer) || !attach(transfer))
     end(transfer, CURLE_OUT_OF_MEMORY);
 }
 
@@ -271,6 +313,18 @@ void hsa_transport_settle(hsa_transport *transport)
 bool hsa_transport_is_unsettled(const hsa_transport *transport)
 {
   return transport->errands != NULL;
+}
+
+/* The multi handle cannot go on: neither can all that it runs. */
+static void end_all(hsa_transport *transport)
+{
+  hsa_transfer *transfer;
+
+  while ((transfer = transport->running) != NULL) {
+    snprintf(transfer->error, sizeof transfer->error, "libcurl could not go on: %s", transport->broken);
+    end(transfer, CURLE_FAILED_INIT);
+  }
+  open_multi(transport);
 }
 
 void hsa_transport_perform(hsa_transport *transport)
@@ -294,6 +348,8 @@ void hsa_transport_perform(hsa_transport *transport)
       continue;
     end(transfer, code);
   }
+  if (transport->broken)
+    end_all(transport);
 }
 
 void hsa_transport_wait(hsa_transport *transport, int64_t timeout)
@@ -303,6 +359,8 @@ void hsa_transport_wait(hsa_transport *transport, int64_t timeout)
 
   if (transport->drive_at - now < left && hsa_connection_list_opening(transport, &fd, 1) > 0)
     left = transport->drive_at - now;
+  if (transport->broken && transport->running)
+    left = 0;
   if (left < timeout)
     timeout = left > 0 ? left : 0;
   ms = timeout / 1000 + (timeout % 1000 > 0);
@@ -331,28 +389,17 @@ hsa_transfer *hsa_transport_ended(hsa_transport *transport)
 hsa_status hsa_transport_new(const hsa_config *config, hsa_transport **out)
 {
   hsa_transport *transport = hsa_libcurl_is_ready() ? calloc(1, sizeof *transport) : NULL;
-  long connections = config->max_connections;
 
   if (!transport)
     return HSA_NOMEM;
   transport->config = config;
   transport->ended_tail = &transport->ended;
   transport->errands_tail = &transport->errands;
-  transport->timer_at = INT64_MAX;
-  transport->multi = curl_multi_init();
-  if (hsa_sockets_init(&transport->sockets) != HSA_OK || !transport->multi ||
-      curl_multi_setopt(transport->multi, CURLMOPT_SOCKETFUNCTION, on_socket) != CURLM_OK ||
-      curl_multi_setopt(transport->multi, CURLMOPT_SOCKETDATA, transport) != CURLM_OK ||
-      curl_multi_setopt(transport->multi, CURLMOPT_TIMERFUNCTION, on_timer) != CURLM_OK ||
-      curl_multi_setopt(transport->multi, CURLMOPT_TIMERDATA, transport) != CURLM_OK ||
-      !hsa_trust_read(&transport->trust, config->ca_file) ||
-      hsa_base_url_read(config->base_url, true, &transport->base) ||
-      curl_multi_setopt(transport->multi, CURLMOPT_MAXCONNECTS, connections) != CURLM_OK ||
-      curl_multi_setopt(transport->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, connections) != CURLM_OK) {
+  if (hsa_sockets_init(&transport->sockets) != HSA_OK || !hsa_trust_read(&transport->trust, config->ca_file) ||
+      hsa_base_url_read(config->base_url, true, &transport->base) || !open_multi(transport)) {
     hsa_transport_free(transport);
     return HSA_NOMEM;
   }
-  hsa_libcurl_forget_lookups(transport->multi);
   *out = transport;
   return HSA_OK;
 }
