@@ -920,6 +920,18 @@ for _, driver in ipairs(async.drivers) do
       client:close()
     end)
 
+    it("over HTTP/2 do not wait for the first one's answer", function()
+      local token = simulator.token()
+      simulator.fault(token, { delay = 3 })
+      fresh { base_url = simulator.https_url, access_token = token, ca_file = simulator.ca_file }
+      local done = {}
+      for i = 1, 5 do client.async:get_all_limits():on_done(function(results) done[#done + 1] = results and i end) end
+      local given_up = wire.monotime() + 2
+      while #done < 4 and wire.monotime() < given_up do client:step(0.1) end
+      assert.equal(4, #done)
+      client:close()
+    end)
+
     it("keep to the rate", function()
       local token = simulator.token()
       fresh { base_url = simulator.url, access_token = token, rate = { requests = 10, interval = 0.2 } }

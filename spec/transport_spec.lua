@@ -402,7 +402,7 @@ end)
 describe("SIGPIPE", function()
   after_each(fault_server.stop_all)
 
-  -- Relays to the simulator's TLS port. Resets as soon as the client has been silent for 0.1 s.
+  -- Relays to the simulator's TLS port. Resets as soon as both sides have been silent for 0.5 s.
   local function start_relay()
     return fault_server.start(([[
       local cqueues, socket = require "cqueues", require "cqueues.socket"
@@ -419,7 +419,7 @@ describe("SIGPIPE", function()
         local loop = cqueues.new()
         loop:wrap(pump, conn.socket, server)
         loop:wrap(pump, server, conn.socket)
-        while cqueues.monotime() < last + 0.1 do loop:step(0.02) end
+        while cqueues.monotime() < last + 0.5 do loop:step(0.02) end
         conn:reset()
         server:close()
       end
@@ -433,7 +433,7 @@ describe("SIGPIPE", function()
       local wire = require "spec.support.wire"
       local client = wire.client(url, { ca_file = ca_file, access_token = token, max_attempts = 1 })
       wire.good_call(client, "batch_update")
-      wire.sleep(0.4) -- the relay has reset the connection
+      wire.sleep(1) -- the relay has reset the connection
     ]] .. code, (relay.url:gsub("^http:", "https:")), simulator.ca_file, simulator.token())
   end
 
