@@ -280,6 +280,17 @@ for _, each in ipairs(ways) do
       end)
     end
 
+    it("and another after it are told of by what became of the last", function()
+      local server = fault_server.start [[ return function(conn, n)
+        if n == 1 then conn:serve(1) conn:request() conn:reset() else conn:request() conn:close() end end ]]
+      local client = way.client(server)
+      wire.good_call(client, "batch_update")
+      local outcome = wire.call(client, "batch_update", { max_attempts = 1 })
+      check_error(outcome, { kind = "transport", code = "receive", message = "Empty reply from server" },
+        { attempts = 1, retryable = true, ambiguous = true })
+      assert.equal(3, #server:stop())
+    end)
+
     it("one after the other takes no call with it that may be sent again", function()
       -- Every connection answers one call and dies at the second, after reading it.
       local server = fault_server.start [[ return function(conn) conn:serve(1) conn:request() conn:reset() end ]]

@@ -46,12 +46,12 @@ end
 
 -- Folded lines. The handle has kept headers of the call before: libcurl 7.84 to 8.0.1 added a folded first line to one
 -- of them, long freed.
-add_refused("a folded first header line", with(" X: y\r\n" .. LENGTH), "continues")
-add_refused("a tab in its place", with("\tX: y\r\n" .. LENGTH), "continues")
+add_refused("a folded first header line", with(" X: y\r\n" .. LENGTH), "header line")
+add_refused("a tab in its place", with("\tX: y\r\n" .. LENGTH), "header line")
 add("a folded first line of an interim answer", HINTS .. " X: y\r\n\r\n" .. with(LENGTH),
-  { kind = "protocol", message = "continues" })
+  { kind = "protocol", message = "header line" })
 add_refused("a folded first line behind an interim answer", HINTS .. "A: b\r\n\r\n" .. with(" X: y\r\n" .. LENGTH),
-  "continues")
+  "header line")
 add_refused("a folded first trailer", CHUNKED .. CHUNK .. "0\r\n X: y\r\n\r\n")
 add("a folded header line", with(LENGTH .. "X: y\r\n z\r\n\tz\r\n"))
 add("an interim answer with headers", HINTS .. "A: b\r\n c\r\n\r\n" .. with(LENGTH))

@@ -139,6 +139,8 @@ static void describe(hsa_transfer *transfer, CURLcode code)
     text = "the connection was closed, or the server wrote to it, before the request was sent";
   else if (transfer->end == RUN_END_REFUSED)
     text = "the server refused the request again and again, and processed none";
+  else if (code == CURLE_BAD_FUNCTION_ARGUMENT && result->sent)
+    text = "libcurl cannot read a response header line";
   else if ((int)code == TOO_LARGE && !transfer->error[0])
     text = "a response header line is longer than the 100 KB that libcurl takes";
   else if (is_long_line(transfer, code) && code == CURLE_OUT_OF_MEMORY)
