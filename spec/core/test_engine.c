@@ -160,7 +160,7 @@ static void check_ending(fixture *f, const ending *row)
 
   request.max_attempts = 1;
   if (row->kind == HSA_TIMEOUT)
-    request.timeout = 300 * MS;
+    request.timeout = row->http_status ? S : 300 * MS; /* time for the head to come, also on a busy machine */
   begin(f, &row->step, 1);
   call = start(f, &request);
   outcome = outcome_of(call);
@@ -734,7 +734,7 @@ static void rate_beyond_the_deadline(void **state)
   patient = start_simple(f, HSA_SAFE);
   assert_int_equal(outcome_of(hasty)->kind, HSA_THROTTLED);
   assert_int_equal(hsa_call_outcome(hasty)->attempts, 0);
-  expect_within(hsa_call_outcome(hasty)->retry_after, 100 * MS, 220 * MS);
+  expect_within(hsa_call_outcome(hasty)->retry_after, 100 * MS, LIMIT);
   assert_int_equal(hsa_call_state(patient), HSA_RUNNING);
   assert_int_equal(outcome_of(patient)->kind, HSA_SUCCESS);
   assert_int_equal(outcome_of(first)->kind, HSA_SUCCESS);

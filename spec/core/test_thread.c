@@ -340,25 +340,28 @@ static void run_without_an_end(void **state)
 /* Who awaits one call is not disturbed by others, and takes nothing from those that await any. */
 static void each_waits_for_its_own(void **state)
 {
-  static const server_step steps[] = {{.reply = OK_REPLY}, {.reply = OK_REPLY, .delay = 40}, {.reply = OK_REPLY}};
+  static const server_step steps[] = {{.reply = OK_REPLY}, {.reply = OK_REPLY, .together = 4}, {.reply = OK_REPLY}};
   fixture *f = *state;
-  hsa_call *first, *slow, *third;
+  hsa_call *first, *slow, *third, *last;
 
   begin_threaded(f, steps, COUNT(steps));
   first = start_simple(f, HSA_ONCE);
-  await_requests(f, 1);
-  slow = start_simple(f, HSA_ONCE);
+  await_state(first, HSA_DONE);
+  slow = start_simple(f, HSA_ONCE); /* its answer waits for the last call's request */
   await_requests(f, 2);
   third = start_simple(f, HSA_ONCE);
+  while (hsa_call_state(third) != HSA_DONE)
+    assert_int_equal(hsa_call_run(slow, hsa_now() + 10 * MS), HSA_RUNNING);
+  last = start_simple(f, HSA_ONCE);
   assert_int_equal(hsa_call_run(slow, hsa_now() + LIMIT), HSA_DONE);
-  assert_int_equal(hsa_call_state(first), HSA_DONE);
-  assert_int_equal(hsa_call_state(third), HSA_DONE);
+  assert_int_equal(hsa_call_run(last, hsa_now() + LIMIT), HSA_DONE);
   assert_ptr_equal(hsa_engine_next(f->engine), first);
   assert_ptr_equal(hsa_engine_next(f->engine), third);
   assert_null(hsa_engine_next(f->engine));
   hsa_call_free(first);
   hsa_call_free(slow);
   hsa_call_free(third);
+  hsa_call_free(last);
 }
 
 /* Nobody spins, whatever is waited for; the monotonic clock is right for all of them. */
