@@ -105,12 +105,8 @@ describe("a call on labels", function()
   it("is sent again where that does no harm", function()
     for _, case in ipairs(CALLS) do
       for _, status in ipairs { 502, 429 } do
-        local script = ([[
-          return function(conn)
-            conn:request() conn:json(%d, "", { ["Retry-After"] = "0" })
-            for _ in conn.request, conn do conn:json(200, '{"results":[]}') end
-          end]]):format(status)
-        local client, server = binding.scripted(script, { max_attempts = 3 })
+        local client, server = binding.scripted(
+          { "answers.first", status, { ["Retry-After"] = "0" }, '{"results":[]}' }, { max_attempts = 3 })
         local results, errors = invoke(client, case[1], case[2])
         if case[1] == "create_label" and status == 502 then
           assert.is_nil(results)

@@ -351,22 +351,27 @@ for _, driver in ipairs(async.drivers) do
 
     -- Where the limiter is asked for the second time.
     local places = {
-      { name = "for a retry", fault = { status = 503, retry_after = 0 } },
-      { name = "behind a token function", expires = true },
-      { name = "for the next request of a batch", batch_size = 1 },
+      { name = "for a retry", status = 503, body = "" },
+      { name = "behind a token function", status = 401, body = '{"category":"EXPIRED_AUTHENTICATION"}' },
+      { name = "for the next request of a batch", batch_size = 1, status = 200, body = '{"results":[{}]}' },
     }
 
-    -- Makes a call whose limiter does act(client, future) then: client, future, what wait gave.
+    -- Makes a call whose limiter does act(client, future) then: client, future, what wait gave. The first answer comes
+    -- when there is a future.
     local function run(place, act)
       local client, future
-      local token, expired = simulator.token(), simulator.token "expired"
+      local go_on = os.tmpname()
+      os.remove(go_on)
+      local server = fault_server.start { "limiter.held", go_on, place.status, place.body }
       client = start(scripted(function(n)
         if n == 2 then act(client, future) end
         return 0
-      end), { access_token = place.expires and function(reason) return reason and token or expired end or token })
-      if place.fault then simulator.fault(token, place.fault) end
+      end), { base_url = server.url, access_token = function(reason) return reason or "fresh" end })
       future = client.async:batch_update("contacts", "companies", binding.limits(4), { batch_size = place.batch_size })
-      return client, future, { future:wait(LONG) }
+      assert(io.open(go_on, "w")):close()
+      local waited = { future:wait(LONG) }
+      os.remove(go_on)
+      return client, future, waited
     end
 
     for _, place in ipairs(places) do

@@ -143,11 +143,8 @@ describe("a call on records", function()
     -- A 502 may come after the call was carried out; a 429 never does.
     it(("is sent again where that does no harm: %s"):format(case.name), function()
       for _, status in ipairs { 502, 429 } do
-        local client, server = binding.scripted(([[
-          return function(conn)
-            conn:request() conn:json(%d, "", { ["Retry-After"] = "0" })
-            for _ in conn.request, conn do conn:json(200, %q) end
-          end]]):format(status, case.answer[1]), { max_attempts = 3 })
+        local client, server = binding.scripted(
+          { "answers.first", status, { ["Retry-After"] = "0" }, case.answer[1] }, { max_attempts = 3 })
         local results, errors = invoke(client, case)
         if case.once and status == 502 then
           assert.is_nil(results)
@@ -155,7 +152,8 @@ describe("a call on records", function()
           assert.equal(1, #server:stop())
         else
           assert.is_nil(errors)
-          assert.equal(2, #server:stop())
+          local seen = server:stop()
+          assert.equal(2, #seen, fault_server.describe(seen))
         end
       end
     end)

@@ -17,28 +17,11 @@ async.drivers = {
   { name = "step", io_thread = false },
 }
 
--- What the server does depends on the call's first argument: "never" answers, a "drip" of bytes, a "slow" answer after
--- 0.15 s, "missing" (404). Else it sends the inputs of each request back as results, but for a request with typeId
--- 666, which it never answers.
-local SCRIPT = [[ return function(conn)
-  local do_it = {
-    never = function() conn:sleep(3600) end,
-    drip = function() conn:head(200, {["Content-Length"] = #OK}) conn:drip(OK, 10) end,
-    slow = function() conn:sleep(0.15) conn:ok() end,
-    missing = function() conn:json(404, '{"status":"error","category":"NOT_FOUND","message":"no such thing"}') end,
-  }
-  for request in conn.request, conn do
-    local act, inputs = do_it[request.path:match "/(%l+)/companies"], request.body:match '^{"inputs":(.*)}$'
-    if request.body:find('"typeId":666', 1, true) then act = do_it.never end
-    if act then act() else conn:json(200, '{"status":"COMPLETE","results":' .. (inputs or "[]") .. '}') end
-  end
-end ]]
-
 local server
 
--- The server of all specs in a file, which has the line: teardown(async.stop).
+-- The server of all specs in a file (spec/servers/async.lua), which has the line: teardown(async.stop).
 function async.server()
-  if not server or server.stopped then server = fault_server.start(SCRIPT, { lifetime = 120 }) end
+  if not server or server.stopped then server = fault_server.start("async.serve", { lifetime = 120 }) end
   return server
 end
 
@@ -49,7 +32,7 @@ end
 
 -- A server of its own, so that its log and its connections are this spec's.
 function async.own_server()
-  return fault_server.start(SCRIPT)
+  return fault_server.start "async.serve"
 end
 
 -- A client of the shared server, driven as told. Nothing ends within LONG by itself.
@@ -125,7 +108,7 @@ end)
 
 add_hanging("a TLS handshake that never ends", function(driver, options, call_options)
   mute = mute and not mute.stopped and mute
-    or fault_server.start("return function(conn) conn:sleep(3600) end", { lifetime = 120 })
+    or fault_server.start("async.mute", { lifetime = 120 })
   local client = async.client(driver, with(options, "base_url", (mute.url:gsub("^http:", "https:"))))
   return settle(client, async.start(client, 36, call_options), call_options)
 end)

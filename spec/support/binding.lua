@@ -8,12 +8,7 @@ local binding = {}
 binding.versions = { "v4", "2025-09", "2026-03", "2026-09", "2027-03" }
 
 -- Sends the inputs of each request back as its results.
-binding.echo = [[
-  return function(conn)
-    for request in conn.request, conn do
-      conn:json(200, '{"status":"COMPLETE","results":' .. request.body:match '^{"inputs":(.*)}$' .. '}')
-    end
-  end]]
+binding.echo = "answers.echo"
 
 -- An input of batch_update; `changes` go over it.
 function binding.limit(changes)
@@ -58,12 +53,9 @@ function binding.scripted(script, changes)
   return require "hubspot_assoc".new(options), server
 end
 
--- A script that gives the same answer to every request. `body` may be bytes of any kind; `headers`: name → value.
+-- A server that gives the same answer to every request. `body` may be bytes of any kind; `headers`: name → value.
 function binding.answer(status, body, headers)
-  local lines = {}
-  for name, value in pairs(headers or {}) do lines[#lines + 1] = ("[%q] = %q"):format(name, value) end
-  local script = "return function(conn) for _ in conn.request, conn do conn:json(%d, %s, { %s }) end end"
-  return script:format(status, binding.literal(body), table.concat(lines, ", "))
+  return { "answers.always", status, body, headers or {} }
 end
 
 -- Bytes as a Lua literal without any byte that a shell or a Lua could take amiss.
@@ -71,19 +63,6 @@ function binding.literal(bytes)
   return '"' .. bytes:gsub("[^%w %.,:_{}%[%]-]", function(byte) return ("\\%03d"):format(byte:byte()) end) .. '"'
 end
 
--- Answers every request with what its category says: status-headers-body, the last two in hexadecimal.
-local asked = [[
-  local function bytes(hex)
-    return (hex:gsub("%x%x", function(byte) return string.char(tonumber(byte, 16)) end))
-  end
-  return function(conn)
-    for request in conn.request, conn do
-      local status, lines, body = request.body:match '"category":"(%d+)%-(%x*)%-(%x*)"'
-      local headers = {}
-      for name, value in bytes(lines):gmatch "([^:\n]+): ([^\n]*)" do headers[name] = value end
-      conn:json(tonumber(status), bytes(body), headers)
-    end
-  end]]
 local asked_server
 
 local function hex(bytes)
@@ -93,7 +72,7 @@ end
 -- One call, batch_update unless told, to a server that gives this answer: results, errors, response. The server stays,
 -- until fault_server.stop_all, for the next such call. `body` may be any bytes; `headers`: name → value.
 function binding.receive(body, status, headers, call, changes)
-  if not asked_server or asked_server.stopped then asked_server = fault_server.start(asked) end
+  if not asked_server or asked_server.stopped then asked_server = fault_server.start "answers.asked" end
   local options = binding.options { base_url = asked_server.url, access_token = "pat-scripted" }
   for name, value in pairs(changes or {}) do options[name] = value end
   local client = require "hubspot_assoc".new(options)

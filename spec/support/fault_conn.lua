@@ -142,18 +142,20 @@ function Conn:serve(count)
   return last
 end
 
--- A 200 whose body is `mebibytes` MiB of zeros, sent as gzip (about a thousandth of that). Making 64 MiB takes 0.4 s.
-function Conn:gzip_bomb(mebibytes)
-  local pipe = assert(io.popen(("head -c %d /dev/zero | gzip -9"):format(mebibytes * 1024 * 1024)))
-  local bytes = pipe:read "a"
-  assert(pipe:close())
-  return self:json(200, bytes, { ["Content-Encoding"] = "gzip" })
-end
-
 -- Ending -----------------------------------------------------------------------------------------------------------
 
 function Conn.sleep(_, seconds)
   cqueues.sleep(seconds)
+end
+
+-- Waits until there is a file of this name: how a spec says that it has come so far.
+function Conn.wait_for_file(_, path)
+  local file = io.open(path)
+  while not file do
+    cqueues.sleep(0.005)
+    file = io.open(path)
+  end
+  file:close()
 end
 
 -- Closes: the peer sees the end of the stream, or a reset if it had sent bytes that we have not read.

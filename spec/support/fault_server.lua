@@ -1,13 +1,15 @@
 -- A scripted TCP server for faults that a well-behaved HTTP server cannot make. It is a process of its own, because
 -- specs block while they call it; specs need no socket library for it and may run in any Lua.
 --
---   local server = fault_server.start(faults.garbage)    a script of faults.lua, or one's own:
---   local server = fault_server.start [[ return function(conn, n) conn:request() conn:ok() conn:reset() end ]]
+--   local server = fault_server.start "faults.garbage"     or, with arguments: start { "answers.always", 200, "{}" }
 --   ... calls to server.url ...
 --   local seen = server:stop()
 --
--- The script is Lua 5.4 and runs once a connection; n counts connections from 1. See fault_conn.lua for what conn can
--- do. When the function returns, the connection is closed.
+-- "faults.garbage" is the function `garbage` in the table that spec/servers/faults.lua returns. It is Lua 5.4 and
+-- runs once a connection, as garbage(conn, n, arguments...); n counts connections from 1. See fault_conn.lua for what
+-- conn can do. When the function returns, the connection is closed. The file is loaded once for each server, so that
+-- its local variables are the server's. Where a server must prepare something, { prepare = function(arguments...) }
+-- stands in place of the function and gives it.
 local shell = require "spec.support.shell"
 
 local fault_server = {}
@@ -16,8 +18,31 @@ local running = {}
 local Server = {}
 Server.__index = Server
 
+-- A value as Lua source for every Lua: no byte in it that a shell or a Lua could take amiss.
+local function literal(value)
+  if type(value) == "string" then
+    return '"' .. value:gsub("[^%w %.,:_{}%[%]-]", function(byte) return ("\\%03d"):format(byte:byte()) end) .. '"'
+  elseif type(value) == "table" then
+    local fields = {}
+    for key, field in pairs(value) do fields[#fields + 1] = ("[%s] = %s"):format(literal(key), literal(field)) end
+    return "{" .. table.concat(fields, ", ") .. "}"
+  end
+  return tostring(value)
+end
+
+-- The source that gives a server its function.
+local function source_of(script)
+  local words = type(script) == "table" and script or { script }
+  local file, name = words[1]:match "^([%w_]+)%.([%w_]+)$"
+  if not file then return script end
+  local arguments = { literal(file), literal(name) }
+  for i = 2, #words do arguments[i + 1] = literal(words[i]) end
+  return ("return server(%s)"):format(table.concat(arguments, ", "))
+end
+
 -- options.lifetime: seconds after which the server ends by itself, 60 unless told.
 function fault_server.start(script, options)
+  script = source_of(script)
   local lifetime = options and options.lifetime or 60
   local pipe = assert(io.popen("echo $$; " .. shell.helper("fault_server_main.lua", script, lifetime)))
   local pid = pipe:read "*l"
@@ -40,6 +65,16 @@ function fault_server.stop_all()
     if not ok then problem = problem or message end
   end
   if problem then error(problem, 0) end
+end
+
+-- What was seen, for people: a line a request.
+function fault_server.describe(seen)
+  local lines = {}
+  for i, request in ipairs(seen) do
+    lines[i] = ("connection %d at %.3f: %s %s by %s"):format(request.connection, request.at, request.method,
+      request.path, request.headers["user-agent"] or "somebody")
+  end
+  return table.concat(lines, "\n")
 end
 
 -- A pipe that io.popen opened goes one way only, so questions are asked by signal.

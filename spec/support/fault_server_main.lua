@@ -1,7 +1,8 @@
 -- The process behind fault_server.lua: lua5.4 fault_server_main.lua SCRIPT LIFETIME
 -- Says "port N" or "error MESSAGE" first. SIGUSR1 asks for a report, SIGTERM for a last one; a report is its length on
 -- a line and then a Lua chunk. Ends by itself after LIFETIME seconds, and when nobody reads stdout any more.
-package.path = (arg[0]:match "^(.*/)" or "./") .. "?.lua;" .. package.path
+local here = arg[0]:match "^(.*/)" or "./"
+package.path = here .. "?.lua;" .. package.path
 local cqueues = require "cqueues"
 local signal = require "cqueues.signal"
 local socket = require "cqueues.socket"
@@ -33,8 +34,17 @@ local function say_report()
   say(#chunk, "\n", chunk)
 end
 
+-- The function `name` of spec/servers/FILE.lua, to be called with these arguments behind its own.
+local function server(file, name, ...)
+  local servers = dofile(here .. "../servers/" .. file .. ".lua")
+  local handler = assert(servers[name], "no such server: " .. file .. "." .. name)
+  if type(handler) == "table" then return handler.prepare(...) end
+  local arguments = table.pack(...)
+  return function(conn, n) return handler(conn, n, table.unpack(arguments, 1, arguments.n)) end
+end
+
 local function load_script(source)
-  local environment = setmetatable({ OK = Conn.OK }, { __index = _G })
+  local environment = setmetatable({ OK = Conn.OK, server = server }, { __index = _G })
   local chunk = assert(load(source, "=script", "t", environment))
   local handler = chunk()
   assert(type(handler) == "function", "the script must return a function(conn, n)")

@@ -1,0 +1,48 @@
+-- Well-formed answers.
+local answers = {}
+
+local count = 0
+
+-- The same to every request.
+function answers.always(conn, _, status, body, headers)
+  for _ in conn.request, conn do conn:json(status, body, headers) end
+end
+
+-- HubSpot's batch envelope, after so many seconds.
+function answers.after(conn, _, seconds)
+  for _ in conn.request, conn do
+    conn:sleep(seconds)
+    conn:ok()
+  end
+end
+
+-- This to the first request of all, and 200 with this body to all others.
+function answers.first(conn, _, status, headers, body)
+  for _ in conn.request, conn do
+    count = count + 1
+    if count == 1 then conn:json(status, "", headers) else conn:json(200, body) end
+  end
+end
+
+-- Sends the inputs of each request back as its results.
+function answers.echo(conn)
+  for request in conn.request, conn do
+    conn:json(200, '{"status":"COMPLETE","results":' .. request.body:match '^{"inputs":(.*)}$' .. "}")
+  end
+end
+
+local function bytes(hex)
+  return (hex:gsub("%x%x", function(byte) return string.char(tonumber(byte, 16)) end))
+end
+
+-- What the input's category asks for: status-headers-body, the last two in hexadecimal.
+function answers.asked(conn)
+  for request in conn.request, conn do
+    local status, lines, body = request.body:match '"category":"(%d+)%-(%x*)%-(%x*)"'
+    local headers = {}
+    for name, value in bytes(lines):gmatch "([^:\n]+): ([^\n]*)" do headers[name] = value end
+    conn:json(tonumber(status), bytes(body), headers)
+  end
+end
+
+return answers
