@@ -301,12 +301,36 @@ for _, entry in ipairs(hosts) do
       assert.same({ 2, 2 }, { counts() })
     end)
 
-    it("a limiter that yields is the call's error", function()
-      local client = limited(0, coroutine.yield)
-      local errors
-      host.start(function() errors = select(2, client:get_limits("contacts", "companies")) end)
+    it("a limiter's methods may yield, and others go on", function()
+      local client, _, counts = limited(0, function() host.sleep(0.05) end)
+      local results, ticks = {}, 0
+      for i = 1, 5 do
+        host.start(function() results[i] = assert(client:get_limits("contacts", "companies")) end)
+      end
+      host.start(function()
+        for _ = 1, 3 do host.sleep(0.01) ticks = ticks + 1 end
+        assert.same({}, results)
+      end)
       host.run()
-      assert.equal("config", errors[1].kind)
+      assert.same({ 5, 3 }, { #results, ticks })
+      assert.same({ 5, 5 }, { counts() })
+    end)
+
+    it("in asynchronous calls that nobody waits for, too", function()
+      local client, _, counts = limited(0, function() host.sleep(0.05) end)
+      local n = 0
+      host.start(function()
+        for _ = 1, 3 do
+          client.async:get_limits("contacts", "companies"):on_done(function(results) n = n + (results and 1 or 0) end)
+        end
+        while n < 3 do
+          host.sleep(0.01)
+          if name == "cqueues" then client:step(0.01) end -- its loop looks while a coroutine waits for a call
+        end
+      end)
+      host.run()
+      assert.equal(3, n)
+      assert.same({ 3, 3 }, { counts() })
     end)
 
     it("close ends all waits at once", function()

@@ -84,7 +84,7 @@ for _, module in ipairs { { "hubspot_assoc", assoc }, { "hubspot_assoc.core", co
       assert.is_nil(errors)
       assert.equal(7, #results)
       assert.equal(2, response.attempts)
-      assert.same({ { n = 1 }, { n = 1, "expired" } }, reasons)
+      assert.same({ { n = 1 }, { n = 2, "expired", old } }, reasons)
       assert.equal(1, simulator.log(old).count)
       assert.equal(1, simulator.log(new_token).count)
     end)
@@ -97,7 +97,7 @@ for _, module in ipairs { { "hubspot_assoc", assoc }, { "hubspot_assoc.core", co
       assert.same({ "api", 401, "EXPIRED_AUTHENTICATION", 2 },
         { errors[1].kind, errors[1].http_status, errors[1].category, errors[1].attempts })
       assert.equal(401, response.http_status)
-      assert.same({ { n = 1 }, { n = 1, "expired" } }, reasons)
+      assert.same({ { n = 1 }, { n = 2, "expired", old } }, reasons)
       assert.equal(2, simulator.log(old).count)
     end)
 

@@ -5,6 +5,10 @@
 --     socket.select({ calls, other_socket }, nil)            then client:step()
 --     copas.addthread(function() while copas.receive(calls) do end end)
 
+local scheduler = require "hubspot_assoc.scheduler"
+
+local error = error
+
 local FD_SETSIZE = 1024 -- select knows no greater descriptors; here and on macOS, BSD
 
 local function check(fd)
@@ -27,7 +31,7 @@ return function(client)
 
   --- Is there something for client:step() that the descriptor does not tell?
   function object.dirty()
-    return client.finished[1] ~= nil
+    return scheduler.front(client.finished) ~= nil
   end
 
   --- For copas.receive: steps. Returns how many calls were handed out; or nil and "timeout", upon which copas waits

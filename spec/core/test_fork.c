@@ -123,7 +123,7 @@ static int child_goes(fixture *f, hsa_call *call)
 static int child_refuses(fixture *f, hsa_call *call)
 {
   (void)f;
-  hsa_call_refuse(call);
+  hsa_call_refuse(call, HSA_CONFIG, false);
   return hsa_call_state(call) == HSA_DONE && hsa_call_outcome(call)->kind == HSA_CANCELED ? 0 : 1;
 }
 

@@ -202,14 +202,14 @@ static void refused(void **state)
 
   begin(f, steps, 1);
   first = start(f, &request);
-  hsa_call_refuse(first);
+  hsa_call_refuse(first, HSA_CONFIG, false);
   assert_int_equal(outcome_of(first)->kind, HSA_CONFIG);
   assert_int_equal(hsa_call_outcome(first)->attempts, 0);
   second = start(f, &request);
   assert_int_equal(hsa_call_go(second, "stale", 0), HSA_OK);
-  hsa_call_refuse(second); /* not parked: nothing happens */
+  hsa_call_refuse(second, HSA_CONFIG, false); /* not parked: nothing happens */
   assert_int_equal(hsa_call_run(second, hsa_now() + LIMIT), HSA_PARKED);
-  hsa_call_refuse(second); /* no fresh token */
+  hsa_call_refuse(second, HSA_CONFIG, false); /* no fresh token */
   assert_int_equal(outcome_of(second)->kind, HSA_CONFIG);
   assert_int_equal(hsa_call_outcome(second)->attempts, 1);
   assert_false(hsa_call_outcome(second)->retryable);
@@ -285,7 +285,7 @@ static void engine_goes_first(void **state)
     assert_int_equal(hsa_call_outcome(calls[i])->ambiguous, i == 3); /* the one that was being sent */
     assert_int_equal(hsa_call_outcome(calls[i])->attempts, i == 3);
     assert_int_equal(hsa_call_go(calls[i], "late", 0), HSA_OK);
-    hsa_call_refuse(calls[i]);
+    hsa_call_refuse(calls[i], HSA_CONFIG, false);
     assert_int_equal(hsa_call_outcome(calls[i])->kind, HSA_CANCELED);
   }
   for (i = 0; i < 5; i++)

@@ -149,7 +149,7 @@ static void parked_until_told_to_go(void **state)
   hsa_call_free(call);
 
   refused = start(f, &request);
-  hsa_call_refuse(refused);
+  hsa_call_refuse(refused, HSA_CONFIG, false);
   assert_int_equal(hsa_call_run(refused, hsa_now() + LIMIT), HSA_DONE);
   assert_int_equal(hsa_call_outcome(refused)->kind, HSA_CONFIG);
   hsa_call_free(refused);
@@ -225,7 +225,7 @@ static void readable_while_there_is_a_call_to_give(void **state)
   assert_false(is_readable(f->engine));
   assert_null(hsa_engine_next(f->engine));
 
-  hsa_call_refuse(one);
+  hsa_call_refuse(one, HSA_CONFIG, false);
   assert_true(is_readable(f->engine));
   hsa_call_free(one); /* it cannot be given any more */
   assert_false(is_readable(f->engine));
@@ -606,7 +606,7 @@ static void do_anything(fixture *f, hsa_call **call, uint64_t *seed)
     *call = NULL;
     break;
   case 2:
-    hsa_call_refuse(*call);
+    hsa_call_refuse(*call, HSA_CONFIG, false);
     break;
   case 3:
     hsa_engine_next(f->engine);

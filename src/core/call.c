@@ -1,12 +1,14 @@
 /* call.c - what a call goes through, from stage to stage. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "clock.h"
 #include "engine.h"
 
 #define MAX_HOLD (INT64_C(24) * 3600 * HSA_SECOND) /* the longest that HubSpot means */
 #define NO_HOLD (60 * HSA_SECOND) /* in place of what it cannot mean: one senseless answer must not silence the client */
+#define MAX_HEADER_LINE (64 * 1024)
 #define TIMEOUT_GRACE (HSA_SECOND / 20) /* libcurl's own timeout comes first where it works: it knows more */
 
 static double next_random(hsa_engine *engine) /* xorshift64*: enough to spread retries */
@@ -159,6 +161,12 @@ static void end_slot(hsa_call *call, hsa_ending ending, int64_t now)
   call->slot.windows = 0;
 }
 
+/* Is an attempt under way whose answer comes from outside? */
+static bool asks_answer(const hsa_call *call)
+{
+  return call->stage == STAGE_PARKED && call->reason == HSA_REASON_SEND;
+}
+
 /* Takes the call out of whatever it is doing. */
 void hsa_call_stop(hsa_call *call)
 {
@@ -167,6 +175,8 @@ void hsa_call_stop(hsa_call *call)
   if (call->stage == STAGE_QUEUED)
     dequeue(call);
   hsa_timer_clear(&engine->timers, &call->timer);
+  if (asks_answer(call))
+    end_slot(call, HSA_ENDING_LOST, hsa_now());
   if (!call->transfer)
     return;
   end_slot(call, hsa_transfer_is_sent(call->transfer) ? HSA_ENDING_LOST : HSA_ENDING_UNSENT, hsa_now());
@@ -220,7 +230,20 @@ void hsa_call_end_early(hsa_call *call, hsa_kind kind, int64_t retry_after, cons
 
 bool hsa_call_may_be_applied(const hsa_call *call)
 {
-  return call->ambiguous || (call->stage == STAGE_SENDING && call->effect != HSA_SAFE);
+  return call->ambiguous || ((call->stage == STAGE_SENDING || asks_answer(call)) && call->effect != HSA_SAFE);
+}
+
+void hsa_call_end_refused(hsa_call *call, hsa_kind kind, bool retryable)
+{
+  bool ambiguous = hsa_call_may_be_applied(call);
+  hsa_verdict verdict = {
+    .kind = kind,
+    .ambiguous = ambiguous,
+    .retryable = retryable && (call->effect != HSA_ONCE || !ambiguous),
+    .retry_after = -1,
+  };
+
+  end(call, &verdict, "it was refused what it asked for");
 }
 
 static void end_canceled(hsa_call *call, const char *detail)
@@ -243,6 +266,7 @@ void hsa_call_park(hsa_call *call, hsa_reason reason)
   call->stage = STAGE_PARKED;
   call->reason = reason;
   call->must_park = false;
+  call->questions++;
   hsa_timer_set(&call->engine->timers, &call->timer, call->deadline);
   hsa_call_mark(call);
 }
@@ -358,12 +382,15 @@ void hsa_call_send(hsa_call *call, int64_t now)
   dequeue(call);
   hsa_timer_clear(&engine->timers, &call->timer);
   call->stage = STAGE_WAITING;
-  if (hsa_transport_start(engine->transport, &attempt, &call->transfer) != HSA_OK) {
+  call->asked_at = now;
+  if (call->asks_answer)
+    hsa_call_park(call, HSA_REASON_SEND);
+  else if (hsa_transport_start(engine->transport, &attempt, &call->transfer) != HSA_OK) {
     hsa_call_end_early(call, HSA_CONFIG, -1, "memory ran out");
     return;
-  }
-  call->stage = STAGE_SENDING;
-  hsa_timer_set(&engine->timers, &call->timer, now + attempt.timeout + TIMEOUT_GRACE);
+  } else
+    call->stage = STAGE_SENDING;
+  hsa_timer_set(&engine->timers, &call->timer, now + attempt.timeout + (call->asks_answer ? 0 : TIMEOUT_GRACE));
   call->attempts++;
   call->slot = hsa_pace_begin(&engine->pace, call->group, now);
   add_event(call, HSA_EVENT_ATTEMPT, 0);
@@ -450,6 +477,75 @@ void hsa_call_take_in(hsa_transfer *transfer)
   if (call->is_given_up)
     return; /* hsa_engine_reap frees it */
   conclude_attempt(call, now);
+}
+
+/* Reads the headers and the body of an answer from outside. */
+static hsa_status read_answer(const hsa_call *call, const hsa_answer *answer, hsa_result *result)
+{
+  hsa_status status = HSA_OK;
+  hsa_buf line;
+  size_t i;
+
+  hsa_buf_init(&line, MAX_HEADER_LINE);
+  for (i = 0; i < answer->nheaders && status != HSA_NOMEM; i++) {
+    const hsa_param *header = &answer->headers[i];
+
+    hsa_buf_reset(&line);
+    status = hsa_buf_adds(&line, header->name);
+    status = status ? status : hsa_buf_adds(&line, ": ");
+    status = status ? status : hsa_buf_add(&line, header->value, header->len);
+    if (status == HSA_OK) /* one that is too long is none of interest */
+      hsa_headers_add(&result->headers, line.data, line.len);
+  }
+  hsa_buf_free(&line);
+  if (status == HSA_NOMEM)
+    return status;
+  status = hsa_buf_add(&result->body, answer->body_len ? answer->body : "", answer->body_len);
+  hsa_mask(result->headers.correlation_id, strlen(result->headers.correlation_id), call->token);
+  result->too_large = status == HSA_TOOLARGE;
+  return status == HSA_NOMEM ? status : HSA_OK;
+}
+
+static hsa_kind kind_of_answer(const hsa_answer *answer, const hsa_result *result)
+{
+  if (answer->kind != HSA_SUCCESS)
+    return answer->kind;
+  if (answer->http_status >= 400)
+    return HSA_API;
+  return answer->http_status / 100 == 2 && !result->too_large ? HSA_SUCCESS : HSA_PROTOCOL;
+}
+
+static bool may_have_left(const hsa_answer *answer)
+{
+  return answer->kind != HSA_TRANSPORT || answer->code == HSA_CODE_SEND || answer->code == HSA_CODE_RECEIVE ||
+         answer->code == HSA_CODE_OTHER;
+}
+
+hsa_status hsa_call_take_answer(hsa_call *call, const hsa_answer *answer, int64_t now)
+{
+  hsa_result result = {.code = answer->code, .http_status = answer->http_status, .sent = may_have_left(answer)};
+  const char *detail = answer->kind == HSA_TIMEOUT ? "the transport took too long" : "the transport could not reach HubSpot";
+
+  result.sent_at = call->asked_at;
+  hsa_headers_reset(&result.headers);
+  hsa_buf_init(&result.body, call->engine->config.max_response_bytes);
+  if (read_answer(call, answer, &result) != HSA_OK) {
+    hsa_buf_free(&result.body);
+    return HSA_NOMEM;
+  }
+  result.kind = kind_of_answer(answer, &result);
+  if (answer->kind == HSA_SUCCESS)
+    detail = result.too_large ? "the response is larger than max_response_bytes" : "";
+  snprintf(result.detail, sizeof result.detail, "%s", detail);
+  result.retry_after = hsa_headers_retry_after(&result.headers, hsa_wall_seconds());
+  hsa_buf_free(&call->result.body);
+  call->result = result;
+  hsa_call_unmark(call);
+  learn_rate(call, now);
+  call->stage = STAGE_WAITING;
+  hsa_call_stop(call);
+  conclude_attempt(call, now);
+  return HSA_OK;
 }
 
 static void unlink_call(hsa_call *call)

@@ -75,6 +75,8 @@ static void expire(hsa_engine *engine, int64_t now)
     hsa_timer_clear(&engine->timers, timer);
     if (call->stage == STAGE_SENDING)
       hsa_transfer_time_out(call->transfer);
+    else if (call->stage == STAGE_PARKED && call->reason == HSA_REASON_SEND)
+      hsa_call_take_answer(call, &(hsa_answer){.kind = HSA_TIMEOUT}, now);
     else if (call->stage != STAGE_WAITING)
       hsa_call_end_past_deadline(call, now);
     else if (call->must_park)

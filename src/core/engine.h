@@ -35,6 +35,8 @@ struct hsa_call {
   size_t body_len;
   hsa_effect effect;
   hsa_park park;
+  bool asks_answer;
+  unsigned questions;       /* how often it has been parked */
   int64_t timeout, deadline, started;
   int max_attempts, attempts;
   bool is_refreshable;      /* a fresh token can be asked for, once */
@@ -49,6 +51,7 @@ struct hsa_call {
   hsa_timer timer;
   hsa_transfer *transfer;   /* while SENDING */
   hsa_slot slot;            /* of the rate, while SENDING */
+  int64_t asked_at;         /* point in time when the last attempt began */
   int64_t released;         /* when hsa_call_go let it go on; 0: it was never parked */
   hsa_result result;        /* of the last attempt */
   int64_t hold;             /* us that its last answer wants all calls to hold still, or -1 */
@@ -111,6 +114,7 @@ void hsa_call_wait(hsa_call *call, int64_t at);
 
 /* Ends a call that no answer decided. detail: static, or the call's own. */
 void hsa_call_end_early(hsa_call *call, hsa_kind kind, int64_t retry_after, const char *detail);
+void hsa_call_end_refused(hsa_call *call, hsa_kind kind, bool retryable);
 
 /* Ends a call that a rate lets go only after its deadline: a limiter's, or that of its queue's obstacle. */
 void hsa_call_end_limited(hsa_call *call, int64_t wait);
@@ -142,6 +146,9 @@ void hsa_call_tell_wait(hsa_call *call, int64_t delay);
 
 /* Takes in an attempt that has ended. */
 void hsa_call_take_in(hsa_transfer *transfer);
+
+/* The same for an attempt whose answer comes from outside. HSA_NOMEM: nothing has happened. */
+hsa_status hsa_call_take_answer(hsa_call *call, const hsa_answer *answer, int64_t now);
 
 /* Ends a call whose deadline passed while it was PARKED or QUEUED. */
 void hsa_call_end_past_deadline(hsa_call *call, int64_t now);

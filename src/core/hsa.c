@@ -233,6 +233,7 @@ static hsa_call *new_call(hsa_engine *engine, const hsa_request *request)
   call->effect = request->effect;
   call->park = request->park;
   call->group = request->rate_group;
+  call->asks_answer = request->asks_answer;
   call->is_refreshable = request->token == NULL;
   call->timeout = request->timeout;
   call->deadline = request->deadline;
@@ -354,7 +355,7 @@ static hsa_status go(hsa_call *call, const char *token, int64_t delay)
   int64_t now = hsa_now();
   char *fresh;
 
-  if (call->stage != STAGE_PARKED)
+  if (call->stage != STAGE_PARKED || call->reason == HSA_REASON_SEND)
     return HSA_OK; /* its deadline passed meanwhile: the outcome says so */
   if (token ? hsa_check_header_value(token, strlen(token)) != NULL : !call->token)
     return HSA_INVALID;
@@ -374,6 +375,8 @@ static hsa_status go(hsa_call *call, const char *token, int64_t delay)
   else {
     call->released += delay;
     hsa_call_wait(call, call->released);
+    call->told_wait = false;
+    hsa_call_tell_wait(call, delay);
   }
   wake(call->engine);
   return HSA_OK;
@@ -388,13 +391,41 @@ hsa_status hsa_call_go(hsa_call *call, const char *token, int64_t delay)
   return status;
 }
 
-void hsa_call_refuse(hsa_call *call)
+void hsa_call_refuse(hsa_call *call, hsa_kind kind, bool retryable)
 {
   hsa_engine *engine = lock_of(call);
 
   if (engine && call->stage == STAGE_PARKED)
-    hsa_call_end_early(call, HSA_CONFIG, -1, "no token was given");
+    hsa_call_end_refused(call, kind, retryable);
   unlock_of(engine);
+}
+
+unsigned hsa_call_questions(const hsa_call *call)
+{
+  return call->questions; /* does not change while it is parked, but by its end */
+}
+
+const char *hsa_call_token(const hsa_call *call)
+{
+  return call->token;
+}
+
+const char *hsa_call_url(const hsa_call *call)
+{
+  return call->url;
+}
+
+hsa_status hsa_call_answer(hsa_call *call, const hsa_answer *answer)
+{
+  hsa_engine *engine = lock_of(call);
+  hsa_status status = HSA_OK;
+
+  if (engine && call->stage == STAGE_PARKED && call->reason == HSA_REASON_SEND) {
+    status = hsa_call_take_answer(call, answer, hsa_now());
+    wake(engine);
+  }
+  unlock_of(engine);
+  return status;
 }
 
 bool hsa_call_mask(const hsa_call *call, char *text, size_t len)

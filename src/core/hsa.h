@@ -69,7 +69,7 @@ typedef enum hsa_effect {
   HSA_ONCE        /* must not be applied twice */
 } hsa_effect;
 
-/* When a call is parked, that is when it waits for hsa_call_go. */
+/* When a call is parked, that is when it asks something of its user and waits for hsa_call_go. */
 typedef enum hsa_park {
   HSA_PARK_NEVER, /* it needs nothing */
   HSA_PARK_FIRST, /* before its first attempt, and once after EXPIRED_AUTHENTICATION */
@@ -80,7 +80,8 @@ typedef enum hsa_park {
 typedef enum hsa_reason {
   HSA_REASON_FIRST,  /* its first attempt */
   HSA_REASON_RETRY,  /* another attempt; only with HSA_PARK_EVERY */
-  HSA_REASON_EXPIRED /* HubSpot answered EXPIRED_AUTHENTICATION: a fresh token is needed */
+  HSA_REASON_EXPIRED, /* HubSpot answered EXPIRED_AUTHENTICATION: a fresh token is needed */
+  HSA_REASON_SEND     /* an attempt whose answer comes from outside (asks_answer): hsa_call_answer */
 } hsa_reason;
 
 typedef enum hsa_state { HSA_RUNNING, HSA_PARKED, HSA_DONE } hsa_state;
@@ -121,6 +122,7 @@ typedef struct hsa_request {
   int rate_group;   /* 0 to HSA_RATE_GROUPS - 1 */
   hsa_effect effect;
   hsa_park park;
+  bool asks_answer;   /* its answers come from outside, in place of the network: it is parked for each of its attempts */
   const char *token;  /* NULL, where hsa_call_go is to bring it: then a fresh one is asked for once if it expires */
   int64_t timeout;    /* us, one attempt */
   int64_t deadline;   /* point in time: the whole call with waits and retries */
@@ -243,8 +245,31 @@ hsa_reason hsa_call_reason(const hsa_call *call); /* while HSA_PARKED */
  * HSA_INVALID if the call has none or it cannot be sent: the call stays parked. */
 hsa_status hsa_call_go(hsa_call *call, const char *token, int64_t delay);
 
-/* Ends a parked call with HSA_CONFIG: there is no token for it. Nothing happens if it is not parked. */
-void hsa_call_refuse(hsa_call *call);
+/* Ends a parked call: it does not get what it asks for. Nothing happens if it is not parked.
+ * kind: HSA_CONFIG, or what kept it from that. */
+void hsa_call_refuse(hsa_call *call, hsa_kind kind, bool retryable);
+
+/* How often the call has been parked: tells one question from the next. */
+unsigned hsa_call_questions(const hsa_call *call);
+
+/* What a parked call has: its token (NULL: none yet) and its URL. */
+const char *hsa_call_token(const hsa_call *call);
+const char *hsa_call_url(const hsa_call *call);
+
+/* What came of an attempt outside. */
+typedef struct hsa_answer {
+  hsa_kind kind;   /* HSA_SUCCESS: an answer, whatever its status; else HSA_TIMEOUT or HSA_TRANSPORT */
+  hsa_code code;   /* with HSA_TRANSPORT */
+  int http_status; /* of an answer: 200 to 599 */
+  const hsa_param *headers;
+  size_t nheaders;
+  const char *body;
+  size_t body_len;
+} hsa_answer;
+
+/* Gives a call that is parked with HSA_REASON_SEND what came of its attempt; it then goes on as if it had come over the
+ * network. HSA_NOMEM: the call stays parked. Nothing happens if it is not so parked. */
+hsa_status hsa_call_answer(hsa_call *call, const hsa_answer *answer);
 
 /* The next event of the call, oldest first; false: none left. */
 bool hsa_call_event(hsa_call *call, hsa_event *event);

@@ -3,19 +3,42 @@
 
 #include "call.h"
 
-/* Runs the call at idx to its end in this C frame: a token function may not yield here. */
+/* A limiter's method, looked up inside lua_pcall, for that may raise, too: name, limiter, arguments -> what it returns. */
+static int call_method(lua_State *L)
+{
+  lua_pushvalue(L, 1);
+  lua_gettable(L, 2);
+  lua_replace(L, 1);
+  lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+  return lua_gettop(L);
+}
+
+/* Puts the call's question to whom it is for. What is called may not yield here. */
+static void ask_here(lua_State *L, int idx, lhsa_call *call)
+{
+  unsigned question = call->question;
+  bool is_method = call->asks == LHSA_ASKS_LEAVE || call->asks == LHSA_TELLS_LIMITER, ok;
+  int kind = lua_gettop(L) + 1, n = lhsa_push_question(L, idx, call);
+
+  if (is_method) {
+    lua_pushcfunction(L, call_method);
+    lua_insert(L, kind);
+    lua_pushstring(L, call->asks == LHSA_ASKS_LEAVE ? "reserve" : "observe");
+    lua_replace(L, kind + 1);
+    n++;
+  } else
+    lua_remove(L, kind);
+  ok = lua_pcall(L, n - (is_method ? 1 : 2), 2, 0) == 0;
+  lua_settop(L, kind + 1);
+  lhsa_answer(L, idx, call, question, ok, kind, kind + 1);
+  lua_settop(L, kind - 1);
+}
+
+/* Runs the call at idx to its end in this C frame. */
 static void run_to_end(lua_State *L, int idx, lhsa_call *call)
 {
-  int top = lua_gettop(L);
-
-  while (lhsa_run(L, idx, call, INT64_MAX) == LHSA_PARKED) {
-    lhsa_push_token_function(L, idx, call);
-    if (lua_pcall(L, 1, 2, 0) == 0)
-      lhsa_go(L, idx, call, true, lua_gettop(L) - 1, lua_gettop(L));
-    else
-      lhsa_go(L, idx, call, false, lua_gettop(L), lua_gettop(L));
-    lua_settop(L, top);
-  }
+  while (lhsa_run(L, idx, call, INT64_MAX) == LHSA_ASKS)
+    ask_here(L, idx, call);
 }
 
 /* Pushes results, errors, response. */
@@ -32,34 +55,30 @@ static lhsa_call *check_call(lua_State *L)
   return luaL_checkudata(L, 1, LHSA_CALL_TYPE);
 }
 
-/* call:run([seconds]) -> true, results, errors, response; or, when it is parked, false, the token function and its
- * argument; or nothing when the time is up */
+/* call:run([seconds]) -> true, results, errors, response; or, when it asks something, false, the number of the question
+ * and what lhsa_push_question pushes; or nothing when the time is up */
 static int call_run(lua_State *L)
 {
   lhsa_call *call = check_call(L);
-  lhsa_run_state state = LHSA_PENDING;
-
-  if (!call->is_in_callback)
-    state = lhsa_run(L, 1, call, lhsa_until(luaL_optnumber(L, 2, HUGE_VAL)));
+  lhsa_run_state state = lhsa_run(L, 1, call, lhsa_until(luaL_optnumber(L, 2, HUGE_VAL)));
 
   if (state == LHSA_PENDING)
     return 0;
   lua_pushboolean(L, state == LHSA_DONE);
   if (state == LHSA_DONE)
     return 1 + push_results(L, 1);
-  lhsa_push_token_function(L, 1, call);
-  return 3;
+  lua_pushnumber(L, call->question);
+  return 2 + lhsa_push_question(L, 1, call);
 }
 
-/* call:go(ok, token, message) -> has it ended here? What pcall(token_function, reason) returned. */
-static int call_go(lua_State *L)
+/* call:answer(number, ok, value, second): what pcall gave for the question of that number. A late answer does nothing. */
+static int call_answer(lua_State *L)
 {
   lhsa_call *call = check_call(L);
 
-  lua_settop(L, 4);
-  lhsa_go(L, 1, call, lua_toboolean(L, 2), 3, 4);
-  lua_pushboolean(L, !call->request || call->client->is_closed); /* its limiter may have canceled it, or closed the client */
-  return 1;
+  lua_settop(L, 5);
+  lhsa_answer(L, 1, call, (unsigned)luaL_checknumber(L, 2), lua_toboolean(L, 3), 4, 5);
+  return 0;
 }
 
 /* call:submit([problem]): from now on the client's I/O thread works on it, if it may have one, and client:next gives
@@ -77,30 +96,18 @@ static int call_submit(lua_State *L)
     problem = "the client's I/O thread cannot be started";
   if (problem) {
     lhsa_getuservalue(L, 1);
-    lhsa_stop_rest(L, lua_gettop(L), call, HSA_CONFIG, -1, problem);
+    lua_pushstring(L, problem);
+    lua_rawseti(L, -2, LHSA_REFUSAL);
+    call->is_unfit = true;
   }
   return 0;
 }
 
-/* call:cancel(): ends it; call:run then gives what it has. In its own on_event or limiter it ends as soon as
- * that returns. */
+/* call:cancel(): ends it; call:run then gives what it has. */
 static int call_cancel(lua_State *L)
 {
-  lhsa_call *call = check_call(L);
-
-  lhsa_getuservalue(L, 1);
-  if (call->is_in_callback)
-    call->must_be_canceled = true;
-  else
-    lhsa_cancel(L, lua_gettop(L), call);
+  lhsa_cancel(check_call(L));
   return 0;
-}
-
-/* call:is_in_callback() -> is its on_event or limiter being called? It does not move on there. */
-static int call_is_in_callback(lua_State *L)
-{
-  lua_pushboolean(L, check_call(L)->is_in_callback);
-  return 1;
 }
 
 /* call:pending() -> an error list that says that it is still under way */
@@ -124,6 +131,8 @@ static int call_collect(lua_State *L)
 
   hsa_call_free(call->request);
   call->request = NULL;
+  call->next = call->nrequests; /* should a finalizer run it after this one */
+  call->nparts = 0;
   return 0;
 }
 
@@ -157,9 +166,8 @@ int lhsa_function(lua_State *L)
 void lhsa_call_open(lua_State *L)
 {
   static const luaL_Reg methods[] = {
-    {"run", call_run},       {"go", call_go},           {"submit", call_submit},
-    {"cancel", call_cancel}, {"pending", call_pending}, {"is_in_callback", call_is_in_callback},
-    {NULL, NULL}};
+    {"run", call_run},       {"answer", call_answer},   {"submit", call_submit},
+    {"cancel", call_cancel}, {"pending", call_pending}, {NULL, NULL}};
   const luaL_Reg *method;
   const lhsa_endpoint *endpoint;
 

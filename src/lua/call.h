@@ -1,5 +1,6 @@
-/* call.h - the inside of a call: make.c makes it of its arguments, run.c runs it, call.c is its face to Lua. They lean on
- * each other in one direction: call.c > run.c > make.c. */
+/* call.h - the inside of a call: make.c makes it of its arguments, run.c runs it until it asks something, question.c puts what
+ * it asks and takes the answer, call.c is its face to Lua. They lean on each other in one direction: call.c > question.c >
+ * run.c > make.c. */
 #ifndef LHSA_CALL_H
 #define LHSA_CALL_H
 
@@ -11,6 +12,16 @@
 
 enum { LHSA_MAX_PARAMS = LHSA_MAX_ARGS + 1 };
 enum { LHSA_MAX_PARTS = 32 }; /* halving gives one more each time, and ends at a single input */
+
+/* What a call needs from outside; it goes on when that is answered. The last two tell something: any answer will do. */
+typedef enum lhsa_asks {
+  LHSA_ASKS_NOTHING,
+  LHSA_ASKS_TOKEN,
+  LHSA_ASKS_LEAVE,    /* of the limiter, for one attempt */
+  LHSA_ASKS_ANSWER,   /* of the option transport, in place of the network's */
+  LHSA_TELLS_LIMITER, /* what an answer says of the rate */
+  LHSA_TELLS_EVENT    /* on_event */
+} lhsa_asks;
 
 /* Its user value has the slots of lhsa.h. */
 typedef struct lhsa_call {
@@ -25,14 +36,24 @@ typedef struct lhsa_call {
   bool is_halved;
   int64_t timeout, deadline; /* us; a point in time */
   int max_attempts;
-  bool is_in_callback;   /* its on_event or limiter is being called: it does not move on */
-  bool must_be_canceled; /* there */
+  lhsa_asks asks;           /* the question that is open */
+  unsigned question;        /* counts them: a late answer is known by it */
+  unsigned engine_question; /* hsa_call_questions, where the engine asks */
+  lhsa_asks overdue;        /* the deadline passed in this question */
+  hsa_event event;          /* to be told */
+  bool must_tell_limiter, must_tell_event;
+  bool is_unfit;            /* it cannot begin; LHSA_REFUSAL says why */
+  bool is_refused;          /* it was refused what it asked for; likewise */
+  bool is_canceled;
+  bool has_canceled;        /* the reply does not have yet what came of the request that was under way then: */
+  hsa_outcome canceled;
+  lhsa_reply_mark mark;
   size_t nsegments, nquery;
   hsa_param segments[LHSA_MAX_PARAMS], query[LHSA_MAX_QUERY]; /* their values are in `text` */
   char text[];
 } lhsa_call;
 
-typedef enum lhsa_run_state { LHSA_DONE, LHSA_PARKED, LHSA_PENDING } lhsa_run_state;
+typedef enum lhsa_run_state { LHSA_DONE, LHSA_ASKS, LHSA_PENDING, LHSA_GOES_ON } lhsa_run_state;
 
 /* The endpoint of the running function: its upvalue 1. */
 static inline const lhsa_endpoint *lhsa_endpoint_of(lua_State *L)
@@ -49,21 +70,27 @@ lhsa_call *lhsa_push_new_call(lua_State *L, int level);
 /* What there is to tell of the request under way, or of the last one. */
 lhsa_request_info lhsa_info_of(const lhsa_call *call);
 
-/* ---- run.c: `idx` is where the call lies on the stack, `user` its user value ---- */
+/* ---- run.c ---- */
 
-/* Drives the call until it is done or wants a token, or until the point in time. */
+/* Drives the call at idx until it is done (LHSA_DONE) or asks something (LHSA_ASKS), or until the point in time
+ * (LHSA_PENDING). Raises if memory runs out: then it can be run again. */
 lhsa_run_state lhsa_run(lua_State *L, int idx, lhsa_call *call, int64_t until);
 
-/* Pushes the token function of the parked call at idx, and its argument. */
-void lhsa_push_token_function(lua_State *L, int idx, const lhsa_call *call);
+/* Ends the call, whatever it is doing; lhsa_run then finishes it. */
+void lhsa_cancel(lhsa_call *call);
 
-/* Lets a parked call go on with what its token function returned: ok, token, message. */
-void lhsa_go(lua_State *L, int idx, lhsa_call *call, bool ok, int token, int message);
+/* It asks for leave next, where it has asked for a token. */
+void lhsa_ask_leave(lhsa_call *call);
 
-/* Ends the call, whatever it is doing. */
-void lhsa_cancel(lua_State *L, int user, lhsa_call *call);
+/* ---- question.c ---- */
 
-/* One error for all inputs of the requests not begun yet; none of them is sent. retry_after: us, or -1. */
-void lhsa_stop_rest(lua_State *L, int user, lhsa_call *call, hsa_kind kind, int64_t retry_after, const char *message);
+/* Pushes the open question of the call at idx: its kind, what is to be called, and that one's arguments; returns how many
+ * values. kinds: "token" (function, reason, rejected), "leave" (limiter, cost, most), "answer" (function, request),
+ * "observe" (limiter, rate_limit), "event" (function, event). */
+int lhsa_push_question(lua_State *L, int idx, const lhsa_call *call);
+
+/* Answers the question of this number with what pcall gave: ok, and two values on the stack. A late answer does
+ * nothing. */
+void lhsa_answer(lua_State *L, int idx, lhsa_call *call, unsigned question, bool ok, int value, int second);
 
 #endif

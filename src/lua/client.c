@@ -37,6 +37,7 @@ static const lhsa_field option_fields[] = {
   {.name = "rate", .type = LHSA_SWITCH, .fields = rate_fields},
   {.name = "limiter", .type = LHSA_TABLE},
   {.name = "retry_budget", .type = LHSA_SWITCH, .max = 1000000},
+  {.name = "transport", .type = LHSA_FUNCTION},
   {.name = "proxy", .type = LHSA_HEADER, .secret = true},
   {.name = "ca_file", .type = LHSA_HEADER},
   {.name = "allow_http", .type = LHSA_BOOLEAN},
@@ -102,13 +103,29 @@ static int retry_budget_of(lua_State *L, int options)
   return lhsa_boolean_option(L, options, "retry_budget", true) ? (int)lhsa_number_option(L, options, "retry_budget", 100) : -1;
 }
 
+/* Raises unless the value at idx can be a limiter. */
+static void check_methods(lua_State *L, int idx, const blame *who)
+{
+  static const char *const names[] = {"reserve", "observe"};
+  size_t i;
+
+  for (i = 0; i < sizeof names / sizeof *names; i++) {
+    lua_getfield(L, idx, names[i]);
+    if (!lua_isfunction(L, -1)) {
+      lua_pushfstring(L, ".limiter: a table with methods reserve and observe expected; it has no %s", names[i]);
+      lhsa_bad_argument(L, who->level, 1, who->function, "options");
+    }
+    lua_pop(L, 1);
+  }
+}
+
 /* A limiter takes the place of the engine's own pacing. */
 static void check_limiter(lua_State *L, int options, const blame *who)
 {
   lua_pushliteral(L, "limiter");
   lua_rawget(L, options);
   if (!lua_isnil(L, -1)) {
-    lhsa_check_limiter(L, lua_gettop(L), who->level, who->function);
+    check_methods(L, lua_gettop(L), who);
     lua_pushliteral(L, "rate");
     lua_rawget(L, options);
     if (lua_istable(L, -1)) {
@@ -126,9 +143,11 @@ static const char *push_user_agent(lua_State *L, int options)
   const char *extra = lhsa_string_option(L, options, "user_agent");
 
   lua_getglobal(L, "_VERSION");
-  return lua_pushfstring(L, "hubspot_assoc/" HSA_VERSION " (%s; %s)%s%s", hsa_transport_version(),
+  lua_pushfstring(L, "hubspot_assoc/" HSA_VERSION " (%s; %s)%s%s", hsa_transport_version(),
                          lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "Lua", extra ? " " : "",
                          extra ? extra : "");
+  lua_remove(L, -2);
+  return lua_tostring(L, -1);
 }
 
 /* Which of the engine's events somebody wants. */
@@ -221,6 +240,13 @@ static void keep_functions(lua_State *L, int options, int idx, lhsa_client *clie
   lua_rawget(L, options);
   client->has_limiter = !lua_isnil(L, -1);
   lua_setfield(L, -2, "limiter");
+  client->has_transport = lhsa_push_function_option(L, options, "transport");
+  lua_setfield(L, -2, "transport");
+  push_user_agent(L, options);
+  lua_setfield(L, -2, "user_agent");
+  lua_pushliteral(L, "loop");
+  lua_rawget(L, options);
+  lua_setfield(L, -2, "loop");
   lua_newtable(L);
   lua_createtable(L, 0, 1);
   lua_pushliteral(L, "v");
@@ -347,6 +373,19 @@ int lhsa_configure(lua_State *L)
   return 1;
 }
 
+void lhsa_default_client(lua_State *L, int idx)
+{
+  if (!lua_isnil(L, idx)) {
+    if (!lhsa_to_client(L, idx))
+      luaL_argerror(L, idx, "client expected");
+    lua_pushvalue(L, idx);
+    keep_default(L);
+    return;
+  }
+  lua_pushlightuserdata(L, (void *)(uintptr_t)&default_key);
+  lua_rawget(L, LUA_REGISTRYINDEX);
+}
+
 void lhsa_push_default_client(lua_State *L)
 {
   lua_pushlightuserdata(L, (void *)(uintptr_t)&default_key);
@@ -436,7 +475,15 @@ static int client_next(lua_State *L)
   return 0;
 }
 
-/* client:fd() -> descriptor; nil when closed; raises without an I/O thread: nobody would make it readable */
+/* client:loop() -> the option, for the Lua layer */
+static int client_loop(lua_State *L)
+{
+  check_client(L);
+  lhsa_client_value(L, 1, "loop");
+  return 1;
+}
+
+/* client:fd() -> descriptor; nil and why there is none; raises without an I/O thread: nobody would make it readable */
 static int client_fd(lua_State *L)
 {
   lhsa_client *client = check_client(L);
@@ -449,10 +496,16 @@ static int client_fd(lua_State *L)
     return lua_error(L);
   }
   fd = client->engine ? hsa_engine_fd(client->engine) : -1;
-  if (fd < 0)
-    return 0;
-  lua_pushinteger(L, fd);
-  return 1;
+  if (fd >= 0) {
+    lua_pushinteger(L, fd);
+    return 1;
+  }
+  lua_pushnil(L);
+  if (client->engine)
+    lua_pushfstring(L, "there is no descriptor for the event loop to watch: %s", strerror(errno));
+  else
+    lua_pushliteral(L, "the client is closed");
+  return 2;
 }
 
 /* client:listen() -> the path of a unix socket to connect to; or nil and why there is none */
@@ -516,6 +569,7 @@ static int collect(lua_State *L)
   close_client(client);
   free(client->token);
   memset(client, 0, sizeof *client);
+  client->is_closed = client->is_finalized = true; /* a finalizer that runs after this one may use it */
   return 0;
 }
 
@@ -528,7 +582,7 @@ static int to_string(lua_State *L)
 void lhsa_client_open(lua_State *L)
 {
   static const luaL_Reg methods[] = {
-    {"wait", client_wait},     {"next", client_next},         {"fd", client_fd},       {"listen", client_listen},
+    {"wait", client_wait},     {"next", client_next},         {"fd", client_fd},       {"listen", client_listen}, {"loop", client_loop},
     {"accept", client_accept}, {"announce", client_announce}, {"close", client_close}, {NULL, NULL}};
   const luaL_Reg *method;
 

@@ -154,7 +154,8 @@ typedef struct lhsa_client {
   char *token;           /* NULL: a function's, or the environment's at the time of a call */
   const char *problem;   /* a setting of the environment cannot be used: calls fail with this; the user value has it */
   char version[8];       /* "v4", "2026-03" */
-  bool has_token_function, has_on_event, has_limiter; /* in the user value, by their options' names */
+  bool is_finalized;     /* it is closed, and what it had is gone */
+  bool has_token_function, has_on_event, has_limiter, has_transport; /* in the user value, by their options' names */
   bool may_have_thread;
   int64_t timeout, deadline; /* us */
   int max_attempts;
@@ -177,29 +178,21 @@ lhsa_client *lhsa_to_client(lua_State *L, int idx);
 /* Pushes the default client, made on first use. */
 void lhsa_push_default_client(lua_State *L);
 
+/* Makes the client at idx the default one, unless it is nil; pushes the default client, or nil if there is none yet. */
+void lhsa_default_client(lua_State *L, int idx);
+
 /* Lua: configure(options) -> client, likewise. Replaces the default client. */
 int lhsa_configure(lua_State *L);
 
-/* Pushes the client's token function, event handler or limiter: "access_token", "on_event", "limiter". */
+/* Pushes what the client has by this name: "access_token", "on_event", "limiter", "transport" (functions and a table of
+ * the user's), "user_agent". */
 void lhsa_client_value(lua_State *L, int client, const char *name);
 
 /* Remembers the call at idx, by its address, in the client at `client`, weakly; pushes the call so remembered, or nil. */
 void lhsa_remember_call(lua_State *L, int client, int idx);
 void lhsa_push_call(lua_State *L, int client, const void *address);
 
-/* ---- limiter.c: a limiter of the user's ---- */
-
-/* Raises as lhsa_bad_argument does unless the value at idx can be one. */
-void lhsa_check_limiter(lua_State *L, int idx, int level, const char *call);
-
-/* Asks the limiter at this index for leave for one attempt that can wait for `most` us: *delay is how
- * long it has to; more than `most` if it is not to be sent. Answers NULL, or pushes and answers why there is no answer. */
-const char *lhsa_limiter_reserve(lua_State *L, int limiter, int64_t most, int64_t *delay);
-
-/* Tells it what an answer says of the rate; false with what it raised at the top. */
-bool lhsa_limiter_observe(lua_State *L, int limiter, const hsa_event *event);
-
-/* ---- call.c (with call.h, make.c, run.c) ---- */
+/* ---- call.c (with call.h, make.c, run.c, question.c) ---- */
 
 void lhsa_call_open(lua_State *L);
 
@@ -222,7 +215,8 @@ enum {
   LHSA_ERRORS,
   LHSA_RESPONSE,    /* the last one */
   LHSA_REQUESTS,    /* all responses, where there are several requests */
-  LHSA_REFUSAL,     /* why a token function gave no token */
+  LHSA_NEW_TOKEN,   /* the one to send, while leave is asked for */
+  LHSA_REFUSAL,     /* why it cannot go on */
   LHSA_EVENT_ERROR, /* what on_event raised */
   LHSA_SLOTS = LHSA_EVENT_ERROR
 };
@@ -237,6 +231,17 @@ typedef struct lhsa_request_info {
 
 /* Pushes a table of what the headers told of the rate limit. */
 void lhsa_push_rate_limit(lua_State *L, const hsa_rate_limit *rate);
+
+/* How much there is, for what is added in several steps. */
+typedef struct lhsa_reply_mark {
+  bool is_dirty; /* something is being added */
+  bool has_results;
+  int results, errors, requests;
+} lhsa_reply_mark;
+
+/* Takes back what has been added since lhsa_reply_commit; allocates nothing. */
+void lhsa_reply_rewind(lua_State *L, int reply, lhsa_reply_mark *mark);
+void lhsa_reply_commit(lua_State *L, int reply, lhsa_reply_mark *mark);
 
 /* Adds the outcome of a request, or of what was never sent. */
 void lhsa_reply_add(lua_State *L, int reply, const lhsa_request_info *info, const hsa_outcome *outcome);

@@ -247,7 +247,10 @@ lhsa_call *lhsa_push_new_call(lua_State *L, int level)
   user = lua_gettop(L);
   lua_pushvalue(L, 1);
   lua_rawseti(L, user, LHSA_CLIENT);
-  set_bodies(L, user, call);
+  if (client->is_finalized) /* and lua-cjson perhaps, too */
+    call->nrequests = 1;
+  else
+    set_bodies(L, user, call);
   lhsa_setuservalue(L, idx);
   return call;
 }

@@ -11,6 +11,59 @@ static int call(lua_State *L)
   return 0;
 }
 
+/* Takes the field at the key out of the table, both on the stack, if there is a table; pushes it. */
+static void take_out(lua_State *L, int table, int key)
+{
+  if (!lua_istable(L, table) || lua_isnil(L, key)) {
+    lua_pushnil(L);
+    return;
+  }
+  lua_pushvalue(L, key);
+  lua_rawget(L, table);
+  lua_pushvalue(L, key);
+  lua_pushnil(L);
+  lua_rawset(L, table);
+}
+
+/* call_once(table, key [, other, its_key, ...]) -> what table[key](...) returns. Both fields are nil when it is called, and
+ * nothing comes in between. It cannot yield. */
+static int call_once(lua_State *L)
+{
+  luaL_checktype(L, 1, LUA_TTABLE);
+  if (lua_gettop(L) < 4)
+    lua_settop(L, 4);
+  take_out(L, 3, 4);
+  lua_pop(L, 1);
+  take_out(L, 1, 2);
+  lua_insert(L, 5);
+  lua_call(L, lua_gettop(L) - 5, 1);
+  return 1;
+}
+
+/* is_running(fn) -> is it among the callers of who asks? */
+static int is_running(lua_State *L)
+{
+  lua_Debug frame;
+  int level;
+  bool is_it = false;
+
+  for (level = 1; !is_it && lua_getstack(L, level, &frame); level++) {
+    lua_getinfo(L, "f", &frame);
+    is_it = lua_rawequal(L, -1, 1);
+    lua_pop(L, 1);
+  }
+  lua_pushboolean(L, is_it);
+  return 1;
+}
+
+/* default([client]) -> the default client, or nil; with one, makes it that */
+static int default_client(lua_State *L)
+{
+  lua_settop(L, 1);
+  lhsa_default_client(L, 1);
+  return 1;
+}
+
 /* now() -> seconds on the monotonic clock */
 static int now(lua_State *L)
 {
@@ -30,10 +83,11 @@ static void set_closure(lua_State *L, const lhsa_endpoint *endpoint, lua_CFuncti
  *   NAME(...)           every API call, on the default client -> results, errors, response
  *   new(options), configure(options) -> client, with client:NAME(...)
  *   call(fn, ...)       calls a function that must not yield
+ *   call_once, is_running, default   for the Lua layer: above
  *   now()               seconds on the monotonic clock
- *   calls               NAME -> start(client, ...) -> call: what hubspot_assoc.lua builds upon
+ *   calls               NAME -> start(client, ...) -> call: what the Lua layer builds upon
  *   _VERSION }
- * A token function must not yield in calls made here; in those of hubspot_assoc.lua it may.
+ * What the user's functions are called for they must do without yielding here; in calls of hubspot_assoc they may yield.
  * Raises if the libcurl that was found is too old. */
 int luaopen_hubspot_assoc_core(lua_State *L)
 {
@@ -62,6 +116,12 @@ int luaopen_hubspot_assoc_core(lua_State *L)
   lua_setfield(L, module, "configure");
   lua_pushcfunction(L, call);
   lua_setfield(L, module, "call");
+  lua_pushcfunction(L, call_once);
+  lua_setfield(L, module, "call_once");
+  lua_pushcfunction(L, is_running);
+  lua_setfield(L, module, "is_running");
+  lua_pushcfunction(L, default_client);
+  lua_setfield(L, module, "default");
   lua_pushcfunction(L, now);
   lua_setfield(L, module, "now");
   lua_pushliteral(L, HSA_VERSION);

@@ -633,3 +633,49 @@ int lhsa_reply_push(lua_State *L, int reply)
   lua_setfield(L, -2, "on_event_error");
   return 3;
 }
+
+static int length(lua_State *L, int reply, int slot)
+{
+  int n;
+
+  lua_rawgeti(L, reply, slot);
+  n = lua_istable(L, -1) ? (int)lua_rawlen(L, -1) : 0;
+  lua_pop(L, 1);
+  return n;
+}
+
+static void shorten(lua_State *L, int reply, int slot, int n, bool is_kept)
+{
+  int i;
+
+  lua_rawgeti(L, reply, slot);
+  if (lua_istable(L, -1))
+    for (i = (int)lua_rawlen(L, -1); i > n; i--) {
+      lua_pushnil(L);
+      lua_rawseti(L, -2, i);
+    }
+  if (n == 0 && !is_kept) {
+    lua_pushnil(L);
+    lua_rawseti(L, reply, slot);
+  }
+  lua_pop(L, 1);
+}
+
+void lhsa_reply_rewind(lua_State *L, int reply, lhsa_reply_mark *mark)
+{
+  shorten(L, reply, LHSA_RESULTS_SO_FAR, mark->results, mark->has_results);
+  shorten(L, reply, LHSA_ERRORS, mark->errors, false);
+  shorten(L, reply, LHSA_REQUESTS, mark->requests, false);
+  mark->is_dirty = false;
+}
+
+void lhsa_reply_commit(lua_State *L, int reply, lhsa_reply_mark *mark)
+{
+  mark->results = length(L, reply, LHSA_RESULTS_SO_FAR);
+  lua_rawgeti(L, reply, LHSA_RESULTS_SO_FAR);
+  mark->has_results = !lua_isnil(L, -1);
+  lua_pop(L, 1);
+  mark->errors = length(L, reply, LHSA_ERRORS);
+  mark->requests = length(L, reply, LHSA_REQUESTS);
+  mark->is_dirty = false;
+}

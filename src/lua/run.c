@@ -1,4 +1,4 @@
-/* run.c - runs a call: its requests one after the other, its questions for a token, its limiter and its events. */
+/* run.c - runs a call: its requests one after the other, until it asks something. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,12 +11,21 @@ static bool has_next(const lhsa_call *call)
   return call->nparts > 0 || call->next < call->nrequests;
 }
 
-void lhsa_stop_rest(lua_State *L, int user, lhsa_call *call, hsa_kind kind, int64_t retry_after, const char *message)
+/* Adds to the reply: if memory runs out in it, what it has added is taken back before the step is made again. */
+static void add(lua_State *L, int user, lhsa_call *call, const lhsa_request_info *info, const hsa_outcome *outcome)
+{
+  call->mark.is_dirty = true;
+  lhsa_reply_add(L, user, info, outcome);
+}
+
+/* One error for all inputs of the requests not begun yet; none of them is sent. retry_after: us, or -1. */
+static void stop_rest_as(lua_State *L, int user, lhsa_call *call, hsa_kind kind, bool retryable, int64_t retry_after,
+                      const char *message)
 {
   lhsa_request_info info = lhsa_info_of(call);
   hsa_outcome outcome = {
     .kind = kind,
-    .retryable = kind == HSA_TIMEOUT || retry_after >= 0,
+    .retryable = retryable,
     .retry_after = retry_after,
     .detail = message,
     .body = "",
@@ -27,9 +36,14 @@ void lhsa_stop_rest(lua_State *L, int user, lhsa_call *call, hsa_kind kind, int6
     return;
   info.first = call->last + 1;
   info.last = call->ninputs;
-  lhsa_reply_add(L, user, &info, &outcome);
+  add(L, user, call, &info, &outcome);
   call->next = call->nrequests;
   call->nparts = 0;
+}
+
+static void stop_rest(lua_State *L, int user, lhsa_call *call, hsa_kind kind, int64_t retry_after, const char *message)
+{
+  stop_rest_as(L, user, call, kind, kind == HSA_TIMEOUT || retry_after >= 0, retry_after, message);
 }
 
 /* The token to send: NULL where a function gives it; *problem where there is none. */
@@ -90,14 +104,14 @@ static void count_next(lua_State *L, int user, lhsa_call *call, int ninputs)
 }
 
 /* Puts a part of the request under way, the inputs in the text from `from` to `to`, before the next one. */
-static void push_part(lua_State *L, int parts, lhsa_call *call, const char *from, const char *to, int ninputs)
+static void push_part(lua_State *L, int parts, lhsa_call *call, int part, const char *from, const char *to, int ninputs)
 {
   lua_pushliteral(L, LHSA_INPUTS_HEAD "[");
   lua_pushlstring(L, from, (size_t)(to - from));
   lua_pushliteral(L, "]}");
   lua_concat(L, 3);
-  call->part_inputs[call->nparts++] = ninputs;
-  lua_rawseti(L, parts, call->nparts);
+  call->part_inputs[part] = ninputs;
+  lua_rawseti(L, parts, part + 1);
 }
 
 /* The answer to the request under way, a reading one, was too large: it is asked again in halves, as long as it has more
@@ -122,8 +136,9 @@ static bool halve(lua_State *L, int user, lhsa_call *call)
   list = body + strlen(LHSA_INPUTS_HEAD);
   end = body + len - strlen("]}");
   middle = lhsa_json_element(list, n - n / 2 + 1);
-  push_part(L, top + 1, call, middle, end, n / 2);
-  push_part(L, top + 1, call, list + 1, middle - 1, n - n / 2);
+  push_part(L, top + 1, call, call->nparts, middle, end, n / 2);
+  push_part(L, top + 1, call, call->nparts + 1, list + 1, middle - 1, n - n / 2);
+  call->nparts += 2;
   call->last = call->first - 1;
   call->is_halved = true;
   lua_settop(L, top);
@@ -142,6 +157,7 @@ static hsa_status start_request(lua_State *L, int user, lhsa_call *call, const c
     .nquery = call->nquery,
     .effect = call->endpoint->effect,
     .rate_group = call->endpoint->is_counted ? 1 : 0,
+    .asks_answer = call->client->has_transport,
     .park = call->client->has_limiter ? HSA_PARK_EVERY : token ? HSA_PARK_NEVER : HSA_PARK_FIRST,
     .token = token,
     .timeout = call->timeout,
@@ -168,47 +184,67 @@ static void begin(lua_State *L, int user, lhsa_call *call)
   const char *problem, *token = find_token(call->client, &problem);
   hsa_status status;
 
-  if (problem) {
-    lhsa_stop_rest(L, user, call, HSA_CONFIG, -1, problem);
-    return;
+  lua_rawgeti(L, user, LHSA_REFUSAL);
+  if (call->is_unfit)
+    stop_rest(L, user, call, HSA_CONFIG, -1, lua_tostring(L, -1));
+  else if (call->is_canceled)
+    stop_rest(L, user, call, HSA_CANCELED, -1, "not sent: the call was canceled");
+  else if (problem)
+    stop_rest(L, user, call, HSA_CONFIG, -1, problem);
+  else if (call->next > 0 && hsa_now() >= call->deadline)
+    stop_rest(L, user, call, HSA_TIMEOUT, -1, "not sent: the call's deadline passed");
+  else {
+    status = start_request(L, user, call, token);
+    if (status != HSA_OK)
+      stop_rest(L, user, call, HSA_CONFIG, -1,
+                status == HSA_TOOLARGE ? "the URL would be longer than 8 KiB" : "libcurl could not be set up (out of memory?)");
   }
-  if (call->next > 0 && hsa_now() >= call->deadline) {
-    lhsa_stop_rest(L, user, call, HSA_TIMEOUT, -1, "not sent: the call's deadline passed");
-    return;
-  }
-  status = start_request(L, user, call, token);
-  if (status != HSA_OK)
-    lhsa_stop_rest(L, user, call, HSA_CONFIG, -1,
-              status == HSA_TOOLARGE ? "the URL would be longer than 8 KiB" : "libcurl could not be set up (out of memory?)");
+  lua_pop(L, 1);
 }
 
 /* After an answer that rules out the others, the rest is not sent. */
 static void stop_after(lua_State *L, int user, lhsa_call *call, const hsa_outcome *outcome)
 {
-  if (outcome->http_status == 401 || outcome->http_status == 403) {
+  if (call->is_refused)
+    stop_rest_as(L, user, call, outcome->kind, outcome->retryable, -1,
+              "not sent: an earlier request of this call could not be sent");
+  else if (outcome->http_status == 401 || outcome->http_status == 403) {
     lua_pushfstring(L, "not sent: an earlier request of this call was refused with HTTP %d", outcome->http_status);
-    lhsa_stop_rest(L, user, call, outcome->kind, -1, lua_tostring(L, -1));
+    stop_rest(L, user, call, outcome->kind, -1, lua_tostring(L, -1));
     lua_pop(L, 1);
   } else if (outcome->daily)
-    lhsa_stop_rest(L, user, call, HSA_THROTTLED, -1, "not sent: the daily limit is used up");
+    stop_rest(L, user, call, HSA_THROTTLED, -1, "not sent: the daily limit is used up");
   else if (outcome->kind == HSA_CONFIG || outcome->kind == HSA_CANCELED)
-    lhsa_stop_rest(L, user, call, outcome->kind, -1, "not sent: an earlier request of this call could not be sent");
+    stop_rest(L, user, call, outcome->kind, -1, "not sent: an earlier request of this call could not be sent");
   else if (outcome->retry_after >= call->deadline - hsa_now() && outcome->retry_after >= 0)
-    lhsa_stop_rest(L, user, call, outcome->kind, outcome->retry_after,
+    stop_rest(L, user, call, outcome->kind, outcome->retry_after,
               "not sent: HubSpot's limit outlasts the deadline of this call");
+}
+
+/* What it was that the call's deadline passed in, where it was a question. */
+static const char *detail_of(lua_State *L, int user, const lhsa_call *call, const hsa_outcome *outcome)
+{
+  static const char *const overdue[] = {
+    [LHSA_ASKS_TOKEN] = "the deadline passed before the token function gave a token",
+    [LHSA_ASKS_LEAVE] = "the deadline passed before the limiter gave leave",
+  };
+
+  if (outcome->kind == HSA_TIMEOUT && call->overdue < LHSA_ASKS_ANSWER && overdue[call->overdue])
+    return overdue[call->overdue];
+  lua_rawgeti(L, user, LHSA_REFUSAL); /* the list keeps it */
+  return call->is_refused && lua_isstring(L, -1) ? lua_tostring(L, -1) : outcome->detail;
 }
 
 /* Adds what the request under way has come to. */
 static void take_outcome(lua_State *L, int user, lhsa_call *call, hsa_outcome *outcome)
 {
   lhsa_request_info info = lhsa_info_of(call);
+  int top = lua_gettop(L);
 
-  lua_rawgeti(L, user, LHSA_REFUSAL);
-  if (lua_isstring(L, -1))
-    outcome->detail = lua_tostring(L, -1);
+  outcome->detail = detail_of(L, user, call, outcome);
   info.request = call->request;
-  lhsa_reply_add(L, user, &info, outcome);
-  lua_pop(L, 1);
+  add(L, user, call, &info, outcome);
+  lua_settop(L, top);
   stop_after(L, user, call, outcome);
 }
 
@@ -223,195 +259,135 @@ static void finish(lua_State *L, int user, lhsa_call *call)
   call->request = NULL;
 }
 
-/* ---- events ---- */
-
-static void push_event(lua_State *L, const lhsa_call *call, const hsa_event *event)
+/* Adds the request that was under way when the call was canceled. */
+static void finish_canceled(lua_State *L, int user, lhsa_call *call)
 {
-  static const char *const types[] = {"attempt", "retry", "wait", "done"};
+  const hsa_outcome *outcome = &call->canceled;
   lhsa_request_info info = lhsa_info_of(call);
 
-  lua_createtable(L, 0, 8);
-  lhsa_set_string(L, "type", types[event->type]);
-  lhsa_set_string(L, "call", call->endpoint->name);
-  lhsa_set_integer(L, "attempt", event->attempt);
-  if (info.is_part) {
-    lhsa_set_integer(L, "first", info.first);
-    lhsa_set_integer(L, "last", info.last);
+  add(L, user, call, &info, outcome);
+  stop_rest(L, user, call, HSA_CANCELED, -1, "not sent: the call was canceled");
+  call->has_canceled = false;
+  call->event = (hsa_event){.type = HSA_EVENT_DONE, .attempt = outcome->attempts, .kind = HSA_CANCELED};
+  call->must_tell_event = call->client->has_on_event;
+}
+
+/* ---- questions ---- */
+
+static void ask(lhsa_call *call, lhsa_asks asks)
+{
+  call->asks = asks;
+  call->question++;
+}
+
+void lhsa_ask_leave(lhsa_call *call)
+{
+  ask(call, LHSA_ASKS_LEAVE);
+}
+
+static void ask_for_engine(lhsa_call *call)
+{
+  hsa_reason reason = hsa_call_reason(call->request);
+
+  call->engine_question = hsa_call_questions(call->request);
+  if (reason == HSA_REASON_SEND)
+    ask(call, LHSA_ASKS_ANSWER);
+  else
+    ask(call, call->client->has_token_function && reason != HSA_REASON_RETRY ? LHSA_ASKS_TOKEN : LHSA_ASKS_LEAVE);
+}
+
+/* Does the answer that the event is of tell anything of the rate? */
+static bool tells_rate(const hsa_event *event)
+{
+  return (event->type == HSA_EVENT_RETRY || event->type == HSA_EVENT_DONE) &&
+         (event->sent_at >= 0 || event->hold >= 0 || event->rate.max >= 0);
+}
+
+/* Takes the next event that the limiter or on_event is to be told of; false: there is none. */
+static bool next_event(lhsa_call *call)
+{
+  const lhsa_client *client = call->client;
+
+  if (!client->has_on_event && !client->has_limiter)
+    return false;
+  while (!call->must_tell_limiter && !call->must_tell_event) {
+    if (!hsa_call_event(call->request, &call->event))
+      return false;
+    call->must_tell_limiter = client->has_limiter && tells_rate(&call->event);
+    call->must_tell_event = client->has_on_event;
   }
-  if (event->http_status && event->type != HSA_EVENT_ATTEMPT)
-    lhsa_set_integer(L, "http_status", event->http_status);
-  if (event->type == HSA_EVENT_RETRY || event->type == HSA_EVENT_DONE)
-    lhsa_set_string(L, "kind", hsa_kind_name(event->kind));
-  if (event->type == HSA_EVENT_RETRY || event->type == HSA_EVENT_WAIT)
-    lhsa_set_number(L, "delay", (double)event->delay / (double)HSA_SECOND);
+  return true;
 }
 
-/* Calls on_event. An error in it harms no call: its message comes back in the response. */
-static void tell_event(lua_State *L, int user, lhsa_call *call, const hsa_event *event)
+/* Is the question still open that the call asks for its request? A deadline may have passed. */
+static bool is_open(const lhsa_call *call, hsa_state state)
 {
-  if (!call->client->has_on_event)
-    return;
-  lua_rawgeti(L, user, LHSA_CLIENT);
-  lhsa_client_value(L, lua_gettop(L), "on_event");
-  lua_remove(L, -2);
-  push_event(L, call, event);
-  call->is_in_callback = true;
-  if (lua_pcall(L, 1, 0, 0) != 0)
-    lua_rawseti(L, user, LHSA_EVENT_ERROR);
-  call->is_in_callback = false;
-}
-
-static void push_limiter(lua_State *L, int user)
-{
-  lua_rawgeti(L, user, LHSA_CLIENT);
-  lhsa_client_value(L, lua_gettop(L), "limiter");
-  lua_replace(L, -2);
-}
-
-/* Tells the limiter. An error in it harms no call, likewise. */
-static void tell_limiter(lua_State *L, int user, lhsa_call *call, const hsa_event *event)
-{
-  int top = lua_gettop(L);
-
-  if (!call->client->has_limiter)
-    return;
-  push_limiter(L, user);
-  call->is_in_callback = true;
-  if (!lhsa_limiter_observe(L, top + 1, event))
-    lua_rawseti(L, user, LHSA_EVENT_ERROR);
-  call->is_in_callback = false;
-  lua_settop(L, top);
-}
-
-/* Hands out the events of the request under way. */
-static void hand_out_events(lua_State *L, int user, lhsa_call *call)
-{
-  hsa_event event;
-
-  if (!call->client->has_on_event && !call->client->has_limiter)
-    return;
-  while (!call->must_be_canceled && hsa_call_event(call->request, &event)) {
-    tell_limiter(L, user, call, &event);
-    tell_event(L, user, call, &event);
-  }
+  return call->asks && state == HSA_PARKED && call->engine_question == hsa_call_questions(call->request);
 }
 
 /* ---- running ---- */
 
-void lhsa_cancel(lua_State *L, int user, lhsa_call *call)
+void lhsa_cancel(lhsa_call *call)
 {
-  lhsa_request_info info;
-  hsa_outcome outcome;
-
-  call->must_be_canceled = false;
+  call->asks = LHSA_ASKS_NOTHING;
+  call->must_tell_limiter = call->must_tell_event = false;
+  call->is_canceled = true;
   if (call->request && hsa_call_state(call->request) != HSA_DONE) {
-    info = lhsa_info_of(call);
-    outcome = hsa_call_cancel(call->request);
+    call->canceled = hsa_call_cancel(call->request);
+    call->has_canceled = true;
     call->request = NULL;
-    lhsa_reply_add(L, user, &info, &outcome);
-    tell_event(L, user, call, &(hsa_event){.type = HSA_EVENT_DONE, .attempt = outcome.attempts, .kind = HSA_CANCELED});
-  } else if (call->request)
-    finish(L, user, call);
-  lhsa_stop_rest(L, user, call, HSA_CANCELED, -1, "not sent: the call was canceled");
+  }
 }
 
-/* Lets a parked call go on, as soon as its limiter gives leave; token: NULL keeps the one it has. */
-static void let_go(lua_State *L, int user, lhsa_call *call, const char *token, const char *problem)
+/* Moves the call on by one step; LHSA_GOES_ON: there is another one. Where memory runs out it raises, and the step can be
+ * made again. */
+static lhsa_run_state step(lua_State *L, int user, lhsa_call *call, int64_t until)
 {
-  int64_t delay = 0;
-  int top = lua_gettop(L);
+  hsa_state state;
 
-  if (!problem && call->client->has_limiter) {
-    push_limiter(L, user);
-    call->is_in_callback = true;
-    problem = lhsa_limiter_reserve(L, top + 1, call->deadline - hsa_now(), &delay);
-    call->is_in_callback = false;
+  if (call->asks >= LHSA_TELLS_LIMITER)
+    return LHSA_ASKS;
+  if (call->mark.is_dirty)
+    lhsa_reply_rewind(L, user, &call->mark);
+  if (call->must_tell_limiter || call->must_tell_event)
+    ask(call, call->must_tell_limiter ? LHSA_TELLS_LIMITER : LHSA_TELLS_EVENT);
+  else if (call->has_canceled)
+    finish_canceled(L, user, call);
+  else if (!call->request && !has_next(call))
+    return LHSA_DONE;
+  else if (!call->request)
+    begin(L, user, call);
+  else {
+    state = hsa_call_run(call->request, until);
+    if (is_open(call, state))
+      return LHSA_ASKS;
+    if (call->asks) /* and its time is over */
+      call->overdue = call->asks;
+    call->asks = LHSA_ASKS_NOTHING;
+    if (next_event(call))
+      return LHSA_GOES_ON;
+    if (hsa_call_state(call->request) == HSA_DONE)
+      finish(L, user, call);
+    else if (state == HSA_PARKED)
+      ask_for_engine(call);
+    else if (hsa_now() >= until)
+      return LHSA_PENDING;
   }
-  if (call->must_be_canceled) {
-    lhsa_cancel(L, user, call);
-    lua_settop(L, top);
-    return;
-  }
-  if (!problem && hsa_call_go(call->request, token, delay) != HSA_OK)
-    problem = "out of memory";
-  if (problem) {
-    lua_pushstring(L, problem);
-    lua_rawseti(L, user, LHSA_REFUSAL);
-    hsa_call_refuse(call->request);
-  }
-  lua_settop(L, top);
-}
-
-static bool wants_token(const lhsa_call *call)
-{
-  return call->client->has_token_function && hsa_call_reason(call->request) != HSA_REASON_RETRY;
+  if (call->mark.is_dirty)
+    lhsa_reply_commit(L, user, &call->mark);
+  return LHSA_GOES_ON;
 }
 
 lhsa_run_state lhsa_run(lua_State *L, int idx, lhsa_call *call, int64_t until)
 {
-  lhsa_run_state result = LHSA_DONE;
-  hsa_state state;
+  lhsa_run_state state;
   int user;
 
   lhsa_getuservalue(L, idx);
   user = lua_gettop(L);
-  while (result == LHSA_DONE && (call->request || has_next(call))) {
-    if (!call->request) {
-      begin(L, user, call);
-      continue;
-    }
-    state = hsa_call_run(call->request, until);
-    hand_out_events(L, user, call);
-    if (call->must_be_canceled)
-      lhsa_cancel(L, user, call);
-    else if (hsa_call_state(call->request) == HSA_DONE)
-      finish(L, user, call);
-    else if (state == HSA_PARKED && wants_token(call))
-      result = LHSA_PARKED;
-    else if (state == HSA_PARKED)
-      let_go(L, user, call, NULL, NULL);
-    else if (hsa_now() >= until)
-      result = LHSA_PENDING;
-  }
+  do
+    state = step(L, user, call, until);
+  while (state == LHSA_GOES_ON);
   lua_settop(L, user - 1);
-  return result;
-}
-
-/* Why the value at idx is no token, or NULL. */
-static const char *check_token(lua_State *L, bool ok, int idx, int message)
-{
-  size_t len;
-  const char *token = lua_type(L, idx) == LUA_TSTRING ? lua_tolstring(L, idx, &len) : NULL, *problem;
-
-  if (!ok)
-    return lua_pushfstring(L, "the token function failed: %s", lua_isstring(L, idx) ? lua_tostring(L, idx) : "with a value that is no string");
-  if (!token)
-    return lua_pushfstring(L, "the token function gave no token%s%s", lua_isstring(L, message) ? ": " : "",
-                           lua_isstring(L, message) ? lua_tostring(L, message) : "");
-  problem = hsa_check_header_value(token, len);
-  return problem ? lua_pushfstring(L, "the token function's token %s", problem) : NULL;
-}
-
-void lhsa_go(lua_State *L, int idx, lhsa_call *call, bool ok, int token, int message)
-{
-  const char *problem = check_token(L, ok, token, message);
-
-  if (!call->request)
-    return;
-  lhsa_getuservalue(L, idx);
-  let_go(L, lua_gettop(L), call, lua_tostring(L, token), problem);
-  lua_pop(L, 1);
-}
-
-void lhsa_push_token_function(lua_State *L, int idx, const lhsa_call *call)
-{
-  lhsa_getuservalue(L, idx);
-  lua_rawgeti(L, -1, LHSA_CLIENT);
-  lhsa_client_value(L, lua_gettop(L), "access_token");
-  lua_replace(L, -3);
-  if (hsa_call_reason(call->request) == HSA_REASON_EXPIRED)
-    lua_pushliteral(L, "expired");
-  else
-    lua_pushnil(L);
-  lua_replace(L, -2);
+  return state;
 }

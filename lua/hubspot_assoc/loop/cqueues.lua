@@ -8,6 +8,8 @@
 local cqueues = require "cqueues"
 local condition = require "cqueues.condition"
 
+local assert, pairs, setmetatable = assert, pairs, setmetatable
+
 local loop = {}
 
 local watched = {} -- descriptor -> on_readable
@@ -82,6 +84,17 @@ function loop.suspend(start, seconds)
   controller = cqueues.new()
   controller:wrap(wait, controller, start, seconds)
   assert(controller:loop())
+end
+
+--- Runs a function that may yield beside everything else.
+-- @return true; or nil outside of any controller, where it can as well be called at once
+function loop.spawn(fn, ...)
+  local controller = cqueues.running()
+  if not controller then
+    return nil
+  end
+  controller:wrap(fn, ...)
+  return true
 end
 
 return loop

@@ -8,6 +8,10 @@ local vim = rawget(_G, "vim")
 local is_neovim = type(vim) == "table" and type(vim.schedule) == "function"
 local uv = is_neovim and (vim.uv or vim.loop) or require "luv"
 
+local assert, error, tostring, traceback = assert, error, tostring, debug.traceback
+local coroutine_resume, running, status, yield = coroutine.resume, coroutine.running, coroutine.status, coroutine.yield
+local ceil = math.ceil
+
 local loop = {}
 
 --- Calls fn soon. In Neovim a callback of libuv may not use most of vim.api; what is scheduled may.
@@ -46,24 +50,24 @@ end
 --- Suspends the running coroutine, after it has called start with a function that resumes it; nil or so many seconds
 -- at most.
 function loop.suspend(start, seconds)
-  local thread, is_resumed, timer = coroutine.running(), false, nil
+  local thread, is_resumed, timer = running(), false, nil
   local function resume()
-    if is_resumed or coroutine.status(thread) ~= "suspended" then
+    if is_resumed or status(thread) ~= "suspended" then
       return false -- the time was up, or it has died meanwhile
     end
     is_resumed = true
-    local ok, message = coroutine.resume(thread)
+    local ok, message = coroutine_resume(thread)
     if not ok then
-      error(debug.traceback(thread, tostring(message)), 0)
+      error(traceback(thread, tostring(message)), 0)
     end
   end
   start(resume)
   if seconds then
     timer = assert(uv.new_timer())
-    timer:start(math.ceil(seconds * 1000), 0, function() schedule(resume) end)
+    timer:start(ceil(seconds * 1000), 0, function() schedule(resume) end)
   end
   repeat
-    coroutine.yield()
+    yield()
   until is_resumed
   if timer then
     timer:close()

@@ -12,6 +12,8 @@
 local ngx = ngx
 local semaphore = require "ngx.semaphore"
 
+local error, pcall, tostring = error, pcall, tostring
+
 local loop = {
   connects = true, -- it needs no descriptor
   patience = 1, -- s, after which who waits looks for himself; watch may be called again while it watches
@@ -77,6 +79,11 @@ local function start_timer(delay, fn, ...)
     return true
   end
   return nil, "nginx starts no timer: " .. tostring(ok and why or is_started)
+end
+
+--- Can a light thread still answer? Nobody tells when one is killed, so nil: who knows.
+function loop.is_alive()
+  return nil
 end
 
 --- Calls a function that may yield, beside everything else.

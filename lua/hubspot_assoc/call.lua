@@ -1,0 +1,516 @@
+--- One call: its start, its questions, its end; written once for ordinary and asynchronous calls.
+--
+-- A call that needs something from outside (a token, leave from a limiter, an answer in place of the network's, or to
+-- tell of an event) stops and asks. It is answered here, in a Lua frame, so that what is called may yield: by who waits
+-- for the call, or beside everything else where nobody does.
+--
+-- The states of a future are a table in docs/design.md: "running", "asks", "answering", "done", "delivered".
+
+local core = require "hubspot_assoc.core"
+local protected = require "hubspot_assoc.pcall"
+local scheduler = require "hubspot_assoc.scheduler"
+
+local create, resume = coroutine.create, coroutine.resume
+local running, status = coroutine.running, coroutine.status
+local error, pairs, select, setmetatable, type = error, pairs, select, setmetatable, type
+local next = pairs {} -- hosts that take globals away leave pairs
+local huge = 1 / 0
+local now = core.now
+
+local call_of = {}
+
+local MAIN = {} -- stands for the main thread, where Lua 5.1 has no value for it
+local PATIENCE = 1 -- s, after which who waits looks whether an answer can still come
+local TAKE_OVER = 5 -- s, after which a question is put again if nobody can tell whether it is still being answered
+local CHECK_EVERY = 0.1 -- s
+local MAX_RENEWED = 8 -- expired tokens that are remembered
+
+-- ---- questions ----
+
+--- A limiter's method: it may have lost it since.
+local function method_of(limiter, name)
+  local method = limiter[name]
+  if type(method) ~= "function" then
+    error(("attempt to call method '%s' (a %s value)"):format(name, type(method)), 0)
+  end
+  return method
+end
+
+-- What is called, by the kind of question (src/lua/call.h).
+local callers = {
+  token = function(fn, ...) return fn(...) end, -- reason, rejected
+  leave = function(limiter, cost, most) return method_of(limiter, "reserve")(limiter, cost, most) end,
+  observe = function(limiter, rate_limit) method_of(limiter, "observe")(limiter, rate_limit) end,
+  event = function(fn, event) core.call(fn, event) end, -- it may not yield
+  answer = function(fn, request) return fn(request) end,
+}
+
+--- A question whose frame can be found on the stack while it is being answered.
+local function new_question(number, kind, ...)
+  local question = { number = number, kind = kind, ... }
+  local caller, n = callers[kind], select("#", ...)
+  question.frame = function()
+    local value, second
+    if n == 2 then
+      value, second = caller(question[1], question[2])
+    else
+      value, second = caller(question[1], question[2], question[3])
+    end
+    return value, second -- no tail call: the frame stays on the stack
+  end
+  return question
+end
+
+--- Is the question being answered by the running function's caller, or a caller of that?
+local function is_answered_here(future)
+  return future.state == "answering" and core.is_running(future.question.frame)
+end
+call_of.is_answered_here = is_answered_here
+
+--- Can no answer come any more? Who was to give it is dead, or has left it by an error.
+local function is_abandoned(future)
+  local question, is_alive = future.question, future.client.loop and future.client.loop.is_alive
+  local thread = question.thread
+  if future.state == "asks" then -- it was to be answered in a thread that has not begun
+    return question.asked_at and now() - question.asked_at > TAKE_OVER
+  elseif question.kind == "answer" then -- its attempt's time ends it
+    return false
+  elseif thread == (running() or MAIN) then
+    return not core.is_running(question.frame)
+  elseif is_alive then
+    return is_alive(thread) == nil and now() - question.asked_at > TAKE_OVER
+  end
+  return thread ~= MAIN and status(thread) == "dead"
+end
+
+-- ---- the state of a future ----
+
+--- The future of a call has come to its end; step hands it out, unless it is of an ordinary call.
+local function complete(future, ...)
+  local client = future.client
+  future.results = future.results or { n = select("#", ...), ... }
+  future.question = nil
+  client.asking[future], client.answering[future] = nil, nil
+  if future.is_ordinary then
+    future.state = "delivered"
+  elseif future.state ~= "done" and future.state ~= "delivered" then
+    scheduler.add_finished(client, future)
+    future.state = "done"
+  end
+  scheduler.wake(client, future.waiting)
+  scheduler.wake(client, client.waiting)
+  if client.under_way[future.call] then
+    client.under_way[future.call] = nil
+    client.count = client.count - 1
+  end
+end
+
+--- Takes in what call:run has given.
+local function take(future, done, ...)
+  local client, question = future.client, future.question
+  if done then
+    complete(future, ...)
+  elseif done == nil then
+    future.question, future.state = nil, "running"
+    client.asking[future], client.answering[future] = nil, nil
+  elseif not question or question.number ~= ... then
+    client.answering[future], client.asking[future] = nil, true
+    future.question, future.state = new_question(...), "asks"
+  end
+end
+
+--- Runs the call as far as it goes without waiting. Where that is interrupted, is_unsure is left behind.
+local function advance(future)
+  local client = future.client
+  local was_unsure = client.is_unsure
+  client.is_unsure = true
+  take(future, future.call:run(0))
+  client.is_unsure = was_unsure
+end
+
+--- After an error that was raised anywhere here: what is under way is looked at anew.
+local function look_at_all(client)
+  local futures, n = {}, 0
+  for _, future in pairs(client.under_way) do
+    n = n + 1
+    futures[n] = future
+  end
+  client.count = n
+  for i = 1, n do
+    take(futures[i], futures[i].call:run(0))
+  end
+  client.is_unsure = false
+end
+
+-- ---- the token: one question for all calls that were sent with it ----
+
+local NONE = {} -- stands for: no token was rejected
+
+--- The key of a question for a token: the token that was rejected.
+local function key_of(question)
+  return question[3] or NONE
+end
+
+--- The answer to the question, if a call has put it since this one got its token.
+local function known_answer(future)
+  local renewed = future.client.renewed[key_of(future.question)]
+  return renewed and renewed.clock > future.token_clock and renewed or nil
+end
+
+--- Who is asking the same at present; nil if nobody is, or its answer cannot come while the running function waits.
+local function leader_of(future)
+  local leader = future.client.token_leaders[key_of(future.question)]
+  if leader and leader ~= future and leader.state == "answering" and leader.question.kind == "token"
+    and key_of(leader.question) == key_of(future.question) and not is_answered_here(leader) then
+    return leader
+  end
+end
+
+--- Remembers what came of an expired token.
+local function remember(client, key, ok, value, second)
+  if key == NONE then
+    return
+  end
+  if client.renewed_count >= MAX_RENEWED then
+    client.renewed, client.renewed_count = {}, 0
+  end
+  client.renewed_count = client.renewed_count + 1
+  client.token_clock = client.token_clock + 1
+  client.renewed[key] = { clock = client.token_clock, ok = ok, value = value, second = second }
+end
+
+-- ---- answers ----
+
+--- Gives a call the answer to its question, and lets it go on.
+local function give(future, question, ok, value, second)
+  local client = future.client
+  if question.kind == "token" then
+    future.token_clock = client.token_clock
+  end
+  future.call:answer(question.number, ok, value, second)
+  if future.question == question and not future.results then
+    advance(future)
+  end
+end
+
+--- Gives the answer to those who have waited for the same token.
+local function give_followers(question, ok, value, second)
+  local followers = question.followers
+  for i = 1, followers and #followers or 0 do
+    local future = followers[i]
+    if future.state == "asks" and future.question.leader == question then
+      give(future, future.question, ok, value, second)
+    end
+  end
+end
+
+local function pass_answer(future, question, ok, value, second)
+  local client = future.client
+  if question.kind == "token" then
+    remember(client, key_of(question), ok, value, second)
+    if client.token_leaders[key_of(question)] == future then
+      client.token_leaders[key_of(question)] = nil
+    end
+  end
+  give(future, question, ok, value, second)
+  give_followers(question, ok, value, second)
+end
+
+--- Answers the question that a call asks, here and now. Others may have answered it meanwhile.
+local function answer(future)
+  local client, question = future.client, future.question
+  if future.state ~= "asks" then
+    return
+  end
+  local known = question.kind == "token" and known_answer(future)
+  if known then
+    return give(future, question, known.ok, known.value, known.second)
+  end
+  question.thread, question.asked_at, question.leader = running() or MAIN, now(), nil
+  if question.kind == "token" then
+    client.token_leaders[key_of(question)] = future
+  end
+  client.answering[future], client.asking[future] = true, nil
+  future.state = "answering"
+  pass_answer(future, question, protected(question.frame))
+end
+
+--- The question waits for the answer to another call's.
+local function follow(future, leader)
+  local question = leader.question
+  question.followers = question.followers or {}
+  question.followers[#question.followers + 1] = future
+  future.question.leader = question
+  future.client.asking[future] = nil
+end
+
+-- ---- who answers ----
+
+local route
+
+local function answer_and_route(future)
+  answer(future)
+  route(future.client)
+end
+
+--- Answers where nobody waits: beside everything else, if the host can do that, for it may take long.
+local function answer_aside(future)
+  local loop, question = future.client.loop, future.question
+  if not loop or question.kind == "event" then
+    return answer(future)
+  end
+  question.asked_at = now()
+  future.client.answering[future] = true -- so that it is not forgotten if the host does not keep its word
+  if loop.spawn and loop.spawn(answer_and_route, future) then
+    return nil
+  end
+  local thread = create(answer_and_route)
+  local ok, message = resume(thread, future)
+  if not ok then
+    error(message, 0)
+  end
+end
+
+--- Finds somebody to answer the question of a call.
+local function find_answer(future)
+  local client, question = future.client, future.question
+  local leader = question.kind == "token" and not known_answer(future) and leader_of(future)
+  if leader then
+    follow(future, leader)
+  elseif future.waiting[1] then
+    scheduler.wake(client, future.waiting)
+  elseif future.is_left or not future.is_ordinary then -- else it has just been made, and who made it answers
+    answer_aside(future)
+  end
+end
+
+--- Finds somebody to answer each question that is open.
+function route(client)
+  local future = next(client.asking)
+  while future do
+    local question = future.question
+    if future.state == "asks" then
+      find_answer(future)
+    end
+    if future.state ~= "asks" or future.question == question then -- else it asks the next one already
+      client.asking[future] = nil
+    end
+    future = next(client.asking)
+  end
+end
+
+--- Questions that cannot be answered any more are put again.
+local function check_answering(client)
+  local time = now()
+  if next(client.answering) == nil or time - client.checked_at < CHECK_EVERY then
+    return
+  end
+  client.checked_at = time
+  for future in pairs(client.answering) do
+    local question = future.question
+    if question and is_abandoned(future) then
+      future.question, future.state = nil, "running"
+      client.is_unsure = true -- look_around looks at it anew
+      for i = 1, question.followers and #question.followers or 0 do
+        local follower = question.followers[i]
+        if follower.state == "asks" and follower.question.leader == question then
+          follower.question = nil
+        end
+      end
+    end
+  end
+end
+
+--- Lets those go on who are ready. A waiter that is gone answers nothing.
+local function dispatch(client)
+  return scheduler.dispatch(client, function(future)
+    future.is_left = true
+    if future.state == "asks" then
+      client.asking[future] = true
+    end
+  end)
+end
+
+--- Looks after the calls that want attention, then lets go on who waits for them.
+-- @param most so many of them; nil: all
+-- @return true if there may be more
+function call_of.look_around(client, most)
+  check_answering(client)
+  if client.is_unsure then
+    look_at_all(client)
+  end
+  client.is_unsure = true
+  local n, call = 0, client.core:next()
+  while call do
+    local future = client.under_way[call]
+    if future then
+      take(future, call:run(0))
+    end
+    n = n + 1
+    call = n ~= most and client.core:next()
+  end
+  client.is_unsure = false
+  route(client)
+  local ok, message = dispatch(client)
+  route(client)
+  if client.count == 0 then
+    scheduler.settle(client)
+  end
+  if not ok then
+    error(message, 0)
+  end
+  return n == most
+end
+
+local look_around = call_of.look_around
+
+-- ---- ordinary calls where the caller waits ----
+
+local finish
+
+local function pass_results(call, done, results, errors, response, ...)
+  if done then
+    return results, errors, response
+  end
+  local number, kind = results, errors
+  call:answer(number, protected(callers[kind], response, ...))
+  return finish(call)
+end
+
+--- Runs a call to its end in the caller's time.
+function finish(call)
+  return pass_results(call, call:run())
+end
+
+-- ---- calls under way ----
+
+--- Makes a call one that is under way.
+-- @param is_ordinary nobody needs step for it
+-- @return its future
+function call_of.submit(client, call, class, is_ordinary)
+  local problem = scheduler.watch(client)
+  local future = setmetatable({ client = client, call = call, state = "running", is_ordinary = is_ordinary,
+    functions = scheduler.new_queue(), waiting = {}, token_clock = client.token_clock }, class)
+  local was_unsure = client.is_unsure
+  client.is_unsure = true
+  call:submit(problem)
+  client.under_way[call] = future
+  client.count = client.count + 1 -- last: an error before this leaves nothing that would be waited for
+  take(future, call:run(0))
+  client.is_unsure = was_unsure
+  route(client)
+  return future
+end
+
+--- Ends the call at once. Its event is told here.
+function call_of.cancel(future)
+  future.call:cancel()
+  advance(future)
+  while future.state == "asks" and future.question.kind == "event" do
+    answer(future)
+  end
+end
+
+--- Those whose calls have ended with their client.
+function call_of.close_all(client)
+  local futures = {}
+  for _, future in pairs(client.under_way) do
+    futures[#futures + 1] = future
+  end
+  for i = 1, #futures do
+    advance(futures[i])
+    while futures[i].state == "asks" and futures[i].question.kind == "event" do
+      answer(futures[i])
+    end
+  end
+end
+
+--- Must who waits for the future answer its question himself? Else somebody who can go on meanwhile is asking the same.
+local function must_answer(future, loop)
+  if future.state ~= "asks" then
+    return false
+  end
+  local leader = loop and future.question.kind == "token" and not known_answer(future) and leader_of(future)
+  if leader and future.question.leader ~= leader.question then
+    follow(future, leader)
+  end
+  return not leader
+end
+
+--- Waits for news of the client, so many seconds at most.
+local function wait_for_news(client, loop, waiting, seconds, future)
+  if seconds > PATIENCE and next(client.answering) ~= nil then
+    seconds = PATIENCE
+  end
+  if scheduler.wait(client, loop, waiting, seconds, future) then
+    if loop.patience then
+      scheduler.watch(client)
+    end
+    look_around(client)
+  end
+end
+
+--- Waits for news of the future, or answers its call's question.
+function call_of.wait_for(future, loop, seconds)
+  if must_answer(future, loop) then
+    answer(future)
+    route(future.client)
+  else
+    wait_for_news(future.client, loop, future.waiting, seconds, future)
+  end
+end
+
+local function unpack_results(future)
+  local results = future.results
+  return results[1], results[2], results[3]
+end
+call_of.unpack_results = unpack_results
+
+--- Runs a call to its end; in a coroutine of an event loop others go on meanwhile.
+-- @param class of futures
+-- @return results, errors, response
+function call_of.perform(client, loop, call, class)
+  if not loop then
+    return finish(call)
+  end
+  local future = call_of.submit(client, call, class, true)
+  while not future.results do
+    call_of.wait_for(future, loop, huge)
+  end
+  return unpack_results(future)
+end
+
+-- ---- steps ----
+
+--- Hands out what has finished, after a wait of so many seconds at most while there is nothing.
+-- @param most so many; nil: all
+-- @return how many were handed out
+function call_of.step(client, loop, seconds, most)
+  look_around(client)
+  if scheduler.front(client.finished) == nil and client.count > 0 then
+    wait_for_news(client, loop, client.waiting, seconds)
+    look_around(client)
+  end
+  return scheduler.hand_out_finished(client, most)
+end
+
+local PART = 4 -- calls
+
+local function look_in_parts(client)
+  local is_more = look_around(client, PART)
+  scheduler.hand_out_finished(client)
+  return is_more or scheduler.front(client.finished) ~= nil
+end
+
+--- What an event loop calls when there is news: a part of it is looked after, so that the host has its turn in between.
+-- @return true if there is more; the descriptor then stays readable
+function call_of.on_readable(client)
+  local ok, result = protected(look_in_parts, client)
+  if not ok then
+    client.core:announce(true) -- nobody knows how far it came: look once more
+    error(result, 0)
+  end
+  return result
+end
+
+return call_of

@@ -1,0 +1,270 @@
+--- Clients: their options, their methods, the calls under way.
+
+local core = require "hubspot_assoc.core"
+local Future = require "hubspot_assoc.future"
+local call_of = require "hubspot_assoc.call"
+local scheduler = require "hubspot_assoc.scheduler"
+
+local error, getmetatable, loaded, pcall = error, getmetatable, package.loaded, pcall
+local rawequal, rawget = rawequal, rawget
+local pairs, require, setmetatable, tostring, type = pairs, require, setmetatable, tostring, type
+local huge = 1 / 0
+
+local function new_class(name)
+  local class = { __name = name }
+  class.__index = class
+  function class.__tostring()
+    return name
+  end
+  return class
+end
+
+local Client = new_class("hubspot_assoc.client")
+local Async = new_class("hubspot_assoc.async")
+
+local client_module = {}
+
+local function expect_client(self, name)
+  if getmetatable(self) ~= Client then
+    error(("'%s' is a method of a client: call it with a colon, client:%s(...)"):format(name, name), 3)
+  end
+end
+
+local function check_number(value, name, position)
+  if value ~= nil and type(value) ~= "number" then
+    error(("bad argument #%d to '%s' (number expected, got %s)"):format(position, name, type(value)), 4)
+  end
+end
+
+-- ---- methods; each has the level of the call stack that is to blame, for the module's functions have them, too ----
+
+local methods = {}
+
+function methods.step(client, level, seconds, most)
+  check_number(seconds, "step", 1)
+  check_number(most, "step", 2)
+  seconds = seconds or 0
+  local loop = seconds > 0 and scheduler.loop_to_wait_in(client, "step", level) or nil
+  return call_of.step(client, loop, seconds, most)
+end
+
+function methods.pending(client)
+  return client.count + scheduler.length(client.finished)
+end
+
+function methods.drain(client, level, seconds)
+  check_number(seconds, "drain", 1)
+  for future in pairs(client.answering) do
+    if call_of.is_answered_here(future) then
+      error("'drain' cannot be called from on_event, a limiter, a token function or a transport: their call would "
+        .. "never be done", level + 1)
+    end
+  end
+  local loop = (seconds or 1) > 0 and scheduler.loop_to_wait_in(client, "drain", level) or nil
+  local give_up_at = seconds and core.now() + seconds or huge
+  local n = 0
+  while methods.pending(client) > 0 do
+    local left = give_up_at - core.now()
+    n = n + call_of.step(client, loop, left > 0 and left or 0)
+    if left <= 0 then
+      break
+    end
+  end
+  return n
+end
+
+--- Hands out the asynchronous calls that have finished: their on_done functions are called.
+-- @param seconds how long to wait if there is none (default 0), and not at all where nothing is under way; without an
+--   I/O thread the calls move on meanwhile
+-- @param most how many to hand out at most (default: all)
+-- @return how many were handed out
+function Client:step(seconds, most)
+  expect_client(self, "step")
+  local n = methods.step(self, 2, seconds, most)
+  return n
+end
+
+--- How many asynchronous calls have not been handed out yet, under way or finished.
+function Client:pending()
+  expect_client(self, "pending")
+  return methods.pending(self)
+end
+
+--- Steps until no call is pending, or the time is up.
+-- @param seconds how long at most; nil: as long as it takes
+-- @return how many were handed out
+function Client:drain(seconds)
+  expect_client(self, "drain")
+  local n = methods.drain(self, 2, seconds)
+  return n
+end
+
+--- A descriptor that is readable while there is something for step; nil when the client is closed. Raises if the
+-- client has io_thread = false.
+function Client:fd()
+  expect_client(self, "fd")
+  local fd = self.core:fd()
+  return not self.is_closed and fd or nil
+end
+
+--- Cancels all calls under way and closes all connections, at once. The canceled futures are still handed out; calls
+-- made afterwards fail with an error of kind "config".
+function Client:close()
+  expect_client(self, "close")
+  self.is_closed = true
+  self.core:close(self.stop_watching ~= nil) -- an event loop that watches hands out the rest
+  call_of.close_all(self)
+  call_of.look_around(self)
+  scheduler.settle(self)
+end
+
+-- ---- making a client ----
+
+--- Under nginx a call must never hold up its worker.
+local default_loop = loaded.ngx and "ngx" or nil
+
+local EXPECTED = "\"luv\", \"cqueues\", \"ngx\" or a table with functions watch and suspend expected"
+local own_loops = { luv = true, cqueues = true, ngx = true }
+
+local function is_adapter(loop)
+  return type(loop) == "table" and type(loop.watch) == "function" and type(loop.suspend) == "function"
+end
+
+--- Returns the adapter of an event loop, or nil and why there is none.
+local function find_loop(loop)
+  if loop == nil or is_adapter(loop) then
+    return loop
+  elseif type(loop) ~= "string" then
+    return nil, type(loop) == "table" and "a table with functions watch and suspend expected"
+      or EXPECTED .. ", got " .. type(loop)
+  end
+  local ok, module = pcall(require, "hubspot_assoc.loop." .. loop)
+  if ok and is_adapter(module) then
+    return module
+  elseif own_loops[loop] then
+    return nil, tostring(module)
+  end
+  return nil, ("%s, got \"%s\""):format(EXPECTED, loop)
+end
+
+--- Wraps a client of hubspot_assoc.core.
+local function wrap(core_client, loop)
+  local client = {
+    core = core_client, loop = loop,
+    under_way = {}, -- call -> future
+    count = 0, -- of those
+    is_unsure = false, -- an error has left the bookkeeping in the midst of it: all is looked at anew
+    asking = {}, -- future -> true: nobody has been found yet who answers it
+    answering = {}, -- future -> true: somebody is to answer it
+    checked_at = 0, -- when it was last looked after those
+    token_leaders = {}, -- rejected token -> the future that asks for another
+    renewed = {}, renewed_count = 0, -- rejected token -> what the token function said to it, and when
+    token_clock = 0, -- counts what was renewed
+    finished = scheduler.new_queue(), -- futures for step to hand out
+    ready = scheduler.new_queue(), -- waiters that are to go on
+    waiting = {}, -- waiters for any news
+  }
+  client.async = setmetatable({ client = client }, Async)
+  client.on_readable = function() return call_of.on_readable(client) end
+  return setmetatable(client, Client)
+end
+
+--- Makes a client.
+-- @param options table or nil
+-- @param level of the call stack that is to blame for wrong options: 2 is the caller's caller
+-- @param name of the function that was called
+-- @return client
+function client_module.new(options, level, name)
+  local own_options = type(options) == "table" and options or {}
+  local wanted = rawget(own_options, "loop")
+  if wanted == nil then
+    wanted = default_loop
+  end
+  local loop, problem = find_loop(wanted)
+  local shares = loop and loop.count_processes and loop.count_processes() or 1
+  local core_client = core.new(options, level + 1, name, shares)
+  if problem then
+    error(("bad argument #1 to '%s' (options.loop: %s)"):format(name, problem), level + 1)
+  elseif loop and rawget(own_options, "io_thread") == false then
+    error(("bad argument #1 to '%s' (options.loop: needs the I/O thread)"):format(name), level + 1)
+  end
+  return wrap(core_client, loop)
+end
+
+-- ---- the default client ----
+
+local default_client -- the one that wraps hubspot_assoc.core's
+
+--- The default client of this Lua state, made on first use. hubspot_assoc.core may have another one since.
+local function default()
+  local core_client = core.default()
+  if not core_client then
+    default_client = client_module.new(nil, 2, "new")
+    core.default(default_client.core)
+  elseif not default_client or default_client.core ~= core_client then
+    default_client = wrap(core_client, find_loop(core_client:loop() or default_loop))
+  end
+  return default_client
+end
+client_module.default = default
+
+--- Makes a client the default one.
+function client_module.set_default(client)
+  core.default(client.core)
+  default_client = client
+end
+
+--- The default client's asynchronous calls, whichever client that is.
+client_module.default_async = setmetatable({}, Async)
+
+-- ---- the API calls ----
+
+for name, start in pairs(core.calls) do
+  Client[name] = function(self, ...)
+    expect_client(self, name)
+    local call = start(self.core, ...)
+    local loop = scheduler.loop_to_wait_in(self, name, 2)
+    return call_of.perform(self, loop, call, Future)
+  end
+
+  Async[name] = function(self, ...)
+    if getmetatable(self) ~= Async then
+      error(("'%s' is a method of client.async: call it with a colon, client.async:%s(...)"):format(name, name), 2)
+    end
+    local client = self.client or default()
+    local call = start(client.core, ...)
+    scheduler.check_start(client, name, 2)
+    return call_of.submit(client, call, Future)
+  end
+end
+
+--- Raises if a function of the module was called with a colon.
+function client_module.expect_dot(module, first, name)
+  if rawequal(first, module) then
+    error(("'%s' is a function of the module: call it with a dot, assoc.%s(...)"):format(name, name), 3)
+  end
+end
+
+local expect_dot = client_module.expect_dot
+
+--- Gives a module the functions that work on the default client: all API calls, step, pending and drain.
+function client_module.add_functions(module)
+  for name, start in pairs(core.calls) do
+    module[name] = function(...)
+      expect_dot(module, ..., name)
+      local client = default()
+      local call = start(client.core, ...)
+      local loop = scheduler.loop_to_wait_in(client, name, 2)
+      return call_of.perform(client, loop, call, Future)
+    end
+  end
+  for name, method in pairs(methods) do
+    module[name] = function(...)
+      expect_dot(module, ..., name)
+      local n = method(default(), 2, ...)
+      return n
+    end
+  end
+end
+
+return client_module
