@@ -95,8 +95,8 @@ end
 -- Header lines.
 add_refused("a header line without a colon", with("X y\r\n" .. LENGTH))
 add_refused("a header line without a name", with(": y\r\n" .. LENGTH))
-add_refused("a blank before the colon", with("Content-Length : 0\r\n", ""), "blank")
-add_refused("a blank in a name", with("X y: z\r\n" .. LENGTH), "blank")
+add_refused("a blank before the colon", with("Content-Length : 0\r\n", ""), "name")
+add_refused("a blank in a name", with("X y: z\r\n" .. LENGTH), "name")
 add_refused("a carriage return in a name", with("X\rY: z\r\n" .. LENGTH))
 add_refused("a carriage return in a value", with("X: y\rz\r\n" .. LENGTH))
 add_refused("a NUL in a name", with("X\0: z\r\n" .. LENGTH))

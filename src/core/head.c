@@ -2,21 +2,6 @@
 
 #include <string.h>
 
-static char lower(char c)
-{
-  return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
-}
-
-bool hsa_is_name(const char *text, size_t len, const char *name)
-{
-  size_t i;
-
-  for (i = 0; i < len && name[i]; i++)
-    if (lower(text[i]) != lower(name[i]))
-      return false;
-  return i == len && !name[i];
-}
-
 static bool is_blank(char c)
 {
   return c == ' ' || c == '\t';
@@ -89,25 +74,37 @@ static bool add_length(hsa_head *head, const char *at, const char *end)
   }
 }
 
+/* Where the name ends that the line begins with; NULL: it is none. (The line ends with a line feed.) */
+static const char *end_of_name(hsa_head *head, const char *line)
+{
+  const char *at = line;
+
+  while ((unsigned char)*at > ' ' && *at != ':')
+    at++;
+  if (at > line && *at == ':')
+    return at;
+  refuse(head, "a response header line does not begin with a name and a colon");
+  return NULL;
+}
+
 static bool add_field(hsa_head *head, const char *line, size_t len)
 {
-  const char *colon = memchr(line, ':', len), *value, *end = line + len;
-  size_t name, i;
+  const char *end = line + len, *value = end_of_name(head, line);
+  size_t name = value ? (size_t)(value - line) : 0;
 
-  if (!colon || colon == line)
-    return refuse(head, "a response header line has no name");
-  name = (size_t)(colon - line);
-  value = colon + 1;
-  for (i = 0; i < name; i++)
-    if ((unsigned char)line[i] <= ' ' || line[i] == 0x7f)
-      return refuse(head, "the name of a response header has a blank or a control character");
-  while (value < end && is_blank(*value))
+  head->is_length_last = false;
+  if (!value)
+    return false;
+  if ((*line | 0x20) != 'c' && (*line | 0x20) != 't')
+    return true; /* most are none of these */
+  for (value++; value < end && is_blank(*value);)
     value++;
   while (value < end && is_blank(end[-1]))
     end--;
-  head->is_length_last = hsa_is_name(line, name, "Content-Length");
-  if (head->is_length_last)
+  if (hsa_is_name(line, name, "Content-Length")) {
+    head->is_length_last = true;
     return add_length(head, value, end);
+  }
   if (hsa_is_name(line, name, "Content-Encoding"))
     head->is_encoded |= !hsa_is_name(value, (size_t)(end - value), "identity");
   else if (hsa_is_name(line, name, "Transfer-Encoding"))
@@ -138,9 +135,7 @@ bool hsa_head_add(hsa_head *head, const char *line, size_t len)
 
   if (!len || line[len - 1] != '\n')
     return refuse(head, "a response header line does not end");
-  len--;
-  if (len && line[len - 1] == '\r')
-    len--;
+  len -= len > 1 && line[len - 2] == '\r' ? 2 : 1;
   if (memchr(line, '\0', len) || memchr(line, '\r', len))
     return refuse(head, "a response header line has a NUL or a carriage return inside");
   if (len > 5 && memcmp(line, "HTTP/", 5) == 0 && (is_awaited || head->stage == HSA_HEAD_ENDED))

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 typedef enum hsa_head_stage {
   HSA_HEAD_AWAITED,
@@ -40,7 +41,21 @@ bool hsa_head_is_open(const hsa_head *head);
 /* Has the head of the final response ended? */
 bool hsa_head_has_ended(const hsa_head *head);
 
-/* Is this the name, in ASCII and in whatever case? The host's locale has no say: in a Turkish one "I" and "i" differ. */
-bool hsa_is_name(const char *text, size_t len, const char *name);
+/* Is this the name, in ASCII and in whatever case? The host's locale has no say: in a Turkish one "I" and "i" differ.
+ * (Inline, for most names differ in their length, which the compiler knows.) */
+static inline bool hsa_is_name(const char *text, size_t len, const char *name)
+{
+  size_t i;
+
+  if (len != strlen(name))
+    return false;
+  for (i = 0; i < len; i++) {
+    char letter = (char)(text[i] | 0x20);
+
+    if (text[i] != name[i] && (letter != (name[i] | 0x20) || letter < 'a' || letter > 'z'))
+      return false;
+  }
+  return true;
+}
 
 #endif
