@@ -1,6 +1,7 @@
 -- Answers that are no sound HTTP, byte by byte: what a call makes of each on a connection that has answered before, and
 -- how the client's next call goes.
 local binding = require "spec.support.binding"
+local child = require "spec.support.child"
 local fault_server = require "spec.support.fault_server"
 local shell = require "spec.support.shell"
 local wire = require "spec.support.wire"
@@ -217,4 +218,26 @@ describe("an odd reply:", function()
       end
     end)
   end
+end)
+
+describe("header fields", function()
+  after_each(fault_server.stop_all)
+
+  it("are known in lower case, whatever the host's locale", function()
+    local server = fault_server.start(binding.answer(200, OK, { ["x-hubspot-ratelimit-max"] = "90",
+      ["x-hubspot-ratelimit-interval-milliseconds"] = "10000", ["x-hubspot-correlation-id"] = "abc" }))
+    local report = child.run({ LD_PRELOAD = child.preload(child.shared_object "turkish_locale") }, [[
+      local client = require "hubspot_assoc".new { base_url = ..., access_token = "pat-x", max_attempts = 1 }
+      local _, errors, response = client:get_limits("contacts", "companies")
+      if errors then return errors end
+      return response.rate_limit.max, response.rate_limit.interval_ms, response.correlationId]], server.url)
+    assert.same({ "90", "10000", "abc", "0" }, { report[1], report[2], report[3], report.status })
+  end)
+
+  it("bring printable ASCII alone into texts", function()
+    local odd = "a\1\27[31m\127b\195\164\255 c"
+    local _, errors, response = binding.receive('{"message":"no"}', 400, { ["X-HubSpot-Correlation-Id"] = odd })
+    assert.equal("a[31mb c", errors[1].correlationId)
+    assert.equal("a[31mb c", response.correlationId)
+  end)
 end)
