@@ -51,6 +51,7 @@ describe("the README", function()
     local values = {
       access_token = "pat-x", base_url = "https://api.hubapi.com", api_version = "2025-09", timeout = 30,
       connect_timeout = 10, deadline = 120, max_attempts = 4, max_response_bytes = 33554432,
+      retry_budget = 100,
       rate = { requests = 100, interval = 10 }, limiter = { reserve = function() end, observe = function() end },
       proxy = "http://127.0.0.1:1", ca_file = "/ca.pem", allow_http = false,
       max_connections = 8, user_agent = "x/1", on_event = function() end, io_thread = true,
@@ -64,7 +65,7 @@ describe("the README", function()
       values[name] = nil
       listed = listed + 1
     end
-    assert.equal(18, listed)
+    assert.equal(19, listed)
     assert.is_nil((next(values)))
   end)
 
