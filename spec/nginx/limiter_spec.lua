@@ -29,7 +29,10 @@ local SHARED = [[ local shdict = require "hubspot_assoc.limiter.shdict"
 local function start(options)
   token = simulator.token()
   simulator.control("rate", { token = token, max = options.max, interval_ms = options.interval * 1000 })
-  return nginx.start { workers = options.workers or 3, server = SERVER, modules = { app = options.app },
+  local modules = options.modules or {}
+  modules.app = options.app
+  return nginx.start { workers = options.workers or 3, server = SERVER .. (options.server or ""), modules = modules,
+    main = options.main,
     http = ("lua_shared_dict hubspot %s; %s"):format(options.size or "1m", options.http or ""),
     environment = { HUBSPOT_ACCESS_TOKEN = token } }
 end
@@ -141,6 +144,51 @@ describe("workers without a limiter #nginx", function()
       ends_well(server)
     end)
   end
+end)
+
+describe("outside of the workers' shares #nginx", function()
+  -- Two requests in 20 s, which is the one worker's share.
+  local app = [[ return require "hubspot_assoc".new { rate = { requests = 2, interval = 20 } } ]]
+
+  it("a privileged agent has one of its own, in addition", function()
+    local server = start { max = 100, interval = 10, workers = 1, app = app, http = [[
+      init_by_lua_block { agent = { pcall(require "ngx.process".enable_privileged_agent) } }
+      init_worker_by_lua_block {
+        if require "ngx.process".type() == "privileged agent" then
+          ngx.timer.at(0, function()
+            for _ = 1, 2 do require "app":get_limits("contacts", "companies") end
+          end)
+        end
+      } ]], server = [[ location /agent { content_by_lua_block { ngx.print(tostring(agent[1] and agent[2])) } } ]] }
+    if server:get("/agent").body ~= "true" then return pending "(no privileged agent in this nginx)" end
+    assert.equal("2", server:get("/calls?n=2").body)
+    assert.is_true(nginx.wait_until(function() return #calls_of(simulator.log(token)) == 4 end, 8))
+    ends_well(server)
+  end)
+
+  it("a worker thread has one of its own, in addition", function()
+    local server = start { max = 100, interval = 10, workers = 1, app = app, main = "thread_pool calls threads=1;",
+      modules = { threaded = [[
+        local threaded = {}
+        function threaded.call()
+          local limits, errors = require "app":get_limits("contacts", "companies")
+          return errors and tostring(errors) or tostring(#limits)
+        end
+        return threaded ]] },
+      server = [[ location /thread { content_by_lua_block {
+        ngx.print(select(2, ngx.run_worker_thread("calls", "threaded", "call")))
+      } } ]] }
+    assert.equal("2", server:get("/calls?n=2").body)
+    assert.equal("4", server:get("/thread").body)
+    ends_well(server)
+  end)
+
+  it("without Lua's code cache each request begins with an empty window", function()
+    local server = start { max = 100, interval = 10, workers = 1, app = app, http = "lua_code_cache off;" }
+    expect_good(server:get_many("/call", 6, 1))
+    assert.equal(6, #calls_of(simulator.log(token)))
+    server:quit()
+  end)
 end)
 
 if os.getenv "SLOW" then
