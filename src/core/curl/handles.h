@@ -122,6 +122,13 @@ bool hsa_libcurl_folds_into_freed_memory(void);
 /* The one protocol that the handle may speak. */
 bool hsa_libcurl_set_protocol(CURL *easy, bool is_https);
 
+/* When a connection that was kept dies before any answer, libcurl sends the request again by itself. Afterwards it does
+ * so only where the server has refused a stream. false: it cannot be told. */
+bool hsa_libcurl_stop_resending(CURL *easy);
+
+/* Does it tell (CURLOPT_DEBUGFUNCTION) which streams a server has left aside when it ended a connection? */
+bool hsa_libcurl_tells_streams(void);
+
 /* From now on the handle's end does not wait for a name lookup that hangs; before libcurl 7.87 it does. */
 void hsa_libcurl_forget_lookup(CURL *easy);
 void hsa_libcurl_forget_lookups(CURLM *multi);

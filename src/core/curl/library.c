@@ -1,5 +1,6 @@
 /* library.c - libcurl itself: set up once per process, and what depends on its version. That is decided at run time:
  * the libcurl that is found may be older or newer than the headers. */
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 
@@ -69,6 +70,18 @@ bool hsa_libcurl_set_protocol(CURL *easy, bool is_https)
   if (code == CURLE_UNKNOWN_OPTION)
     code = curl_easy_setopt(easy, OPTION_PROTOCOLS, is_https ? (long)CURLPROTO_HTTPS : (long)CURLPROTO_HTTP);
   return code == CURLE_OK;
+}
+
+/* A setting that HTTP has no other use for. That it does this is certain for the versions whose source was looked at. */
+bool hsa_libcurl_stop_resending(CURL *easy)
+{
+  return version_is(0, 0x0817ff) &&
+         curl_easy_setopt(easy, CURLOPT_RTSP_REQUEST, (long)CURL_RTSPREQ_RECEIVE) == CURLE_OK;
+}
+
+bool hsa_libcurl_tells_streams(void)
+{
+  return version_is(0x075800, UINT_MAX);
 }
 
 /* The module is linked with -z nodelete, so that a lookup's thread never outlives the code it runs. A libcurl that does

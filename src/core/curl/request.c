@@ -125,18 +125,6 @@ static bool set_proxy(CURL *easy, const hsa_transport *transport)
   return ok;
 }
 
-/* When a connection that was kept dies before any answer, libcurl sends the request again by itself, whatever it does:
- * but not one of this kind, which is a setting that HTTP has no other use for. It goes on to do so where the server has
- * refused a stream. That is certain for the versions of libcurl whose source was looked at. */
-static void stop_resending(hsa_transport *transport, CURL *easy)
-{
-  unsigned version = curl_version_info(CURLVERSION_NOW)->version_num;
-
-  transport->tells_refusals = version < 0x081800 &&
-    curl_easy_setopt(easy, CURLOPT_RTSP_REQUEST, (long)CURL_RTSPREQ_RECEIVE) == CURLE_OK;
-  transport->tells_streams = transport->tells_refusals && version >= 0x075800;
-}
-
 /* Where libcurl does not tell which streams a server has left aside when it ended a connection, what must be applied once
  * goes over HTTP/1.1: there a server says so in its last answer. */
 static long http_version(const hsa_transfer *transfer)
@@ -177,7 +165,8 @@ static bool set_up(hsa_transfer *transfer)
   SET(CURLOPT_HTTPHEADER, transfer->headers);
   SET(CURLOPT_DEBUGFUNCTION, hsa_connection_listen);
   SET(CURLOPT_DEBUGDATA, transfer);
-  stop_resending(transfer->transport, easy);
+  transfer->transport->tells_refusals = hsa_libcurl_stop_resending(easy);
+  transfer->transport->tells_streams = transfer->transport->tells_refusals && hsa_libcurl_tells_streams();
   hsa_libcurl_forget_lookup(easy);
   return ok;
 }
