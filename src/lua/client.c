@@ -454,9 +454,15 @@ static lhsa_client *check_client(lua_State *L)
 static int client_wait(lua_State *L)
 {
   lhsa_client *client = check_client(L);
+  int64_t until = lhsa_until(luaL_checknumber(L, 2)), pause;
 
-  if (client->engine)
-    hsa_engine_run(client->engine, lhsa_until(luaL_checknumber(L, 2)));
+  while (client->engine) { /* the hook may close the client */
+    pause = lhsa_next_pause(until);
+    hsa_engine_run(client->engine, pause);
+    if (pause == until || hsa_now() < pause)
+      break;
+    lhsa_run_hook(L);
+  }
   return 0;
 }
 

@@ -64,6 +64,11 @@ int64_t lhsa_seconds_option(lua_State *L, int idx, const char *name, int64_t oth
 /* The point in time this many seconds from now; over 1e9 is never. */
 int64_t lhsa_until(double seconds);
 
+/* The interpreter answers Ctrl-C by a debug hook, which runs only when Lua does. So who waits in C until a point in time
+ * pauses on the way: at lhsa_next_pause the hook, if there is one, is given the chance. It may raise. */
+int64_t lhsa_next_pause(int64_t until);
+void lhsa_run_hook(lua_State *L);
+
 /* ---- endpoint.c: the API calls ---- */
 
 enum { LHSA_MAX_ARGS = 5, LHSA_MAX_QUERY = 2, LHSA_MAX_IDENTITY = 2 };

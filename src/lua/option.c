@@ -56,3 +56,26 @@ int64_t lhsa_until(double seconds)
     return INT64_MAX;
   return hsa_now() + (seconds > 0 ? (int64_t)(seconds * (double)HSA_SECOND) : 0);
 }
+
+#define PAUSE_INTERVAL (HSA_SECOND / 10)
+
+int64_t lhsa_next_pause(int64_t until)
+{
+  int64_t pause = hsa_now() + PAUSE_INTERVAL;
+
+  return pause < until ? pause : until;
+}
+
+static int do_nothing(lua_State *L)
+{
+  (void)L;
+  return 0;
+}
+
+void lhsa_run_hook(lua_State *L)
+{
+  if (lua_gethookmask(L)) {
+    lua_pushcfunction(L, do_nothing);
+    lua_call(L, 0, 0);
+  }
+}

@@ -344,6 +344,7 @@ void lhsa_cancel(lhsa_call *call)
 static lhsa_run_state step(lua_State *L, int user, lhsa_call *call, int64_t until)
 {
   hsa_state state;
+  int64_t pause;
 
   if (call->asks >= LHSA_TELLS_LIMITER)
     return LHSA_ASKS;
@@ -358,7 +359,8 @@ static lhsa_run_state step(lua_State *L, int user, lhsa_call *call, int64_t unti
   else if (!call->request)
     begin(L, user, call);
   else {
-    state = hsa_call_run(call->request, until);
+    pause = lhsa_next_pause(until);
+    state = hsa_call_run(call->request, pause);
     if (is_open(call, state))
       return LHSA_ASKS;
     if (call->asks) /* and its time is over */
@@ -372,6 +374,8 @@ static lhsa_run_state step(lua_State *L, int user, lhsa_call *call, int64_t unti
       ask_for_engine(call);
     else if (hsa_now() >= until)
       return LHSA_PENDING;
+    else if (hsa_now() >= pause)
+      lhsa_run_hook(L); /* it may raise, or cancel the call */
   }
   if (call->mark.is_dirty)
     lhsa_reply_commit(L, user, &call->mark);
