@@ -425,6 +425,7 @@ void hsa_transport_free(hsa_transport *transport)
   curl_multi_cleanup(transport->multi); /* it still calls on_socket and on_close_socket */
   hsa_connection_free_all(transport);
   hsa_sockets_free(&transport->sockets);
+  hsa_trust_free(&transport->trust);
   free(transport);
 }
 
