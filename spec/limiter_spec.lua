@@ -317,6 +317,20 @@ for _, driver in ipairs(async.drivers) do
       assert.is_table((first:wait(5)))
     end)
 
+    it("is asked no sooner than a connection is free for the call", function()
+      local limiter = scripted(function() return 0.2 end)
+      local client = start(limiter, { max_connections = 2 })
+      local n = 0
+      for _ = 1, 6 do
+        client.async:get_limits("contacts", "companies"):on_done(function() n = n + 1 end)
+      end
+      local till = core.now() + 0.1
+      while core.now() < till do client:step(0.01) end
+      assert.equal(2, #limiter.asked)
+      client:drain(10)
+      assert.same({ 6, 6 }, { n, #limiter.asked })
+    end)
+
     it("can be canceled, and is told of nothing", function()
       local limiter = scripted(function() return 5 end)
       local client, token = start(limiter)

@@ -240,6 +240,38 @@ describe("a client that was refused with 429 and told no time", function()
   end)
 end)
 
+describe("a call", function()
+  it("leaves the client's queue when a connection is free for it, so that a 429 holds it back", function()
+    account(100, 10)
+    local client = paced { max_connections = 2 }
+    make_calls(client, 1)
+    simulator.fault(token, { status = 429, retry_after = 1, delay = 0.2 })
+    simulator.fault(token, { delay = 0.2, times = 10 })
+    assert.same({}, make_at_once(client, 10))
+    local log = simulator.log(token)
+    assert.equal(12, #log)
+    local refused_at
+    for _, call in ipairs(log) do
+      if call.status == 429 then refused_at = call.time + 0.2 end
+    end
+    for _, call in ipairs(log) do
+      assert.is_true(call.time < refused_at + 0.1 or call.time > refused_at + 0.9, call.time - refused_at)
+    end
+  end)
+
+  it("that found no free connection before its deadline says so", function()
+    account(100, 10)
+    local client = paced { max_connections = 1, rate = false, deadline = 0.5 }
+    simulator.fault(token, { delay = 2, times = 2 })
+    local errors = make_at_once(client, 2)
+    assert.equal(2, #errors)
+    table.sort(errors, function(a, b) return a[1].attempts < b[1].attempts end)
+    assert.same({ "timeout", 0 }, { errors[1][1].kind, errors[1][1].attempts })
+    assert.matches("^the deadline %(option deadline%) passed after 0.%d s in the client's queue: no connection was "
+      .. "free %(option max_connections: 1%)$", errors[1][1].message)
+  end)
+end)
+
 describe("what HubSpot's headers say", function()
   after_each(fault_server.stop_all)
 

@@ -5,6 +5,15 @@
 
 /* ---- parking ---- */
 
+/* A call with HSA_PARK_EVERY asks when its turn has come: the engine must be driven until then. */
+static hsa_call *start_asking(fixture *f, const hsa_request *request)
+{
+  hsa_call *call = start(f, request);
+
+  assert_int_equal(hsa_call_run(call, hsa_now() + LIMIT), HSA_PARKED);
+  return call;
+}
+
 static void parks_first(void **state)
 {
   static const server_step steps[] = {{.reply = BUSY_REPLY}, {.reply = OK_REPLY}};
@@ -36,7 +45,7 @@ static void parks_every_attempt(void **state)
   hsa_call *call;
 
   begin(f, steps, COUNT(steps));
-  call = start(f, &request);
+  call = start_asking(f, &request);
   assert_int_equal(hsa_call_reason(call), HSA_REASON_FIRST);
   assert_int_equal(hsa_call_go(call, "one", 0), HSA_OK);
   assert_int_equal(hsa_call_run(call, hsa_now() + LIMIT), HSA_PARKED);
@@ -101,7 +110,7 @@ static void tells_of_every_answer(void **state)
 
   f->config.events = HSA_EVENT_BIT(HSA_EVENT_RETRY) | HSA_EVENT_BIT(HSA_EVENT_DONE);
   begin(f, steps, COUNT(steps));
-  call = start(f, &request);
+  call = start_asking(f, &request);
   while (n < 3) {
     before = hsa_now();
     assert_int_equal(hsa_call_go(call, "token", 0), HSA_OK);
@@ -127,7 +136,7 @@ static void parks_when_expired(fixture *f, hsa_park park, const char *second_ans
   hsa_call *call;
 
   begin(f, steps, COUNT(steps));
-  call = start(f, &request);
+  call = start_asking(f, &request);
   assert_int_equal(hsa_call_go(call, "stale", 0), HSA_OK);
   assert_int_equal(hsa_call_run(call, hsa_now() + LIMIT), HSA_PARKED);
   assert_int_equal(hsa_call_reason(call), HSA_REASON_EXPIRED);
@@ -162,7 +171,7 @@ static void goes_after_a_delay(void **state)
   int64_t began;
 
   begin(f, steps, 1);
-  call = start(f, &request);
+  call = start_asking(f, &request);
   began = hsa_now();
   assert_int_equal(hsa_call_go(call, "token", 50 * MS), HSA_OK);
   assert_int_equal(hsa_call_state(call), HSA_RUNNING);
@@ -181,7 +190,7 @@ static void delay_beyond_the_deadline(void **state)
   begin(f, steps, 1);
   for (i = 0; i < COUNT(delays); i++) {
     const hsa_request request = request_of(HSA_ONCE, HSA_PARK_EVERY);
-    hsa_call *call = start(f, &request);
+    hsa_call *call = start_asking(f, &request);
 
     assert_int_equal(hsa_call_go(call, "token", delays[i]), HSA_OK);
     assert_int_equal(outcome_of(call)->kind, HSA_THROTTLED);

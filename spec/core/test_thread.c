@@ -149,6 +149,7 @@ static void parked_until_told_to_go(void **state)
   hsa_call_free(call);
 
   refused = start(f, &request);
+  assert_ptr_equal(next_by_fd(f->engine), refused);
   hsa_call_refuse(refused, HSA_CONFIG, false);
   assert_int_equal(hsa_call_run(refused, hsa_now() + LIMIT), HSA_DONE);
   assert_int_equal(hsa_call_outcome(refused)->kind, HSA_CONFIG);
@@ -369,7 +370,7 @@ static void waiting_costs_nothing(void **state)
 {
   static const server_step steps[] = {{.reply = OK_REPLY}, {.reply = NULL}};
   fixture *f = *state;
-  const hsa_request parked = request_of(HSA_ONCE, HSA_PARK_EVERY);
+  const hsa_request parked = request_of(HSA_ONCE, HSA_PARK_FIRST);
   hsa_call *calls[4];
   int64_t began, spent;
   int i;
@@ -893,7 +894,7 @@ static void fork_with_calls_in_flight(void **state)
     int calls; /* of its own */
   } rows[] = {{child_with_a_thread, 1}, {child_without_one, 1}, {child_drops_all, 0}};
   fixture *f = *state;
-  const hsa_request parked = request_of(HSA_ONCE, HSA_PARK_EVERY);
+  const hsa_request parked = request_of(HSA_ONCE, HSA_PARK_FIRST);
   size_t i, j;
 
   for (i = 0; i < COUNT(rows); i++) {

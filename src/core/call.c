@@ -167,6 +167,14 @@ static bool asks_answer(const hsa_call *call)
   return call->stage == STAGE_PARKED && call->reason == HSA_REASON_SEND;
 }
 
+/* No connection is kept free for the call any longer. */
+static void forget_leave(hsa_call *call)
+{
+  call->engine->expected -= call->is_expected;
+  call->engine->asking -= call->is_expected && !call->has_leave;
+  call->is_expected = call->has_leave = false;
+}
+
 /* Takes the call out of whatever it is doing. */
 void hsa_call_stop(hsa_call *call)
 {
@@ -174,6 +182,7 @@ void hsa_call_stop(hsa_call *call)
 
   if (call->stage == STAGE_QUEUED)
     dequeue(call);
+  forget_leave(call);
   hsa_timer_clear(&engine->timers, &call->timer);
   if (asks_answer(call))
     end_slot(call, HSA_ENDING_LOST, hsa_now());
@@ -265,7 +274,6 @@ void hsa_call_park(hsa_call *call, hsa_reason reason)
 {
   call->stage = STAGE_PARKED;
   call->reason = reason;
-  call->must_park = false;
   call->questions++;
   hsa_timer_set(&call->engine->timers, &call->timer, call->deadline);
   hsa_call_mark(call);
@@ -364,6 +372,23 @@ void hsa_call_end_past_deadline(hsa_call *call, int64_t now)
 
 /* ---- attempts ---- */
 
+void hsa_call_ask_leave(hsa_call *call, int64_t now)
+{
+  dequeue(call);
+  call->is_expected = true;
+  call->engine->expected++;
+  call->engine->asking++;
+  call->engine->asked_at = now;
+  hsa_call_park(call, call->attempts > 0 ? HSA_REASON_RETRY : HSA_REASON_FIRST);
+}
+
+void hsa_call_have_leave(hsa_call *call)
+{
+  call->engine->asking -= call->is_expected && !call->has_leave;
+  call->has_leave = true;
+  call->is_first = call->is_first || call->park == HSA_PARK_EVERY; /* its turn has come */
+}
+
 void hsa_call_send(hsa_call *call, int64_t now)
 {
   hsa_engine *engine = call->engine;
@@ -380,6 +405,7 @@ void hsa_call_send(hsa_call *call, int64_t now)
   };
 
   dequeue(call);
+  forget_leave(call);
   hsa_timer_clear(&engine->timers, &call->timer);
   call->stage = STAGE_WAITING;
   call->asked_at = now;
@@ -455,7 +481,6 @@ static void conclude_attempt(hsa_call *call, int64_t now)
     end(call, &verdict, NULL);
   else if (verdict.action == HSA_RETRY) {
     add_event(call, HSA_EVENT_RETRY, verdict.delay);
-    call->must_park = call->park == HSA_PARK_EVERY;
     call->is_first = verdict.throttled;
     hsa_call_wait(call, now + verdict.delay);
   } else {

@@ -6,6 +6,8 @@
 #include "engine.h"
 #include "sigpipe.h"
 
+#define ASKING_TIME (HSA_SECOND / 50)
+
 /* ---- one step ---- */
 
 /* The first call of the group's queue, and when it may go. What cannot go before its deadline is ended. */
@@ -27,7 +29,24 @@ static hsa_call *first_of(hsa_engine *engine, int group, int64_t now, hsa_leave 
   return queue->first;
 }
 
-/* Sends from the queues what the rate allows, in the order in which the calls came. */
+/* Is a connection free for the first call of a queue? Those that ask for leave hold up others for a moment at most: the
+ * answer may take long, or itself need a call. Sets *at to when to look again, if that is sooner. */
+static bool has_room(hsa_engine *engine, const hsa_call *call, int64_t now, int64_t *at)
+{
+  bool is_patient = now < engine->asked_at + ASKING_TIME;
+  int expected = engine->expected - call->is_expected - (is_patient ? 0 : engine->asking);
+
+  engine->needs_room = !hsa_transport_has_room(engine->transport, expected);
+  if (!engine->needs_room)
+    return true;
+  engine->queues[call->group].obstacle = (hsa_leave){now, HSA_PACE_NOW};
+  if (is_patient && engine->asking > 0 && engine->asked_at + ASKING_TIME < *at)
+    *at = engine->asked_at + ASKING_TIME;
+  return false;
+}
+
+/* Sends from the queues what the rate allows and what a connection is free for, in the order in which the calls came.
+ * What is given to libcurl sooner could not be called back after a 429. */
 static void pump(hsa_engine *engine, int64_t now)
 {
   while (now >= engine->queue_at) {
@@ -35,6 +54,7 @@ static void pump(hsa_engine *engine, int64_t now)
     int64_t at = INT64_MAX;
     int group;
 
+    engine->needs_room = false;
     for (group = 0; group < HSA_RATE_GROUPS; group++) {
       hsa_leave leave;
       hsa_call *call = first_of(engine, group, now, &leave);
@@ -45,10 +65,12 @@ static void pump(hsa_engine *engine, int64_t now)
       } else if (call && (!next || call->order < next->order))
         next = call;
     }
-    if (next)
-      hsa_call_send(next, now);
-    else
+    if (!next || !has_room(engine, next, now, &at))
       engine->queue_at = at;
+    else if (next->park == HSA_PARK_EVERY && !next->has_leave)
+      hsa_call_ask_leave(next, now);
+    else
+      hsa_call_send(next, now);
   }
 }
 
@@ -79,8 +101,6 @@ static void expire(hsa_engine *engine, int64_t now)
       hsa_call_take_answer(call, &(hsa_answer){.kind = HSA_TIMEOUT}, now);
     else if (call->stage != STAGE_WAITING)
       hsa_call_end_past_deadline(call, now);
-    else if (call->must_park)
-      hsa_call_park(call, HSA_REASON_RETRY);
     else
       hsa_call_enqueue(call);
   }
@@ -136,8 +156,10 @@ void hsa_engine_turn(hsa_engine *engine, int64_t until, const hsa_call *awaited)
   hsa_engine_unlock(engine);
   hsa_transport_perform(engine->transport);
   hsa_engine_lock(engine);
-  if (collect(engine))
-    pump(engine, hsa_now()); /* the rate may let more go */
+  if (engine->needs_room)
+    engine->queue_at = INT64_MIN;
+  if (collect(engine) || engine->needs_room)
+    pump(engine, hsa_now()); /* the rate may let more go, or a connection is free */
   if (hsa_transport_is_unsettled(engine->transport))
     settle(engine);
   now = hsa_now();

@@ -17,7 +17,8 @@
 #include "transport.h"
 
 /* A call goes PARKED -> (WAITING ->) QUEUED -> SENDING, from there to WAITING or PARKED for another
- * attempt, and from anywhere to ENDED. Its timer is set in all stages but ENDED. */
+ * attempt, and from anywhere to ENDED. With HSA_PARK_EVERY it is QUEUED first, PARKED when its turn has
+ * come, and then at the head of its queue. Its timer is set in all stages but ENDED. */
 typedef enum stage { STAGE_PARKED, STAGE_WAITING, STAGE_QUEUED, STAGE_SENDING, STAGE_ENDED } stage;
 
 struct hsa_call {
@@ -41,7 +42,8 @@ struct hsa_call {
   int max_attempts, attempts;
   bool is_refreshable;      /* a fresh token can be asked for, once */
   bool ambiguous;
-  bool must_park;           /* HSA_PARK_EVERY: at the end of this wait for another attempt */
+  bool has_leave;           /* HSA_PARK_EVERY: hsa_call_go has been called for the next attempt */
+  bool is_expected;         /* a connection is kept free for it: its turn has come, and it asks for leave, or has it */
   bool told_wait;           /* this time in the queue has its WAIT event */
   bool is_first;            /* goes to the head of the queue: it was throttled, or has leave already */
   int group;                /* of the rate: which queue it waits in */
@@ -90,6 +92,9 @@ struct hsa_engine {
   hsa_queue queues[HSA_RATE_GROUPS];
   uint64_t queued;          /* calls ever queued */
   int64_t queue_at;         /* when to look at the queues again */
+  bool needs_room;          /* they wait for a free connection */
+  int expected, asking;     /* calls for which one is kept free; those of them that have no leave yet */
+  int64_t asked_at;         /* when a call began to ask last */
   uint64_t random;
 };
 
@@ -137,6 +142,10 @@ bool hsa_call_wants_attention(const hsa_call *call);
 
 /* Makes the notice say what is so. */
 void hsa_engine_notify(hsa_engine *engine);
+
+/* The turn of a queue's first call has come, but it needs leave: it asks for it, and has it. */
+void hsa_call_ask_leave(hsa_call *call, int64_t now);
+void hsa_call_have_leave(hsa_call *call);
 
 /* Begins the next attempt of a queue's first call. */
 void hsa_call_send(hsa_call *call, int64_t now);

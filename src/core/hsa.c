@@ -264,10 +264,10 @@ static hsa_status take(hsa_engine *engine, hsa_call *call, const hsa_request *re
   engine->calls = call;
   if (engine->is_ending)
     hsa_call_end_early(call, HSA_CANCELED, -1, HSA_ENDING);
-  else if (call->park == HSA_PARK_NEVER)
-    hsa_call_enqueue(call);
-  else
+  else if (call->park == HSA_PARK_FIRST)
     hsa_call_park(call, HSA_REASON_FIRST);
+  else
+    hsa_call_enqueue(call);
   wake(engine);
   return HSA_OK;
 }
@@ -368,6 +368,7 @@ static hsa_status go(hsa_call *call, const char *token, int64_t delay)
   }
   hsa_call_unmark(call);
   call->released = now;
+  hsa_call_have_leave(call);
   if (delay <= 0 || now >= call->deadline)
     hsa_call_enqueue(call);
   else if (delay >= call->deadline - now)

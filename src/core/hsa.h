@@ -73,7 +73,7 @@ typedef enum hsa_effect {
 typedef enum hsa_park {
   HSA_PARK_NEVER, /* it needs nothing */
   HSA_PARK_FIRST, /* before its first attempt, and once after EXPIRED_AUTHENTICATION */
-  HSA_PARK_EVERY  /* before every attempt (an outside limiter takes part) */
+  HSA_PARK_EVERY  /* before every attempt, when a connection is free for it (an outside limiter takes part) */
 } hsa_park;
 
 /* Why a call is parked. */

@@ -7,6 +7,7 @@ enum { MAX_REQUESTS = 1000000 };                      /* keeps a ring at 24 MB a
 enum { FIRST_CAP = 1000 };                            /* of the ring of a window that is not known yet, at most */
 #define MIN_MARGIN (INT64_C(20) * HSA_SECOND / 1000)  /* 20 ms */
 #define MAX_INTERVAL (INT64_C(60) * HSA_SECOND)       /* that headers may tell: one senseless answer silences nobody */
+#define SENSELESS (INT64_C(24) * 3600 * 1000)         /* ms */
 #define PROBE_WAIT (HSA_SECOND) /* for an answer that tells more */
 
 /* ---- one window ---- */
@@ -321,7 +322,8 @@ hsa_status hsa_pace_learn(hsa_pace *pace, int group_number, const hsa_rate_limit
   hsa_group *group = &pace->groups[group_number];
   int64_t interval, spared;
 
-  if (pace->own.requests == 0 || rate->max <= 0 || rate->max > MAX_REQUESTS || rate->interval_ms <= 0)
+  if (pace->own.requests == 0 || rate->max <= 0 || rate->max > MAX_REQUESTS || rate->interval_ms <= 0 ||
+      rate->interval_ms > SENSELESS)
     return HSA_OK;
   interval = rate->interval_ms < MAX_INTERVAL / 1000 ? rate->interval_ms * 1000 : MAX_INTERVAL;
   spared = left_to_others(pace, rate->max, interval);

@@ -28,6 +28,9 @@ typedef struct hsa_attempt {
   void *owner;
 } hsa_attempt;
 
+/* Is a connection, or a stream, free for one attempt more? `expected` others will begin before it. */
+bool hsa_transport_has_room(const hsa_transport *transport, int expected);
+
 /* Begins an attempt. If libcurl has no memory or refuses a setting, it ends with HSA_CONFIG. HSA_NOMEM. */
 hsa_status hsa_transport_start(hsa_transport *transport, const hsa_attempt *attempt, hsa_transfer **out);
 

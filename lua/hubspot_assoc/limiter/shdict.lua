@@ -21,8 +21,10 @@ local core = require "hubspot_assoc.core"
 local Limiter = {}
 Limiter.__index = Limiter
 
-local MARGIN, MIN_MARGIN = 0.01, 0.02 -- share of the interval; s: requests differ in their travel times
-local MAX_HOLD = 86400 -- s: one senseless answer must not silence everybody for ever
+local MARGIN, MIN_MARGIN = 0.005, 0.02 -- share of the interval; s: clocks and workers differ a little
+local MAX_HOLD, NO_HOLD = 86400, 60 -- s: the longest that HubSpot means; what a longer one counts as
+local MAX_INTERVAL = 60 -- s, that headers may tell: one senseless answer must not silence everybody
+local MAX_ANSWER = 0.05 -- share of the interval: what slower answers may cost at most
 local MAX_AHEAD = 100 -- that the count of entries can be ahead of them: so many workers at once
 local MEMORY = 10 -- s that an entry stays when it holds up nobody any more: who is slow must not find its place free
 
@@ -234,11 +236,19 @@ end
 
 -- ---- learning ----
 
+--- HubSpot counts a request at some moment between its leaving and its answer; and it may have left late. By the
+-- longest such time the window is widened for a while.
+-- @return s from the time reserved for a request until its answer
+local function lateness(window, rate_limit)
+  return math.min(rate_limit.late or 0, MAX_HOLD) + math.min(rate_limit.age or 0, window.wait * MAX_ANSWER)
+end
+
 --- @return does the answer tell of a window that makes sense?
 local function learn_window(self, max, interval)
   if not is_count(max) or not is_interval(interval) then
     return false
   end
+  interval = math.min(interval, MAX_INTERVAL)
   local text = ("%d %.17g"):format(max, interval)
   if text ~= self.dict:get(self.window_key) then
     write(self, "safe_set", self.window_key, text)
@@ -285,20 +295,22 @@ end
 -- @param rate_limit table as described above
 function Limiter:observe(rate_limit)
   local max, remaining = rate_limit.max, rate_limit.remaining
-  local interval, late = (rate_limit.interval_ms or 0) / 1000, rate_limit.late
+  local interval = (rate_limit.interval_ms or 0) / 1000
   local is_told = learn_window(self, max, interval)
   local windows = windows_of(self)
   local window = windows[#windows]
-  if is_told and remaining and remaining >= 0 and remaining <= max then
+  -- After a refusal nothing remains, of course: the time to hold still is for just that.
+  if is_told and remaining and remaining >= 0 and remaining <= max and not rate_limit.retry_after then
     learn_others(self, window, max - remaining, rate_limit.age or 0)
   end
   local longest = math.max(window.wait, windows[1].wait)
   if rate_limit.retry_after then
-    local hold = math.min(rate_limit.retry_after, MAX_HOLD)
+    local hold = rate_limit.retry_after <= MAX_HOLD and rate_limit.retry_after or NO_HOLD
     raise(self, self.hold_key, self.now() + hold, hold + longest)
   end
-  if late and late > math.min(window.margin, windows[1].margin) / 2 then
-    raise(self, self.late_key, math.min(late, MAX_HOLD), 2 * longest)
+  local late = lateness(window, rate_limit)
+  if late > math.min(window.margin, windows[1].margin) / 2 then
+    raise(self, self.late_key, late, 2 * longest)
   end
 end
 

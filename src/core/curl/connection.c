@@ -185,5 +185,5 @@ void hsa_connection_learn(const hsa_transfer *transfer, CURLcode code)
   if (code == CURLE_OPERATION_TIMEDOUT && connection->came_at < transfer->result.sent_at)
     connection->silent_since = transfer->result.sent_at;
   else if (code == CURLE_OK && curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_VERSION, &version) == CURLE_OK)
-    connection->is_http1 = version == CURL_HTTP_VERSION_1_0 || version == CURL_HTTP_VERSION_1_1;
+    transfer->transport->is_http1 = connection->is_http1 = version == CURL_HTTP_VERSION_1_0 || version == CURL_HTTP_VERSION_1_1;
 }

@@ -75,6 +75,8 @@ struct hsa_transfer {
   int64_t run_out_at;  /* when its time is up */
   int runs, fruitless; /* so often begun; so often refused while nobody got an answer */
   uint64_t answers;    /* the transport's, when it was refused last */
+  bool is_started;     /* and not ended yet */
+  bool is_waiting;     /* to leave */
   bool was_sent;       /* an earlier run may have been processed */
   hsa_connection *connection; /* that it was sent on; NULL: not known */
   bool is_reused;      /* that had been used before */
@@ -104,6 +106,8 @@ struct hsa_transport {
   bool tells_streams;       /* libcurl says which streams a server has not processed */
   int nonce;                /* so many of those that are running must not be applied twice */
   hsa_transfer *running;                   /* in the multi handle */
+  int nstarted, nwaiting;   /* transfers that have started and not ended; those of them that have not left yet */
+  bool is_http1;            /* the last answer told so */
   hsa_transfer *idle;                      /* kept with their settings for the next attempt */
   hsa_transfer *ended, **ended_tail;       /* in the order in which they ended */
   hsa_transfer *errands, **errands_tail;   /* those with an errand, in the order in which they got it */
@@ -144,6 +148,9 @@ void hsa_transfer_begin(hsa_transfer *transfer, const hsa_attempt *attempt);
 
 /* Sets its easy handle up for the attempt; false: no memory, or libcurl refuses a setting. */
 bool hsa_transfer_prepare(hsa_transfer *transfer);
+
+/* Whether it is waiting to leave, for the transport's count. */
+void hsa_transfer_waits(hsa_transfer *transfer, bool is_waiting);
 
 /* Makes its easy handle anew for another run of the same attempt; false as above. */
 bool hsa_transfer_renew(hsa_transfer *transfer);

@@ -11,6 +11,7 @@
 #define DRIVE_INTERVAL (HSA_SECOND / 5)
 enum { MAX_OPENING = 16 };  /* looked at in one go */
 enum { MAX_FRUITLESS = 5 }; /* refusals in a row */
+enum { FEW_STREAMS = 16 };  /* that are asked for at a time */
 
 /* Transports of a parent process: kept reachable, never used. */
 static _Atomic(hsa_transport *) abandoned;
@@ -123,6 +124,27 @@ static bool open_multi(hsa_transport *transport)
   return true;
 }
 
+/* ---- room ---- */
+
+/* Whether it has started and not ended, for the transport's count. */
+static void count(hsa_transfer *transfer, bool is_started)
+{
+  transfer->transport->nstarted += (int)is_started - (int)transfer->is_started;
+  transfer->is_started = is_started;
+  hsa_transfer_waits(transfer, is_started);
+}
+
+/* Over HTTP/1.1 there are as many as there may be connections. Over HTTP/2 some may wait to leave: when they have, they have
+ * found a stream. Before the first answer nobody knows which it is. */
+bool hsa_transport_has_room(const hsa_transport *transport, int expected)
+{
+  int most = transport->config->max_connections;
+
+  if (!transport->base.is_https || transport->is_http1)
+    return transport->nstarted + expected < most;
+  return transport->nwaiting + expected < (most > FEW_STREAMS ? most : FEW_STREAMS);
+}
+
 /* ---- errands ---- */
 
 static void note(hsa_transfer *transfer, errand errand)
@@ -148,6 +170,7 @@ hsa_status hsa_transport_start(hsa_transport *transport, const hsa_attempt *atte
   if (!transfer)
     return HSA_NOMEM;
   hsa_transfer_begin(transfer, attempt);
+  count(transfer, true);
   note(transfer, ERRAND_START);
   *out = transfer;
   return HSA_OK;
@@ -254,6 +277,7 @@ static bool goes_on(hsa_transfer *transfer, CURLcode code)
 static bool run_again(hsa_transfer *transfer)
 {
   transfer->was_sent = transfer->was_sent || (transfer->result.sent && transfer->end != RUN_END_REFUSED);
+  hsa_transfer_waits(transfer, true);
   return hsa_transfer_renew(transfer) && attach(transfer);
 }
 
@@ -262,6 +286,7 @@ static void end(hsa_transfer *transfer, CURLcode code)
   hsa_transport *transport = transfer->transport;
 
   detach(transfer);
+  count(transfer, false);
   hsa_connection_learn(transfer, code);
   hsa_transfer_conclude(transfer, code);
   transfer->is_spoiled = code != CURLE_OK;
@@ -274,6 +299,7 @@ static void end(hsa_transfer *transfer, CURLcode code)
 static void drop(hsa_transfer *transfer)
 {
   detach(transfer);
+  count(transfer, false);
   if (transfer->is_spoiled)
     hsa_transfer_destroy(transfer);
   else

@@ -30,6 +30,12 @@ static int on_second_prereq(hsa_transfer *transfer)
   return CURL_PREREQFUNC_ABORT;
 }
 
+void hsa_transfer_waits(hsa_transfer *transfer, bool is_waiting)
+{
+  transfer->transport->nwaiting += (int)is_waiting - (int)transfer->is_waiting;
+  transfer->is_waiting = is_waiting;
+}
+
 /* Called right before the request is sent. */
 static int on_prereq(void *data, char *to_ip, char *from_ip, int to_port, int from_port)
 {
@@ -51,6 +57,7 @@ static int on_prereq(void *data, char *to_ip, char *from_ip, int to_port, int fr
   }
   if (connection)
     connection->is_up = true;
+  hsa_transfer_waits(transfer, false);
   transfer->result.sent_at = hsa_now();
   transfer->result.sent = true;
   return CURL_PREREQFUNC_OK;
@@ -344,7 +351,7 @@ bool hsa_transfer_renew(hsa_transfer *transfer)
 
 bool hsa_transfer_is_sent(const hsa_transfer *transfer)
 {
-  return transfer->result.sent;
+  return transfer->result.sent || transfer->was_sent;
 }
 
 void *hsa_transfer_owner(const hsa_transfer *transfer)
