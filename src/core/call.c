@@ -184,11 +184,11 @@ void hsa_call_stop(hsa_call *call)
     dequeue(call);
   forget_leave(call);
   hsa_timer_clear(&engine->timers, &call->timer);
-  if (asks_answer(call))
-    end_slot(call, HSA_ENDING_LOST, hsa_now());
+  if (call->slot.windows)
+    end_slot(call, call->transfer && !hsa_transfer_is_sent(call->transfer) ? HSA_ENDING_UNSENT : HSA_ENDING_LOST, hsa_now());
   if (!call->transfer)
     return;
-  end_slot(call, hsa_transfer_is_sent(call->transfer) ? HSA_ENDING_LOST : HSA_ENDING_UNSENT, hsa_now());
+  engine->sending--;
   hsa_transfer_release(call->transfer);
   call->transfer = NULL;
 }
@@ -382,6 +382,14 @@ void hsa_call_ask_leave(hsa_call *call, int64_t now)
   hsa_call_park(call, call->attempts > 0 ? HSA_REASON_RETRY : HSA_REASON_FIRST);
 }
 
+void hsa_call_ask_at_once(hsa_call *call)
+{
+  hsa_engine *engine = call->engine;
+
+  if (engine->queues[call->group].first == call && engine->sending + engine->expected < engine->config.max_connections)
+    hsa_call_ask_leave(call, hsa_now());
+}
+
 void hsa_call_have_leave(hsa_call *call)
 {
   call->engine->asking -= call->is_expected && !call->has_leave;
@@ -414,8 +422,10 @@ void hsa_call_send(hsa_call *call, int64_t now)
   else if (hsa_transport_start(engine->transport, &attempt, &call->transfer) != HSA_OK) {
     hsa_call_end_early(call, HSA_CONFIG, -1, "memory ran out");
     return;
-  } else
+  } else {
     call->stage = STAGE_SENDING;
+    engine->sending++;
+  }
   hsa_timer_set(&engine->timers, &call->timer, now + attempt.timeout + (call->asks_answer ? 0 : TIMEOUT_GRACE));
   call->attempts++;
   call->slot = hsa_pace_begin(&engine->pace, call->group, now);

@@ -93,6 +93,7 @@ struct hsa_engine {
   uint64_t queued;          /* calls ever queued */
   int64_t queue_at;         /* when to look at the queues again */
   bool needs_room;          /* they wait for a free connection */
+  int sending;              /* calls that are SENDING */
   int expected, asking;     /* calls for which one is kept free; those of them that have no leave yet */
   int64_t asked_at;         /* when a call began to ask last */
   uint64_t random;
@@ -145,6 +146,9 @@ void hsa_engine_notify(hsa_engine *engine);
 
 /* The turn of a queue's first call has come, but it needs leave: it asks for it, and has it. */
 void hsa_call_ask_leave(hsa_call *call, int64_t now);
+
+/* The same for a call that has just come, if nobody is before it and a connection is surely free. */
+void hsa_call_ask_at_once(hsa_call *call);
 void hsa_call_have_leave(hsa_call *call);
 
 /* Begins the next attempt of a queue's first call. */

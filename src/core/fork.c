@@ -154,5 +154,6 @@ void hsa_engine_check_fork(hsa_engine *engine)
   engine->transport = NULL;
   for (call = engine->calls; call; call = call->next)
     call->transfer = NULL;
+  engine->sending = 0;
   hsa_engine_cancel_calls(engine, "the call was canceled");
 }

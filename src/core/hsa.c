@@ -268,6 +268,8 @@ static hsa_status take(hsa_engine *engine, hsa_call *call, const hsa_request *re
     hsa_call_park(call, HSA_REASON_FIRST);
   else
     hsa_call_enqueue(call);
+  if (call->stage == STAGE_QUEUED && call->park == HSA_PARK_EVERY)
+    hsa_call_ask_at_once(call);
   wake(engine);
   return HSA_OK;
 }
