@@ -318,8 +318,8 @@ describe("a text", function()
       local char = string.char(byte)
       for _, text in ipairs { char, "a" .. char .. "b", "twelve bytes" .. char, char .. "twelve bytes",
         "seven b" .. char .. "seven b", "\195\164" .. char } do
-        refused(('{"results":[{"v":"%s"}]}'):format(text))
-        refused(('{"results":[{"%s":1}]}'):format(text))
+        refused('{"results":[{"v":"' .. text .. '"}]}')
+        refused('{"results":[{"' .. text .. '":1}]}')
       end
     end
     assert.equal("\127", decoded '"\127"')

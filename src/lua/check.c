@@ -9,11 +9,20 @@
 #define RECORD_ID "record id (a string of digits)"
 
 enum { MAX_NAME = 32, MAX_SHOWN = 40, MAX_DIGITS = 19 };
+enum { MAX_SLOTS = 50 }; /* on the stack: up to five tables in each other */
 
 /* What becomes of a value: at the top is what is wrong, or nothing, or the value that is sent in its place. */
 typedef enum take_result { WRONG, AS_IT_IS, CHANGED } take_result;
 
-static take_result take(lua_State *L, int idx, const lhsa_field *field);
+/* Which field a key turned out to be. */
+typedef struct memory {
+  const char *name;
+  const lhsa_field *fields, *found;
+} memory;
+
+enum { MEMORY_SIZE = 16 };
+
+static take_result take(lua_State *L, int idx, const lhsa_field *field, memory *known);
 
 /* ---- messages ---- */
 
@@ -126,6 +135,18 @@ static const lhsa_field *find_field(lua_State *L, int idx, const lhsa_field *fie
   return NULL;
 }
 
+/* As find_field. Lua has equal short strings once, and those in a table stay: thousands of inputs have the same keys,
+ * so what has been found is kept by its address. */
+static const lhsa_field *recall_field(lua_State *L, int idx, const lhsa_field *fields, memory *known)
+{
+  const char *name = lua_tostring(L, idx);
+  memory *place = known + ((uintptr_t)name / 16 + (uintptr_t)fields / 64) % MEMORY_SIZE;
+
+  if (place->name != name || place->fields != fields)
+    *place = (memory){name, fields, find_field(L, idx, fields)};
+  return place->found;
+}
+
 void lhsa_copy_table(lua_State *L)
 {
   int original = lua_gettop(L);
@@ -140,8 +161,8 @@ void lhsa_copy_table(lua_State *L)
   lua_replace(L, original);
 }
 
-/* Pushes nil, or a copy of the table at idx if it has a metatable: OpenResty's lua-cjson, which LuaRocks installs, would
- * encode what __index and __len say instead of what was checked. */
+/* Pushes nil, or a copy of the table at idx if it has a metatable: OpenResty's lua-cjson, which LuaRocks installs,
+ * would encode what __index and __len say instead of what was checked. */
 static void push_plain(lua_State *L, int idx)
 {
   if (!lua_getmetatable(L, idx)) {
@@ -153,11 +174,11 @@ static void push_plain(lua_State *L, int idx)
   lhsa_copy_table(L);
 }
 
-/* Takes the element at `key` + 1 of the table at idx. A plain table in which nothing changes is taken as it is; the first
- * change puts a copy at `result`, nil until then. */
-static take_result take_element(lua_State *L, int idx, int result, int key, const lhsa_field *field)
+/* Takes the element at `key` + 1 of the table at idx. A plain table in which nothing changes is taken as it is; the
+ * first change puts a copy at `result`, nil until then. */
+static take_result take_element(lua_State *L, int idx, int result, int key, const lhsa_field *field, memory *known)
 {
-  take_result taken = take(L, key + 1, field);
+  take_result taken = take(L, key + 1, field, known);
 
   if (taken != CHANGED)
     return taken;
@@ -192,7 +213,7 @@ static const lhsa_field *find_missing(const lhsa_field *fields, unsigned seen)
   return NULL;
 }
 
-static take_result take_object(lua_State *L, int idx, const lhsa_field *object)
+static take_result take_object(lua_State *L, int idx, const lhsa_field *object, memory *known)
 {
   const lhsa_field *field;
   int result = lua_gettop(L) + 1, key = result + 1;
@@ -205,10 +226,10 @@ static take_result take_object(lua_State *L, int idx, const lhsa_field *object)
   while (lua_next(L, idx)) {
     if (lua_type(L, key) != LUA_TSTRING)
       return fail(L, "table with named fields expected, got a list or other keys");
-    field = find_field(L, key, object->fields);
+    field = recall_field(L, key, object->fields, known);
     if (!field)
       return fail_unknown(L, object->fields, lua_tostring(L, key));
-    if (take_element(L, idx, result, key, field) == WRONG)
+    if (take_element(L, idx, result, key, field, known) == WRONG)
       return fail_in_field(L, field->name);
     seen |= 1U << (field - object->fields);
     lua_settop(L, key);
@@ -217,7 +238,7 @@ static take_result take_object(lua_State *L, int idx, const lhsa_field *object)
   if (!field)
     return end_table(L);
   lua_pushnil(L);
-  take(L, lua_gettop(L), field);
+  take(L, lua_gettop(L), field, known);
   return fail_in_field(L, field->name);
 }
 
@@ -245,7 +266,7 @@ static take_result fail_hole(lua_State *L, int idx, const lhsa_field *element)
   return fail_in_element(L, i);
 }
 
-static take_result take_list(lua_State *L, int idx, const lhsa_field *list)
+static take_result take_list(lua_State *L, int idx, const lhsa_field *list, memory *known)
 {
   const lhsa_field element = {.type = LHSA_OBJECT, .fields = list->fields};
   int result = lua_gettop(L) + 1, key = result + 1, seen = 0, n;
@@ -260,7 +281,7 @@ static take_result take_list(lua_State *L, int idx, const lhsa_field *list)
     i = lua_type(L, key) == LUA_TNUMBER ? lua_tonumber(L, key) : 0;
     if (i < 1 || i > n || (int)i != i)
       return fail_key(L, key, n, list->fields);
-    if (take_element(L, idx, result, key, &element) == WRONG)
+    if (take_element(L, idx, result, key, &element, known) == WRONG)
       return fail_in_element(L, (int)i);
     seen++;
     lua_settop(L, key);
@@ -294,11 +315,11 @@ static take_result take_string(lua_State *L, int idx, const lhsa_field *field)
 /* A zero is sent without its sign. */
 static take_result take_number(lua_State *L, int idx, const lhsa_field *field)
 {
-  bool is_integer = field->type != LHSA_NUMBER;
-  double number = lua_tonumber(L, idx);
+  bool is_integer = field->type != LHSA_NUMBER, has_no_fraction = lua_isinteger(L, idx);
+  double number = has_no_fraction ? (double)lua_tointeger(L, idx) : lua_tonumber(L, idx);
   char expected[80];
 
-  if (lua_type(L, idx) != LUA_TNUMBER || (is_integer && floor(number) != number))
+  if (lua_type(L, idx) != LUA_TNUMBER || (is_integer && !has_no_fraction && floor(number) != number))
     return fail_type(L, idx, field, is_integer ? "integer" : "number");
   if (!(number >= field->min && number <= field->max)) {
     snprintf(expected, sizeof expected, "%s from %.14g to %.14g", is_integer ? "integer" : "number", field->min,
@@ -344,21 +365,19 @@ static take_result take_type(lua_State *L, int idx, const lhsa_field *field, int
   return lua_type(L, idx) == type ? AS_IT_IS : fail_type(L, idx, field, lua_typename(L, type));
 }
 
-static take_result take(lua_State *L, int idx, const lhsa_field *field)
+static take_result take(lua_State *L, int idx, const lhsa_field *field, memory *known)
 {
   switch (field->type) {
   case LHSA_LIST:
-    luaL_checkstack(L, 10, NULL);
-    return take_list(L, idx, field);
+    return take_list(L, idx, field, known);
   case LHSA_OBJECT:
-    luaL_checkstack(L, 10, NULL);
-    return take_object(L, idx, field);
+    return take_object(L, idx, field, known);
   case LHSA_SWITCH:
     if (lua_type(L, idx) == LUA_TBOOLEAN && !lua_toboolean(L, idx))
       return AS_IT_IS;
     if (lua_type(L, idx) != (field->fields ? LUA_TTABLE : LUA_TNUMBER))
       return fail_type(L, idx, field, field->fields ? "table or false" : "integer or false");
-    return field->fields ? take_object(L, idx, field) : take_number(L, idx, field);
+    return field->fields ? take_object(L, idx, field, known) : take_number(L, idx, field);
   case LHSA_INTEGER:
   case LHSA_NUMBER:
     return take_number(L, idx, field);
@@ -371,7 +390,9 @@ static take_result take(lua_State *L, int idx, const lhsa_field *field)
   case LHSA_TABLE:
     return take_type(L, idx, field, LUA_TTABLE);
   case LHSA_LOOP:
-    return lua_istable(L, idx) || lua_type(L, idx) == LUA_TSTRING ? AS_IT_IS : fail_type(L, idx, field, "string or table");
+    if (lua_istable(L, idx) || lua_type(L, idx) == LUA_TSTRING)
+      return AS_IT_IS;
+    return fail_type(L, idx, field, "string or table");
   case LHSA_TOKEN:
     return lua_isfunction(L, idx) ? AS_IT_IS : take_string(L, idx, field);
   default:
@@ -382,7 +403,11 @@ static take_result take(lua_State *L, int idx, const lhsa_field *field)
 bool lhsa_take(lua_State *L, int idx, const lhsa_field *field)
 {
   int top = lua_gettop(L);
-  take_result taken = take(L, idx, field);
+  memory known[MEMORY_SIZE] = {{NULL, NULL, NULL}};
+  take_result taken;
+
+  luaL_checkstack(L, MAX_SLOTS, NULL);
+  taken = take(L, idx, field, known);
 
   if (taken == AS_IT_IS)
     lua_pushvalue(L, idx);

@@ -1,8 +1,8 @@
 /* codec.c - Lua tables to JSON and back, by lua-cjson.
  *
- * lua-cjson reads numbers as doubles, in the host's locale, and null as a light userdata; it takes more than JSON allows,
- * and an empty list for an empty object. So an answer is looked through first, and cjson gets a copy in which every number
- * is a string, behind a byte that UTF-8 never has (a record id: without). They are put right afterwards. */
+ * lua-cjson reads numbers as doubles, in the host's locale, and null as a light userdata; it takes more than JSON
+ * allows, and an empty list for an empty object. So an answer is looked through first, and cjson gets a copy in which
+ * every number is a string, behind a byte that UTF-8 never has (a record id: without). They are put right afterwards. */
 #include <locale.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -13,12 +13,18 @@
 
 enum { MAX_DEPTH = 100 };
 enum { MAX_EXACT_DIGITS = 15, MAX_SURE_DIGITS = 18 }; /* of an integer that a double, an int64_t can hold in any case */
-enum { MAX_WRITTEN_DIGITS = 64 };
+enum { MAX_WRITTEN_DIGITS = 64, SETTLE_SLOTS = 6 };
 enum { MAX_EXPONENT = 100000 }; /* of any use */
 
+#define NO_MEMORY "there is not enough memory for it"
 #define MARK '\xff' /* a number made a string begins with it */
 
-static const char encode_key = 'e', decode_key = 'd'; /* their addresses are keys in the registry */
+static const char encode_key = 'e', decode_key = 'd', scratch_key = 's'; /* their addresses are keys in the registry */
+
+/* Memory for a copy of an answer, one a Lua state, so that none is lost where Lua raises. */
+typedef struct scratch {
+  char *memory;
+} scratch;
 
 /* ---- the cjson instance ---- */
 
@@ -33,6 +39,26 @@ static void push_function(lua_State *L, const char *key)
 {
   lua_pushlightuserdata(L, (void *)(uintptr_t)key);
   lua_rawget(L, LUA_REGISTRYINDEX);
+}
+
+static int scratch_collect(lua_State *L)
+{
+  scratch *own = lua_touserdata(L, 1);
+
+  free(own->memory);
+  own->memory = NULL;
+  return 0;
+}
+
+static void keep_scratch(lua_State *L)
+{
+  lua_pushlightuserdata(L, (void *)(uintptr_t)&scratch_key);
+  memset(lua_newuserdata(L, sizeof(scratch)), 0, sizeof(scratch));
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, scratch_collect);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+  lua_rawset(L, LUA_REGISTRYINDEX);
 }
 
 void lhsa_codec_open(lua_State *L)
@@ -54,6 +80,7 @@ void lhsa_codec_open(lua_State *L)
   keep_function(L, cjson, "encode", &encode_key);
   keep_function(L, cjson, "decode", &decode_key);
   lua_pop(L, 2);
+  keep_scratch(L);
 }
 
 void lhsa_encode(lua_State *L, int idx)
@@ -107,14 +134,14 @@ bool lhsa_is_utf8(const char *text, size_t len)
 /* ---- looking a text through before cjson reads it ---- */
 
 typedef struct scan {
-  const char *p, *end, *begin;
+  const char *begin, *end;
   const char *copied;  /* up to here */
   const char *problem; /* what is not JSON, or NULL */
-  int depth;
+  int depth, max_depth;
   bool has_numbers, has_nulls; /* that are to be put right */
   lhsa_json *shape;
   lua_State *L;
-  int buffer; /* index of the userdata that holds the copy, when it has outgrown `small` */
+  scratch *scratch; /* holds the copy when it has outgrown `small` */
   char *out, *out_end, *out_limit;
   char small[1024];
 } scan;
@@ -160,16 +187,17 @@ static const unsigned char *skip_plain(const unsigned char *p, const unsigned ch
   return p;
 }
 
-static bool fail(scan *s, const char *problem)
+/* Notes what is not JSON; NULL. */
+static const char *fail(scan *s, const char *problem)
 {
   s->problem = problem;
-  return false;
+  return NULL;
 }
 
-/* cjson checks the escapes. */
-static bool scan_string(scan *s)
+/* Answers the end of the string that begins with the quote at p, or NULL. cjson checks the escapes. */
+static const char *scan_string(scan *s, const char *start)
 {
-  const unsigned char *p = (const unsigned char *)s->p + 1, *end = (const unsigned char *)s->end;
+  const unsigned char *p = (const unsigned char *)start + 1, *end = (const unsigned char *)s->end;
   size_t n;
 
   while ((p = skip_plain(p, end)) < end && *p != '"') {
@@ -182,27 +210,32 @@ static bool scan_string(scan *s)
   }
   if (p >= end || *p != '"')
     return fail(s, "it is not JSON (a string does not end)");
-  s->p = (const char *)p + 1;
-  return true;
+  return (const char *)p + 1;
 }
 
 /* ---- the copy ---- */
 
-/* Makes room for n bytes more. */
-static void reserve(scan *s, size_t n)
+/* Moves the copy to where there is room for n bytes more; false: no memory. */
+static bool grow(scan *s, size_t n)
 {
-  size_t have = (size_t)(s->out_end - s->out), left = (size_t)(s->end - s->copied), size;
-  char *buffer;
+  size_t have = (size_t)(s->out_end - s->out), left = (size_t)(s->end - s->copied);
+  size_t size = have + have / 2 + left + left / 4 + n; /* enough at once, as a rule */
+  char *memory;
 
-  if ((size_t)(s->out_limit - s->out_end) >= n)
-    return;
-  size = have + have / 2 + left + left / 4 + n; /* enough at once, as a rule */
-  buffer = lua_newuserdata(s->L, size);
-  memcpy(buffer, s->out, have);
-  lua_replace(s->L, s->buffer);
-  s->out = buffer;
-  s->out_end = buffer + have;
-  s->out_limit = buffer + size;
+  if (!s->scratch) {
+    push_function(s->L, &scratch_key);
+    s->scratch = lua_touserdata(s->L, -1);
+    lua_pop(s->L, 1);
+  }
+  memory = realloc(s->scratch->memory, size);
+  if (!memory)
+    return false;
+  if (s->out == s->small)
+    memcpy(memory, s->out, have);
+  s->scratch->memory = s->out = memory;
+  s->out_end = memory + have;
+  s->out_limit = memory + size;
+  return true;
 }
 
 static void copy(scan *s, const char *text, size_t len)
@@ -212,11 +245,18 @@ static void copy(scan *s, const char *text, size_t len)
 }
 
 /* Copies what has been passed since the last copy, up to `to`, with room for n bytes more behind it. */
-static void copy_until(scan *s, const char *to, size_t n)
+static bool copy_until(scan *s, const char *to, size_t n)
 {
-  reserve(s, (size_t)(to - s->copied) + n);
-  copy(s, s->copied, (size_t)(to - s->copied));
+  size_t len = (size_t)(to - s->copied);
+
+  if ((size_t)(s->out_limit - s->out_end) < len + n && !grow(s, len + n)) {
+    s->shape->is_out_of_memory = true;
+    s->problem = NO_MEMORY;
+    return false;
+  }
+  copy(s, s->copied, len);
   s->copied = to;
+  return true;
 }
 
 /* Does the key that ends in the quote at `quote` have this name? */
@@ -237,8 +277,9 @@ static bool is_id(const scan *s, const char *start)
     return false;
   while (p > s->begin && *p != '"')
     p--;
-  return p[-1] == 'd' ? ends_key(s, p, "id", 2) || ends_key(s, p, "toObjectId", 10) || ends_key(s, p, "fromObjectId", 12)
-                      : p[-1] == 'r' && ends_key(s, p, "after", 5);
+  if (p[-1] == 'd')
+    return ends_key(s, p, "id", 2) || ends_key(s, p, "toObjectId", 10) || ends_key(s, p, "fromObjectId", 12);
+  return p[-1] == 'r' && ends_key(s, p, "after", 5);
 }
 
 /* Writes the integer that the literal stands for, "-12300" for "-1.23e4", with its NUL; false if it is none, or one of
@@ -280,17 +321,18 @@ static bool write_integer(const char *literal, char out[MAX_WRITTEN_DIGITS + 2])
   return true;
 }
 
-/* Copies the number from `start` to the present place as a string: a record id's digits (what is no integer, as it is);
- * any other behind the mark. */
-static bool copy_number(scan *s, const char *start, bool is_plain)
+/* Copies the number from `start` to `end` as a string: a record id's digits (what is no integer, as it is); any other
+ * behind the mark. Answers its end, or NULL. */
+static const char *copy_number(scan *s, const char *start, const char *end, bool is_plain)
 {
-  size_t len = (size_t)(s->p - start);
+  size_t len = (size_t)(end - start);
   char digits[MAX_WRITTEN_DIGITS + 2];
 
-  if (*skip_space(s->p) == ':')
+  if (*skip_space(end) == ':')
     return fail(s, "it is not JSON (a number in the place of a key)"); /* as a string it might be */
-  copy_until(s, start, len + sizeof digits);
-  s->copied = s->p;
+  if (!copy_until(s, start, len + sizeof digits))
+    return NULL;
+  s->copied = end;
   *s->out_end++ = '"';
   if (!is_id(s, start)) {
     s->has_numbers = true;
@@ -301,12 +343,12 @@ static bool copy_number(scan *s, const char *start, bool is_plain)
   else
     copy(s, digits, strlen(digits));
   *s->out_end++ = '"';
-  return true;
+  return end;
 }
 
-static bool scan_number(scan *s)
+static const char *scan_number(scan *s, const char *start)
 {
-  const char *start = s->p, *digits = start + (*start == '-'), *p = skip_digits(digits), *part;
+  const char *digits = start + (*start == '-'), *p = skip_digits(digits), *part;
   bool is_sound = p > digits && (*digits != '0' || p == digits + 1);
   bool is_plain = *p != '.' && *p != 'e' && *p != 'E';
 
@@ -322,35 +364,35 @@ static bool scan_number(scan *s)
   }
   if (!is_sound)
     return fail(s, "it is not JSON (a number that is none)");
-  s->p = p;
-  return copy_number(s, start, is_plain);
+  return copy_number(s, start, p, is_plain);
 }
 
-/* A string that has just been passed: is it the outermost object's key `results`, and has it a list? */
-static void note_results(scan *s, const char *start)
+/* Is the string from `start` to `end` the outermost object's key `results`, and has it a list? */
+static void note_results(scan *s, const char *start, const char *end)
 {
   static const char key[] = "\"results\"";
-  const char *p = skip_space(s->p);
+  const char *p = skip_space(end);
 
-  if (s->p - start == sizeof key - 1 && memcmp(start, key, sizeof key - 1) == 0 && *p == ':')
+  if (end - start == sizeof key - 1 && memcmp(start, key, sizeof key - 1) == 0 && *p == ':')
     s->shape->has_list = *skip_space(p + 1) == '[';
 }
 
-static bool scan_token(scan *s)
+/* Answers the end of what begins at `start`: a string, a number, or a single character. NULL: s->problem. */
+static const char *scan_token(scan *s, const char *start)
 {
-  const char *start = s->p;
+  const char *end;
 
   switch (*start) {
   case '"':
-    if (!scan_string(s))
-      return false;
-    if (s->depth == 1)
-      note_results(s, start);
-    return true;
+    end = scan_string(s, start);
+    if (end && s->depth == 1)
+      note_results(s, start, end);
+    return end && (*end == ':' || *end == ',') ? end + 1 : end;
   case '-': case '0': case '1': case '2': case '3': case '4': case '5': case '6': case '7': case '8': case '9':
-    return scan_number(s);
+    return scan_number(s, start);
   case '{': case '[':
-    s->depth++;
+    if (++s->depth > s->max_depth)
+      s->max_depth = s->depth;
     break;
   case '}': case ']':
     s->depth--;
@@ -364,27 +406,29 @@ static bool scan_token(scan *s)
     if ((unsigned char)*start >= 0x80 && !utf8_length((const unsigned char *)start, (size_t)(s->end - start)))
       return fail(s, "it is not valid UTF-8");
   }
-  s->p++;
-  return true;
+  return start + 1;
 }
 
 /* Looks through the whole text, which ends with a NUL, and pushes the copy for cjson; or what is not JSON: false. */
 static bool push_copy(lua_State *L, scan *s)
 {
-  lua_pushnil(L);
-  s->buffer = lua_gettop(L);
-  s->shape->is_object = *skip_space(s->p) == '{';
-  while (s->p < s->end && scan_token(s))
-    ;
-  if (s->problem) {
-    lua_pushstring(L, s->problem);
-  } else if (s->copied == s->begin)
-    lua_pushlstring(L, s->begin, (size_t)(s->end - s->begin));
-  else {
+  const char *p = s->begin;
+
+  s->shape->is_object = *skip_space(p) == '{';
+  while (p && p < s->end)
+    p = scan_token(s, p);
+  if (s->copied > s->begin && !s->problem)
     copy_until(s, s->end, 0);
+  if (s->problem)
+    lua_pushstring(L, s->problem);
+  else if (s->copied == s->begin)
+    lua_pushlstring(L, s->begin, (size_t)(s->end - s->begin));
+  else
     lua_pushlstring(L, s->out, (size_t)(s->out_end - s->out));
+  if (s->scratch) {
+    free(s->scratch->memory);
+    s->scratch->memory = NULL;
   }
-  lua_replace(L, s->buffer);
   return !s->problem;
 }
 
@@ -427,8 +471,8 @@ static bool push_integer(lua_State *L, const char *digits, size_t len)
   return true;
 }
 
-/* Pushes what a number that was made a string stands for: an integer where Lua can hold it, else one without fraction and
- * exponent as its digits, any other as a double. */
+/* Pushes what a number that was made a string stands for: an integer where Lua can hold it, else one without fraction
+ * and exponent as its digits, any other as a double. */
 static void push_number(lua_State *L, const char *literal, size_t len)
 {
   char digits[MAX_WRITTEN_DIGITS + 2];
@@ -441,14 +485,13 @@ static void push_number(lua_State *L, const char *literal, size_t len)
     push_double(L, literal);
 }
 
-/* Goes through the table at idx; its depth is limited by cjson's decode_max_depth. */
+/* Goes through the table at idx. Takes SETTLE_SLOTS on the stack, and as many for each table in it. */
 static void settle(lua_State *L, int idx)
 {
   const char *text;
   size_t len;
   int key;
 
-  luaL_checkstack(L, 8, "JSON nested too deeply");
   lua_pushnil(L);
   key = lua_gettop(L);
   while (lua_next(L, idx)) {
@@ -503,7 +546,7 @@ static bool decode(lua_State *L, lhsa_json *shape)
     return true;
   shape->is_out_of_memory = status == LUA_ERRMEM;
   if (shape->is_out_of_memory)
-    lua_pushliteral(L, "there is not enough memory for it");
+    lua_pushliteral(L, NO_MEMORY);
   else
     lua_pushfstring(L, "it is not JSON (%s)", lua_tostring(L, -1));
   lua_replace(L, -2);
@@ -516,7 +559,7 @@ bool lhsa_decode(lua_State *L, const char *json, size_t len, lhsa_json *shape)
 
   *shape = (lhsa_json){false, false, false};
   memset(&s, 0, offsetof(scan, small));
-  s.p = s.begin = s.copied = json;
+  s.begin = s.copied = json;
   s.end = json + len;
   s.shape = shape;
   s.L = L;
@@ -524,8 +567,10 @@ bool lhsa_decode(lua_State *L, const char *json, size_t len, lhsa_json *shape)
   s.out_limit = s.small + sizeof s.small;
   if (!push_copy(L, &s) || !decode(L, shape))
     return false;
-  if (lua_istable(L, -1) && (s.has_numbers || s.has_nulls))
+  if (lua_istable(L, -1) && (s.has_numbers || s.has_nulls)) {
+    luaL_checkstack(L, SETTLE_SLOTS * s.max_depth, NULL); /* cjson has seen that it is not too deep */
     settle(L, lua_gettop(L));
+  }
   return true;
 }
 

@@ -146,8 +146,8 @@ static void append_list(lua_State *L, const char *before)
   lua_settop(L, list - 1);
 }
 
-/* Appends the scopes that the context of the error, or of one listed in it, says are missing. The error or that one is at
- * idx. */
+/* Appends the scopes that the context of the error, or of one listed in it, says are missing. The error or that one is
+ * at idx. */
 static void append_context_scopes(lua_State *L, int idx)
 {
   static const char *const names[] = {"missingScopes", "requiredGranularScopes", NULL};

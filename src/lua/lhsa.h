@@ -98,7 +98,7 @@ typedef struct lhsa_endpoint {
   lhsa_argument args[LHSA_MAX_ARGS]; /* up to the first whose field has no name */
   const lhsa_field *options; /* call options */
   const char *query[LHSA_MAX_QUERY]; /* names of the options that go into the query */
-  const char *identity[LHSA_MAX_IDENTITY]; /* every input that differs from the others in one of these fields has a result */
+  const char *identity[LHSA_MAX_IDENTITY]; /* each input that differs in one of these fields from others has a result */
   int max_inputs;            /* of one request */
   lhsa_shape shape;
   hsa_effect effect;

@@ -133,7 +133,7 @@ static const char *push_too_large(lua_State *L, const lhsa_request_info *info, c
 {
   const char *remedy = info->endpoint->max_inputs == 0 ? "raise it"
                        : info->last > info->first     ? "raise it, or give a smaller batch_size"
-                                                      : "raise it (a smaller batch_size does not help, it is one input)";
+                                                      : "raise it (a smaller batch_size is of no use, it is one input)";
 
   return lua_pushfstring(L, "%s: %s", outcome->detail, remedy);
 }
@@ -141,16 +141,17 @@ static const char *push_too_large(lua_State *L, const lhsa_request_info *info, c
 /* Pushes what we say of an outcome; pushes nothing and answers NULL where its status alone decides. */
 static const char *push_own_message(lua_State *L, const lhsa_request_info *info, const hsa_outcome *outcome)
 {
+  bool is_hubspots = outcome->kind == HSA_API && outcome->http_status != 0 && outcome->http_status != PROXY_LOGIN;
+
   if (outcome->too_large && outcome->kind == HSA_PROTOCOL)
     return push_too_large(L, info, outcome);
-  if (outcome->detail[0] &&
-      (outcome->kind != HSA_API || outcome->http_status == 0 || outcome->http_status == PROXY_LOGIN)) /* not HubSpot's */
+  if (outcome->detail[0] && !is_hubspots)
     return lua_pushfstring(L, "%s", outcome->detail);
   return NULL;
 }
 
-/* Pushes the message of an answer with a status of 400 and above. At the top: the error as it came, which may have kept a
- * body that is no JSON: a short plain text, as an edge server gives, tells more than nothing. */
+/* Pushes the message of an answer with a status of 400 and above. At the top: the error as it came, which may have kept
+ * a body that is no JSON: a short plain text, as an edge server gives, tells more than nothing. */
 static const char *push_status_message(lua_State *L, const hsa_outcome *outcome)
 {
   const char *body, *end;
@@ -365,7 +366,8 @@ static bool add_partials(lua_State *L, int reply, int idx, const lhsa_request_in
 
 /* ---- is there a result for each input? ---- */
 
-/* Pushes the text that tells the input at the top from others: the fields that HubSpot's results are keyed by. Pops it. */
+/* Pushes the text that tells the input at the top from others: the fields that HubSpot's results are keyed by. Pops
+ * it. */
 static void push_identity(lua_State *L, const lhsa_endpoint *endpoint)
 {
   int input = lua_gettop(L), i;
@@ -388,8 +390,8 @@ static void push_identity(lua_State *L, const lhsa_endpoint *endpoint)
   lua_replace(L, input);
 }
 
-/* How many different inputs has the request, whose body is the JSON text at the top? Pops it. (HubSpot may give one result
- * for several that are alike.) */
+/* How many different inputs has the request, whose body is the JSON text at the top? Pops it. (HubSpot may give one
+ * result for several that are alike.) */
 static int count_different(lua_State *L, const lhsa_endpoint *endpoint)
 {
   int text = lua_gettop(L), inputs, i, n, different = 0;
@@ -543,7 +545,8 @@ static void add_answer(lua_State *L, int reply, int idx, const lhsa_request_info
 }
 
 /* Adds a 2xx that cannot be used; what is wrong with it is at the top. */
-static void add_unusable(lua_State *L, int reply, const lhsa_request_info *info, const hsa_outcome *outcome, hsa_kind kind)
+static void add_unusable(lua_State *L, int reply, const lhsa_request_info *info, const hsa_outcome *outcome,
+                         hsa_kind kind)
 {
   hsa_outcome unusable = *outcome;
 

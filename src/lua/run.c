@@ -114,8 +114,8 @@ static void push_part(lua_State *L, int parts, lhsa_call *call, int part, const 
   lua_rawseti(L, parts, part + 1);
 }
 
-/* The answer to the request under way, a reading one, was too large: it is asked again in halves, as long as it has more
- * than one input. False if it has not. */
+/* The answer to the request under way, a reading one, was too large: it is asked again in halves, as long as it has
+ * more than one input. False if it has not. */
 static bool halve(lua_State *L, int user, lhsa_call *call)
 {
   int n = call->last - call->first + 1, top = lua_gettop(L);
