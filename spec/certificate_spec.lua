@@ -55,7 +55,7 @@ local function conf()
   for i, name in ipairs(SERVERS) do
     local old = name == "old"
     parts[i] = ([[ server { listen 127.0.0.1:@PORT%d@ ssl; ssl_certificate %s/%s.pem; ssl_certificate_key %s/%s.key;
-      %s location / { return 200 '{"results":[]}'; } } ]]):format(i, folder, old and "good" or name, folder,
+      %s location / { return 200 '{"results":[{"typeId":1}]}'; } } ]]):format(i, folder, old and "good" or name, folder,
       old and "good" or name, old and "ssl_protocols TLSv1.1; ssl_ciphers DEFAULT@SECLEVEL=0;" or "")
   end
   return table.concat(parts)

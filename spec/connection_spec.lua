@@ -1,8 +1,15 @@
 -- Connections that end, die, fall silent or say what nobody asked: what was not processed is sent again, and nothing is
 -- applied twice.
+local child = require "spec.support.child"
+local fault_server = require "spec.support.fault_server"
 local nginx = require "spec.support.nginx"
 local shell = require "spec.support.shell"
+local simulator = require "spec.support.simulator"
+local system = require "system"
+local ways = require "spec.support.ways"
 local wire = require "spec.support.wire"
+
+local LATE = 1.5 -- s
 
 local folder -- of the certificate
 
@@ -21,12 +28,14 @@ end)
 
 teardown(function() os.execute("rm -r " .. shell.quote(folder)) end)
 
--- An nginx that counts how often each input was applied. PORT speaks HTTP/1.1, PORT1 TLS, with HTTP/2 if asked.
+-- An nginx that counts how often each input was applied. PORT speaks HTTP/1.1; PORT1 TLS, with HTTP/2 if
+-- asked; PORT2 TLS without.
 local function counting_server(settings)
   return nginx.start {
     http = "lua_shared_dict applied 10m; lua_shared_dict counts 1m;",
     server = ([[
       listen 127.0.0.1:@PORT1@ ssl http2;
+      listen 127.0.0.1:@PORT2@ ssl;
       ssl_certificate %s/cert;
       ssl_certificate_key %s/key;
       %s
@@ -58,9 +67,12 @@ local function call_all(client, calls)
   for _, call in ipairs(calls) do
     for _ = 1, call[2] do
       typeId = typeId + 1
-      local inputs = { { category = "USER_DEFINED", typeId = typeId, maxToObjectIds = 5 } }
-      client.async[call[1]](client.async, "contacts", "companies", inputs):on_done(function(_, errors)
-        if errors then problem = tostring(errors) else well = well + 1 end
+      local id = typeId
+      local inputs = { { category = "USER_DEFINED", typeId = id, maxToObjectIds = 5 } }
+      client.async[call[1]](client.async, "contacts", "companies", inputs):on_done(function(results, errors)
+        if errors then problem = tostring(errors)
+        elseif results[1].typeId == id then well = well + 1
+        else problem = ("%d is the answer to %d"):format(results[1].typeId, id) end
       end)
     end
   end
@@ -91,4 +103,182 @@ describe("a server that ends each connection after some requests", function()
       end)
     end
   end
+end)
+
+-- Scripts of connections that answer one call well; what happens then is the first connection's alone, or everybody's.
+local function idle(action)
+  return ([[ return function(conn, n) conn:serve(1) if n == 1 then %s end conn:serve() end ]]):format(action)
+end
+
+local FORGED = [[ local forged = OK:gsub("279", "666")
+  conn:send("HTTP/1.1 200 OK\r\nContent-Length: " .. #forged .. "\r\n\r\n" .. forged) ]]
+
+for _, way in ipairs(ways) do
+  describe("an idle connection, where calls are " .. way.name .. ",", function()
+    after_each(fault_server.stop_all)
+
+    for what, action in pairs {
+      ["on which an answer comes that nobody asked for"] = FORGED,
+      ["on which half of a line comes"] = [[ conn:send "HTT" ]],
+      ["on which a 408 comes before it is closed"] = [[
+        conn:send "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" conn:close() ]],
+      ["that is closed"] = "conn:close()",
+      ["that is reset"] = "conn:reset()",
+    } do
+      it(what .. " is not used for the next call", function()
+        for _, method in ipairs { "batch_create", "batch_update", "get_limits" } do
+          local server = fault_server.start(idle(action))
+          local client = way.client(server, { max_attempts = 1 })
+          wire.good_call(client, "batch_purge")
+          server:seen() -- by now that has happened
+          local outcome = wire.good_call(client, method)
+          assert.same({ 279, 1 }, { outcome.results[1].typeId, outcome.response.attempts })
+          local seen = server:stop()
+          assert.same({ 2, 2 }, { #seen, seen.connections })
+        end
+      end)
+    end
+  end)
+end
+
+describe("a connection", function()
+  after_each(fault_server.stop_all)
+
+  it("that dies each time it is used again fails each call that must not be sent twice in the same way", function()
+    local server = fault_server.start "return function(conn) conn:serve(1) conn:request() conn:reset() end"
+    local client = wire.client(server, { max_attempts = 1 })
+    local first
+    for _ = 1, 16 do
+      wire.good_call(client, "batch_create")
+      local err = wire.call(client, "batch_create").error
+      first = first or err
+      assert.same({ "transport", "receive", 1, true, false, first.message },
+        { err.kind, err.code, err.attempts, err.ambiguous, err.retryable, err.message })
+    end
+    assert.equal(16, server:stop().connections)
+  end)
+
+  it("that dies each time it is used again fails no call that may be sent twice", function()
+    local server = fault_server.start "return function(conn) conn:serve(1) conn:request() conn:reset() end"
+    local client = wire.client(server, { max_attempts = 1 })
+    for _ = 1, 20 do assert.equal(1, wire.good_call(client, "batch_update").response.attempts) end
+    assert.equal(20, server:stop().connections)
+  end)
+
+  it("to the first of two addresses that does not answer gives way to the other", function()
+    -- A listener at 127.0.0.2 whose queue is full: the kernel drops what comes then.
+    local server = fault_server.start [[
+      local socket = require "socket"
+      local deaf, waiting = nil, {}
+      return function(conn)
+        local _, _, port = conn.socket:localname()
+        conn:request()
+        if not deaf then
+          deaf = assert(socket.bind("127.0.0.2", port, 0))
+          for i = 1, 4 do
+            waiting[i] = socket.tcp4()
+            waiting[i]:settimeout(0)
+            waiting[i]:connect("127.0.0.2", port)
+          end
+        end
+        conn:ok()
+        conn:serve()
+      end ]]
+    wire.good_call(wire.client(server), "get_limits")
+    for _, io_thread in ipairs { "true", "false" } do
+      local report = child.run({ LD_PRELOAD = child.preload(child.shared_object "two_addresses"), http_proxy = false,
+        all_proxy = false, ALL_PROXY = false }, [[
+        local url, io_thread = ...
+        local wire = require "spec.support.wire"
+        local client = wire.client(url, { allow_http = true, connect_timeout = 3, max_attempts = 1,
+          io_thread = io_thread == "true" })
+        local results, errors, response = client.async:get_limits("contacts", "companies"):wait()
+        return errors and tostring(errors) or #results, response and response.attempts
+      ]], (server.url:gsub("127.0.0.1", "two-addresses.test")), io_thread)
+      assert.same({ "1", "1", "0" }, { report[1], report[2], report.status })
+      assert.is_true(report.seconds < 3 + LATE, report.seconds)
+    end
+  end)
+end)
+
+-- A server that closes idle connections soon: what a client sends may cross that.
+describe("a server that closes idle connections soon, over", function()
+  for _, protocol in ipairs { "http", "https", "http2" } do
+    it(protocol .. ", stops no call", function()
+      local server = counting_server "keepalive_timeout 50ms;"
+      local client = protocol == "http" and wire.client(server.url)
+        or wire.client(protocol == "https" and ("https://localhost:%d"):format(server.port + 2) or https(server),
+          { ca_file = folder .. "/cert" })
+      for i = 1, 12 do
+        local outcome = wire.good_call(client, "batch_create")
+        assert.equal(1, outcome.response.attempts)
+        system.sleep(i % 2 == 0 and 0.06 or 0.12)
+      end
+      server:quit()
+    end)
+  end
+end)
+
+describe("a connection that has fallen silent", function()
+  after_each(fault_server.stop_all)
+
+  -- Relays to the simulator's TLS port; the first connection only until so many seconds have passed. Then it stays
+  -- open, and nothing comes through any more.
+  local function start_relay(seconds)
+    return fault_server.start(([[
+      local cqueues, socket = require "cqueues", require "cqueues.socket"
+      return function(conn, n)
+        local server = socket.connect("127.0.0.1", %s)
+        server:setmode("b", "bn")
+        local until_then = n == 1 and cqueues.monotime() + %g or math.huge
+        local done = false
+        local function pump(from, to)
+          for bytes in function() return from:xread(-65536, "b") end do to:xwrite(bytes, "bn") end
+          done = true
+        end
+        local loop = cqueues.new()
+        loop:wrap(pump, conn.socket, server)
+        loop:wrap(pump, server, conn.socket)
+        while not done and cqueues.monotime() < until_then do loop:step(0.02) end
+        if n == 1 then conn:sleep(60) end
+        server:close()
+      end
+    ]]):format(simulator.https_url:match ":(%d+)$", seconds))
+  end
+
+  for _, way in ipairs(ways) do
+    it("is left after one timeout, where calls are " .. way.name, function()
+      local relay, token = start_relay(0.5), simulator.token()
+      local client = way.client((relay.url:gsub("^http://127.0.0.1", "https://localhost")),
+        { ca_file = simulator.ca_file, access_token = token, timeout = 0.4, deadline = 20, max_attempts = 2 })
+      wire.good_call(client, "batch_update")
+      system.sleep(0.7)
+      local started = system.monotime()
+      local outcome = wire.good_call(client, "batch_update")
+      assert.equal(2, outcome.response.attempts)
+      for _ = 1, 5 do assert.equal(1, wire.good_call(client, "batch_update").response.attempts) end
+      assert.is_true(system.monotime() - started < 0.4 + 0.5 + LATE)
+      assert.equal(2, relay:stop().connections)
+    end)
+  end
+
+  it("is not one that is merely slow: that stays in use", function()
+    local token = simulator.token()
+    local client = wire.client(simulator.https_url, { ca_file = simulator.ca_file, access_token = token, timeout = 5 })
+    wire.good_call(client, "batch_update")
+    simulator.fault(token, { delay = 1.5 })
+    local slow = client.async:get_limits("contacts", "companies", { timeout = 0.6, max_attempts = 1 })
+    system.sleep(0.2)
+    for _ = 1, 3 do -- these are answered meanwhile
+      assert(client.async:get_limits("contacts", "companies"):wait())
+      system.sleep(0.1)
+    end
+    local _, errors = slow:wait()
+    assert.equal("timeout", errors[1].kind)
+    wire.good_call(client, "batch_update")
+    local log = simulator.log(token)
+    if log[1].protocol == "HTTP/2.0" then -- over HTTP/1.1 each connection has its own call
+      for _, call in ipairs(log) do assert.equal(log[1].connection, call.connection) end
+    end
+  end)
 end)

@@ -120,15 +120,13 @@ bool hsa_connection_is_fit(const hsa_connection *connection, bool is_https)
   return is_https || is_tls_record(connection->fd);
 }
 
-int hsa_connection_list_opening(const hsa_transport *transport, int *fds, int most)
+bool hsa_connection_is_any_opening(const hsa_transport *transport)
 {
-  const hsa_connection *connection;
-  int n = 0;
+  const hsa_connection *connection = transport->connections;
 
-  for (connection = transport->connections; connection && n < most; connection = connection->next)
-    if (!connection->is_up)
-      fds[n++] = connection->fd;
-  return n;
+  while (connection && connection->is_up)
+    connection = connection->next;
+  return connection != NULL;
 }
 
 void hsa_connection_came(const hsa_transport *transport, int fd)

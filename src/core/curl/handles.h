@@ -96,14 +96,13 @@ struct hsa_transport {
   hsa_sockets sockets; /* those that libcurl waits for */
   int64_t timer_at;    /* when libcurl wants to be called in any case */
   const char *broken;  /* why the multi handle cannot go on; NULL: it can */
-  int64_t drive_at;    /* when connections that are being opened are looked at next */
+  int64_t look_at;     /* when connections that are being opened are looked at next */
   const hsa_config *config;
   hsa_base_url base;
   hsa_trust trust;
   hsa_connection *connections;
   uint64_t answers;         /* so many have come */
   bool tells_refusals;      /* libcurl sends a request again only where the server has refused it */
-  bool tells_streams;       /* libcurl says which streams a server has not processed */
   int nonce;                /* so many of those that are running must not be applied twice */
   hsa_transfer *running;                   /* in the multi handle */
   int nstarted, nwaiting;   /* transfers that have started and not ended; those of them that have not left yet */
@@ -130,8 +129,9 @@ bool hsa_libcurl_set_protocol(CURL *easy, bool is_https);
  * so only where the server has refused a stream. false: it cannot be told. */
 bool hsa_libcurl_stop_resending(CURL *easy);
 
-/* Does it tell (CURLOPT_DEBUGFUNCTION) which streams a server has left aside when it ended a connection? */
-bool hsa_libcurl_tells_streams(void);
+/* Can it be trusted with HTTP/2? Before 7.88 it does not tell (CURLOPT_DEBUGFUNCTION) which streams a server has left aside
+ * when it ended a connection, and may give the answer of one to another. */
+bool hsa_libcurl_speaks_http2(void);
 
 /* From now on the handle's end does not wait for a name lookup that hangs; before libcurl 7.87 it does. */
 void hsa_libcurl_forget_lookup(CURL *easy);
@@ -171,8 +171,8 @@ void hsa_connection_hold(hsa_transfer *transfer, hsa_connection *connection);
  * have died in silence. */
 bool hsa_connection_is_fit(const hsa_connection *connection, bool is_https);
 
-/* The descriptors of those that are being opened, so many at most; how many. */
-int hsa_connection_list_opening(const hsa_transport *transport, int *fds, int most);
+/* Is one being opened, that is, has no request been sent on it yet? */
+bool hsa_connection_is_any_opening(const hsa_transport *transport);
 
 /* Something has come on it. */
 void hsa_connection_came(const hsa_transport *transport, int fd);

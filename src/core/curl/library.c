@@ -79,7 +79,7 @@ bool hsa_libcurl_stop_resending(CURL *easy)
          curl_easy_setopt(easy, CURLOPT_RTSP_REQUEST, (long)CURL_RTSPREQ_RECEIVE) == CURLE_OK;
 }
 
-bool hsa_libcurl_tells_streams(void)
+bool hsa_libcurl_speaks_http2(void)
 {
   return version_is(0x075800, UINT_MAX);
 }

@@ -8,8 +8,7 @@
 #include "clock.h"
 #include "handles.h"
 
-#define DRIVE_INTERVAL (HSA_SECOND / 5)
-enum { MAX_OPENING = 16 };  /* looked at in one go */
+#define LOOK_INTERVAL (HSA_SECOND / 5) /* at connections that are being opened */
 enum { MAX_FRUITLESS = 5 }; /* refusals in a row */
 enum { FEW_STREAMS = 16 };  /* that are asked for at a time */
 
@@ -199,28 +198,36 @@ void hsa_transfer_release(hsa_transfer *transfer)
     keep(transfer);
 }
 
-/* Calls libcurl for a socket, or for its timers. Where that fails, libcurl may not be called for these transfers again. */
-static void act_on(hsa_transport *transport, int fd, int events)
+/* Where a call of libcurl fails, libcurl may not be called for these transfers again. */
+static void check(hsa_transport *transport, CURLMcode code)
 {
-  int n;
-  CURLMcode code = curl_multi_socket_action(transport->multi, fd, events, &n);
-
   if (code != CURLM_OK && !transport->broken)
     transport->broken = code == CURLM_OUT_OF_MEMORY ? "memory ran out" : curl_multi_strerror(code);
 }
 
-/* libcurl sets no timer for trying a host's next address when one does not answer. */
+/* Calls libcurl for a socket, or for its timers. */
+static void act_on(hsa_transport *transport, int fd, int events)
+{
+  int n;
+
+  check(transport, curl_multi_socket_action(transport->multi, fd, events, &n));
+}
+
+/* When the first of a host's addresses does not answer, libcurl tries the next one not before it is called for another
+ * reason: it sets no timer, and waits for no socket meanwhile. So while a connection is being opened, all are looked at now
+ * and then. */
 static void look_at_opening(hsa_transport *transport)
 {
-  int fds[MAX_OPENING], n = 0, i;
   int64_t now = hsa_now();
+  int n;
 
-  if (transport->broken || now < transport->drive_at)
+  if (transport->broken || now < transport->look_at || !hsa_connection_is_any_opening(transport))
     return;
-  transport->drive_at = now + DRIVE_INTERVAL;
-  n = hsa_connection_list_opening(transport, fds, MAX_OPENING);
-  for (i = 0; i < n && !transport->broken; i++)
-    act_on(transport, fds[i], 0);
+  transport->look_at = now + LOOK_INTERVAL;
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations" /* since 2008; there is no other for one transfer or all */
+  check(transport, curl_multi_socket_all(transport->multi, &n));
+#pragma GCC diagnostic pop
 }
 
 /* Only sockets that are ready are looked at: curl_multi_perform would look at all transfers. */
@@ -289,7 +296,7 @@ static void end(hsa_transfer *transfer, CURLcode code)
   count(transfer, false);
   hsa_connection_learn(transfer, code);
   hsa_transfer_conclude(transfer, code);
-  transfer->is_spoiled = code != CURLE_OK;
+  transfer->is_spoiled = transfer->is_spoiled || code != CURLE_OK;
   transport->answers += transfer->result.http_status > 0;
   transfer->next = NULL;
   *transport->ended_tail = transfer;
@@ -381,10 +388,9 @@ void hsa_transport_perform(hsa_transport *transport)
 void hsa_transport_wait(hsa_transport *transport, int64_t timeout)
 {
   int64_t now = hsa_now(), left = transport->timer_at - now, ms;
-  int fd;
 
-  if (transport->drive_at - now < left && hsa_connection_list_opening(transport, &fd, 1) > 0)
-    left = transport->drive_at - now;
+  if (transport->look_at - now < left && hsa_connection_is_any_opening(transport))
+    left = transport->look_at - now;
   if (transport->broken && transport->running)
     left = 0;
   if (left < timeout)

@@ -16,16 +16,20 @@
 /* ---- callbacks: they fill the transfer's result and nothing else ---- */
 
 /* libcurl is about to send a second time what it has sent on a connection that brought no answer. Where it could be
- * told not to do so for a connection that died (set_up), the server has said that it did not process the request. It may
- * have asked for HTTP/1.1, which libcurl then speaks; otherwise the run ends here, for libcurl would try five times. */
+ * told not to do so for a connection that died (stop_resending), the server has said that it did not process the request. It
+ * may have asked for HTTP/1.1, which libcurl then speaks; otherwise the run ends here, for libcurl would try five times. */
 static int on_second_prereq(hsa_transfer *transfer)
 {
-  if (!transfer->transport->tells_refusals)
-    return CURL_PREREQFUNC_ABORT;
-  if (strstr(transfer->error, "HTTP_1_1_REQUIRED")) {
-    transfer->error[0] = '\0';
-    return CURL_PREREQFUNC_OK;
+  bool is_downgrade = strstr(transfer->error, "HTTP_1_1_REQUIRED") != NULL;
+
+  transfer->is_spoiled = true;
+  if (!transfer->transport->tells_refusals) {
+    transfer->was_sent = true;
+    return transfer->attempt.once ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
   }
+  transfer->error[0] = '\0';
+  if (is_downgrade)
+    return CURL_PREREQFUNC_OK;
   transfer->end = RUN_END_REFUSED;
   return CURL_PREREQFUNC_ABORT;
 }
@@ -132,11 +136,15 @@ static bool set_proxy(CURL *easy, const hsa_transport *transport)
   return ok;
 }
 
-/* Where libcurl does not tell which streams a server has left aside when it ended a connection, what must be applied once
- * goes over HTTP/1.1: there a server says so in its last answer. */
+/* Where libcurl does not tell of refusals, what must be applied once goes over HTTP/1.1: there a server says in its last
+ * answer that it will close. */
 static long http_version(const hsa_transfer *transfer)
 {
-  return transfer->attempt.once && !transfer->transport->tells_streams ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS;
+  const hsa_transport *transport = transfer->transport;
+
+  if (!hsa_libcurl_speaks_http2() || (transfer->attempt.once && !transport->tells_refusals))
+    return CURL_HTTP_VERSION_1_1;
+  return CURL_HTTP_VERSION_2TLS;
 }
 
 /* What is the same for every attempt. */
@@ -173,7 +181,6 @@ static bool set_up(hsa_transfer *transfer)
   SET(CURLOPT_DEBUGFUNCTION, hsa_connection_listen);
   SET(CURLOPT_DEBUGDATA, transfer);
   transfer->transport->tells_refusals = hsa_libcurl_stop_resending(easy);
-  transfer->transport->tells_streams = transfer->transport->tells_refusals && hsa_libcurl_tells_streams();
   hsa_libcurl_forget_lookup(easy);
   return ok;
 }
@@ -320,7 +327,7 @@ void hsa_transfer_begin(hsa_transfer *transfer, const hsa_attempt *attempt)
   transfer->attempt = *attempt;
   transfer->run_out_at = hsa_now() + attempt->timeout;
   transfer->runs = transfer->fruitless = 0;
-  transfer->was_sent = false;
+  transfer->was_sent = transfer->is_spoiled = false;
   clear(transfer);
 }
 
