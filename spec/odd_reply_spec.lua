@@ -124,6 +124,10 @@ add("trailers", CHUNKED .. CHUNK .. "0\r\nX: y\r\nZ: z\r\n\r\n")
 add("chunks with extensions", CHUNKED .. CHUNK:gsub("\r\n", ";a=b\r\n", 1) .. "0;c\r\n\r\n")
 add("chunks and a length", with("Transfer-Encoding: chunked\r\nContent-Length: 3\r\n", CHUNK .. "0\r\n\r\n"))
 
+for _, value in ipairs { "xchunked", "gzip, chunked", "identity", "chunked, chunked", "" } do
+  add_refused("Transfer-Encoding: " .. value, with("Transfer-Encoding: " .. value .. "\r\n" .. LENGTH))
+end
+
 -- Compressed bodies, of the right length.
 local zipped = gzip(OK)
 local function with_gzip(bytes)

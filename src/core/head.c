@@ -107,8 +107,8 @@ static bool add_field(hsa_head *head, const char *line, size_t len)
   }
   if (hsa_is_name(line, name, "Content-Encoding"))
     head->is_encoded |= !hsa_is_name(value, (size_t)(end - value), "identity");
-  else if (hsa_is_name(line, name, "Transfer-Encoding"))
-    head->is_encoded |= !hsa_is_name(value, (size_t)(end - value), "chunked");
+  else if (hsa_is_name(line, name, "Transfer-Encoding") && !hsa_is_name(value, (size_t)(end - value), "chunked"))
+    return refuse(head, "the response has a Transfer-Encoding other than chunked, which nobody asked for");
   return true;
 }
 

@@ -20,7 +20,7 @@ typedef enum hsa_head_stage {
 typedef struct hsa_head {
   hsa_head_stage stage;
   bool is_interim;         /* a 1xx: another head follows */
-  bool is_encoded;         /* the body is compressed, or says so */
+  bool is_encoded;         /* the body is compressed */
   bool is_length_last;     /* the last field was Content-Length */
   int64_t content_length;  /* -1: none was given */
   const char *problem;     /* why this is no sound HTTP, for people; NULL: it is, so far */
