@@ -248,9 +248,14 @@ end
 
 local route
 
+--- Answers, and finds who answers what is asked then. The answer may have ended the last call.
 local function answer_and_route(future)
+  local client = future.client
   answer(future)
-  route(future.client)
+  route(client)
+  if client.count == 0 then
+    scheduler.settle(client)
+  end
 end
 
 --- Answers where nobody waits: beside everything else, if the host can do that, for it may take long.
@@ -453,8 +458,7 @@ end
 --- Waits for news of the future, or answers its call's question.
 function call_of.wait_for(future, loop, seconds)
   if must_answer(future, loop) then
-    answer(future)
-    route(future.client)
+    answer_and_route(future)
   else
     wait_for_news(future.client, loop, future.waiting, seconds, future)
   end
