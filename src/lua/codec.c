@@ -266,17 +266,23 @@ static bool ends_key(const scan *s, const char *quote, const char *name, size_t 
          quote[-len - 2] != '\\';
 }
 
+static const char *skip_space_back(const scan *s, const char *p)
+{
+  while (p > s->begin && (p[-1] == ' ' || p[-1] == '\t' || p[-1] == '\r' || p[-1] == '\n'))
+    p--;
+  return p;
+}
+
 /* Is the number at `start` a record id, or the place in a list from which to go on? */
 static bool is_id(const scan *s, const char *start)
 {
-  const char *p = start - 1;
+  const char *p = skip_space_back(s, start);
 
-  while (p > s->begin && (*p == ' ' || *p == '\t' || *p == '\r' || *p == '\n'))
-    p--;
-  if (p <= s->begin || *p-- != ':')
+  if (p == s->begin || p[-1] != ':')
     return false;
-  while (p > s->begin && *p != '"')
-    p--;
+  p = skip_space_back(s, p - 1) - 1; /* the key's closing quote */
+  if (p <= s->begin)
+    return false;
   if (p[-1] == 'd')
     return ends_key(s, p, "id", 2) || ends_key(s, p, "toObjectId", 10) || ends_key(s, p, "fromObjectId", 12);
   return p[-1] == 'r' && ends_key(s, p, "after", 5);
