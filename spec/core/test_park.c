@@ -128,6 +128,30 @@ static void tells_of_every_answer(void **state)
   hsa_call_free(call);
 }
 
+/* The one that was refused goes first, but not before the one that has leave, whose connection it would wait for. */
+static void leave_goes_before_need(void **state)
+{
+  static const server_step steps[] = {{.reply = "HTTP/1.1 429 No\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n"},
+                                      {.reply = OK_REPLY}, {.reply = OK_REPLY}};
+  fixture *f = *state;
+  const hsa_request request = request_of(HSA_ONCE, HSA_PARK_EVERY);
+  hsa_call *refused, *other;
+
+  f->config.max_connections = 1;
+  begin(f, steps, COUNT(steps));
+  refused = start_asking(f, &request);
+  other = start(f, &request);
+  assert_int_equal(hsa_call_go(refused, "token", 0), HSA_OK);
+  assert_int_equal(hsa_call_run(other, hsa_now() + LIMIT), HSA_PARKED);
+  assert_int_equal(hsa_call_go(other, "token", 0), HSA_OK);
+  assert_int_equal(outcome_of(other)->kind, HSA_SUCCESS);
+  assert_int_equal(hsa_call_run(refused, hsa_now() + LIMIT), HSA_PARKED);
+  assert_int_equal(hsa_call_go(refused, NULL, 0), HSA_OK);
+  assert_int_equal(outcome_of(refused)->attempts, 2);
+  hsa_call_free(refused);
+  hsa_call_free(other);
+}
+
 /* The expired token is asked for once; a second EXPIRED answer is the outcome. */
 static void parks_when_expired(fixture *f, hsa_park park, const char *second_answer)
 {
@@ -402,6 +426,7 @@ int main(void)
     TEST(masks_its_token),
     TEST(expired_tokens),
     TEST(tells_of_every_answer),
+    TEST(leave_goes_before_need),
     TEST(goes_after_a_delay),
     TEST(delay_beyond_the_deadline),
     TEST(refused),

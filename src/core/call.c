@@ -7,7 +7,7 @@
 #include "engine.h"
 
 #define MAX_HOLD (INT64_C(24) * 3600 * HSA_SECOND) /* the longest that HubSpot means */
-#define NO_HOLD (60 * HSA_SECOND) /* in place of what it cannot mean: one senseless answer must not silence the client */
+#define NO_HOLD (60 * HSA_SECOND) /* for what it cannot mean: one senseless answer must not silence the client */
 #define MAX_HEADER_LINE (64 * 1024)
 #define TIMEOUT_GRACE (HSA_SECOND / 20) /* libcurl's own timeout comes first where it works: it knows more */
 
@@ -130,6 +130,11 @@ void hsa_call_enqueue(hsa_call *call)
   hsa_queue *queue = &engine->queues[call->group];
   hsa_call *before = call->is_first ? NULL : queue->last, *after = call->is_first ? queue->first : NULL;
 
+  /* Those that have leave stay before those that need it, which wait for them. */
+  while (!call->has_leave && after && after->has_leave) {
+    before = after;
+    after = after->qnext;
+  }
   call->stage = STAGE_QUEUED;
   call->told_wait = false;
   call->queued_at = hsa_now();
@@ -184,8 +189,11 @@ void hsa_call_stop(hsa_call *call)
     dequeue(call);
   forget_leave(call);
   hsa_timer_clear(&engine->timers, &call->timer);
-  if (call->slot.windows)
-    end_slot(call, call->transfer && !hsa_transfer_is_sent(call->transfer) ? HSA_ENDING_UNSENT : HSA_ENDING_LOST, hsa_now());
+  if (call->slot.windows) {
+    bool may_be_counted = !call->transfer || hsa_transfer_is_sent(call->transfer);
+
+    end_slot(call, may_be_counted ? HSA_ENDING_LOST : HSA_ENDING_UNSENT, hsa_now());
+  }
   if (!call->transfer)
     return;
   engine->sending--;
@@ -327,8 +335,8 @@ static void describe_deadline(hsa_call *call, int64_t now, int64_t wait)
   if (waited < HSA_SECOND / 10)
     snprintf(call->result.detail, HSA_DETAIL_MAX, "%s: that is past the call's deadline (option deadline)", obstacle);
   else
-    snprintf(call->result.detail, HSA_DETAIL_MAX, "the deadline (option deadline) passed after %.1f s in the client's queue: %s",
-             seconds(waited), obstacle);
+    snprintf(call->result.detail, HSA_DETAIL_MAX,
+             "the deadline (option deadline) passed after %.1f s in the client's queue: %s", seconds(waited), obstacle);
 }
 
 void hsa_call_end_rate_limited(hsa_call *call, int64_t now)

@@ -29,12 +29,13 @@ static hsa_call *first_of(hsa_engine *engine, int group, int64_t now, hsa_leave 
   return queue->first;
 }
 
-/* Is a connection free for the first call of a queue? Those that ask for leave hold up others for a moment at most: the
- * answer may take long, or itself need a call. Sets *at to when to look again, if that is sooner. */
+/* Is a connection free for the first call of a queue? One is kept for each that has leave, or asks for it; but who asks
+ * holds others up for a moment at most: the answer may take long, or itself need a call. Sets *at to when to look again,
+ * if that is sooner. */
 static bool has_room(hsa_engine *engine, const hsa_call *call, int64_t now, int64_t *at)
 {
   bool is_patient = now < engine->asked_at + ASKING_TIME;
-  int expected = engine->expected - call->is_expected - (is_patient ? 0 : engine->asking);
+  int expected = call->has_leave ? 0 : engine->expected - (is_patient ? 0 : engine->asking);
 
   engine->needs_room = !hsa_transport_has_room(engine->transport, expected);
   if (!engine->needs_room)
