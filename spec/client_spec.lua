@@ -365,14 +365,7 @@ describe("collecting garbage", function()
   end)
 
   it("closes a client's connections with it", function()
-    local server = fault_server.start [[
-      local closed = 0
-      return function(conn)
-        for request in conn.request, conn do
-          conn:json(200, '{"results":[{"closed":' .. closed .. '}]}')
-        end
-        closed = closed + 1
-      end]]
+    local server = fault_server.start "bodies.closed"
     local function closed()
       local client = assoc.new(binding.options { base_url = server.url, access_token = "pat-x" })
       local results = client:get_all_limits()

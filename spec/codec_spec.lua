@@ -568,10 +568,7 @@ describe("an answer for which there is not enough memory", function()
 
   -- lua-cjson would end the process.
   it("is an error that says so", function()
-    local server = fault_server.start [[
-      return function(conn) for _ in conn.request, conn do
-        conn:json(200, '{"results":[{"text":"' .. ("x"):rep(3000000) .. '"}]}')
-      end end]]
+    local server = fault_server.start { "bodies.long_text", 3000000 }
     -- A sanitizer's malloc comes before ours; it can do the same, and warns of it.
     local environment = { LD_PRELOAD = child.preload(child.shared_object "no_large"),
       ASAN_OPTIONS = "max_allocation_size_mb=2:allocator_may_return_null=1:detect_leaks=0:log_path=stderr" }
@@ -598,12 +595,7 @@ describe("results", function()
   end)
 
   it("may be many", function()
-    local client, server = binding.scripted [[
-      return function(conn) for _ in conn.request, conn do
-        local parts = {}
-        for i = 1, 20000 do parts[i] = ('{"typeId":%d,"label":"label %d"}'):format(i, i) end
-        conn:json(200, '{"results":[' .. table.concat(parts, ",") .. ']}')
-      end end]]
+    local client, server = binding.scripted { "bodies.labels", 20000 }
     local results, errors = client:get_limits("contacts", "companies")
     server:stop()
     assert.is_nil(errors)

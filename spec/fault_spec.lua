@@ -108,9 +108,8 @@ local function warm(name)
   return server, client
 end
 
-local function answer_with(status_and_headers, body)
-  return ("return function(conn) for _ in conn.request, conn do conn:answer(%s, %q, %s) end end")
-    :format(status_and_headers[1], body, status_and_headers[2] or "{}")
+local function answer_with(status, body, headers)
+  return { "acts.always", { "answer", status, body, headers } }
 end
 
 describe("a fault", function()
@@ -281,8 +280,8 @@ for _, each in ipairs(ways) do
     end
 
     it("and another after it are told of by what became of the last", function()
-      local server = fault_server.start [[ return function(conn, n)
-        if n == 1 then conn:serve(1) conn:request() conn:reset() else conn:request() conn:close() end end ]]
+      local server = fault_server.start {
+        "acts.by_connection", { { { "serve", 1 }, "request", "reset" } }, "request", "close" }
       local client = way.client(server)
       wire.good_call(client, "batch_update")
       local outcome = wire.call(client, "batch_update", { max_attempts = 1 })
@@ -293,7 +292,7 @@ for _, each in ipairs(ways) do
 
     it("one after the other takes no call with it that may be sent again", function()
       -- Every connection answers one call and dies at the second, after reading it.
-      local server = fault_server.start [[ return function(conn) conn:serve(1) conn:request() conn:reset() end ]]
+      local server = fault_server.start { "acts.once", { "serve", 1 }, "request", "reset" }
       local client = way.client(server)
       for _ = 1, 5 do wire.good_call(client, "batch_update") end
       local seen = server:stop()
@@ -306,37 +305,38 @@ end
 describe("an error status", function()
   after_each(fault_server.stop_all)
 
-  local function call_scripted(script, options)
-    local server = fault_server.start("return function(conn) for _ in conn.request, conn do " .. script .. " end end")
-    local client = wire.client(server, options)
+  -- One call to a server that does this with each request: see spec/servers/acts.lua.
+  local function call_scripted(acts, options)
+    table.insert(acts, 1, "acts.always")
+    local client = wire.client(fault_server.start(acts), options)
     return wire.call(client, "batch_update", { max_attempts = 1 })
   end
 
   it("is HubSpot's no, even if the body is cut short", function()
-    local outcome = call_scripted [[ conn:head(400, {["Content-Length"] = 500}) conn:send('{"status"') conn:close() ]]
+    local outcome = call_scripted { { "head", 400, { ["Content-Length"] = 500 } }, { "send", '{"status"' }, "close" }
     assert.same({ "api", 400, false }, { outcome.error.kind, outcome.error.http_status, outcome.error.ambiguous })
   end)
 
   it("is HubSpot's no, even if the body is reset", function()
-    local outcome = call_scripted [[ conn:head(404, {["Content-Length"] = 500}) conn:send('{') conn:sleep(0.05)
-      conn:reset() ]]
+    local outcome = call_scripted {
+      { "head", 404, { ["Content-Length"] = 500 } }, { "send", "{" }, { "sleep", 0.05 }, "reset" }
     assert.same({ "api", 404 }, { outcome.error.kind, outcome.error.http_status })
   end)
 
   it("is HubSpot's no, even if the body never ends", function()
-    local outcome = call_scripted([[ conn:head(403, {["Content-Length"] = 500}) conn:send('{') conn:sleep(30) ]],
+    local outcome = call_scripted({ { "head", 403, { ["Content-Length"] = 500 } }, { "send", "{" }, { "sleep", 30 } },
       { timeout = SHORT })
     assert.same({ "api", 403 }, { outcome.error.kind, outcome.error.http_status })
     assert.is_true(outcome.seconds >= SHORT - 0.01 and outcome.seconds < SHORT + AT_ONCE)
   end)
 
   it("is HubSpot's no, even if the body is too large", function()
-    local outcome = call_scripted([[ conn:json(409, ("x"):rep(5000)) ]], { max_response_bytes = 1000 })
+    local outcome = call_scripted({ { "json", 409, ("x"):rep(5000) } }, { max_response_bytes = 1000 })
     assert.same({ "api", 409 }, { outcome.error.kind, outcome.error.http_status })
   end)
 
   it("of a number that nobody knows is HubSpot's no", function()
-    local outcome = call_scripted [[ conn:json(418, '{"message":"short and stout"}') ]]
+    local outcome = call_scripted { { "json", 418, '{"message":"short and stout"}' } }
     assert.same({ "api", 418, "short and stout" },
       { outcome.error.kind, outcome.error.http_status, outcome.error.message })
   end)
@@ -347,39 +347,38 @@ describe("an unusual answer", function()
 
   local OK = '{"status":"COMPLETE","results":[{"category":"USER_DEFINED","typeId":36}]}'
 
-  local function call_scripted(script)
-    local server = fault_server.start("return function(conn) for _ in conn.request, conn do " .. script .. " end end")
-    return wire.call(wire.client(server), "batch_update", { max_attempts = 1 })
+  local function call_server(script)
+    return wire.call(wire.client(fault_server.start(script)), "batch_update", { max_attempts = 1 })
   end
 
   it("with an interim answer before it is the last one", function()
-    local outcome = call_scripted [[ conn:send("HTTP/1.1 103 Early Hints\r\nRetry-After: 9\r\n\r\n") conn:ok() ]]
+    local outcome = call_server {
+      "acts.always", { "send", "HTTP/1.1 103 Early Hints\r\nRetry-After: 9\r\n\r\n" }, "ok" }
     assert.is_nil(outcome.errors)
     assert.equal(200, outcome.response.http_status)
   end)
 
   it("of endless interim answers is stopped", function()
-    local outcome = call_scripted [[ while conn:send(("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"):rep(100)) do end ]]
+    local outcome = call_server "answers.endless_hints"
     assert.equal("protocol", outcome.error.kind)
     assert.is_true(outcome.seconds < AT_ONCE)
   end)
 
   it("without a length ends where the connection ends", function()
-    local outcome = call_scripted [[ conn:head(200) conn:send(OK) conn:close() ]]
+    local outcome = call_server "answers.until_the_end"
     assert.is_nil(outcome.errors)
     assert.equal(279, outcome.results[1].typeId)
   end)
 
   it("in chunks is put together", function()
-    local outcome = call_scripted [[ conn:head(200, {["Transfer-Encoding"] = "chunked"})
-      for byte in OK:gmatch "." do conn:send("1\r\n", byte, "\r\n") end conn:send("0\r\n\r\n") ]]
+    local outcome = call_server "answers.in_chunks"
     assert.is_nil(outcome.errors)
     assert.equal(279, outcome.results[1].typeId)
   end)
 
   for status, sentence in pairs { [201] = "created", [202] = "accepted", [299] = "of any 2xx" } do
     it(("is well if it is %s (%d)"):format(sentence, status), function()
-      local server = fault_server.start(answer_with({ status }, OK))
+      local server = fault_server.start(answer_with(status, OK))
       local outcome = wire.good_call(wire.client(server), "batch_update")
       assert.same({ 36, status }, { outcome.results[1].typeId, outcome.response.http_status })
     end)
@@ -387,8 +386,7 @@ describe("an unusual answer", function()
 
   it("without content (204) is an empty list", function()
     for _, method in ipairs { "batch_update", "batch_create", "batch_purge", "get_limits" } do
-      local server = fault_server.start [[ return function(conn)
-        for _ in conn.request, conn do conn:send("HTTP/1.1 204 No Content\r\n\r\n") end end ]]
+      local server = fault_server.start { "acts.always", { "send", "HTTP/1.1 204 No Content\r\n\r\n" } }
       local client = wire.client(server)
       for _ = 1, 2 do assert.same({}, wire.good_call(client, method).results) end
       assert.equal(1, server:stop().connections)
@@ -397,8 +395,7 @@ describe("an unusual answer", function()
 
   for encoding, sentence in pairs { gzip = "that is no gzip", unheard = "in an unknown encoding" } do
     it(("%s is a protocol error"):format(sentence), function()
-      local headers = ('{["Content-Encoding"] = "%s"}'):format(encoding)
-      local server = fault_server.start(answer_with({ 200, headers }, OK))
+      local server = fault_server.start(answer_with(200, OK, { ["Content-Encoding"] = encoding }))
       local outcome = wire.call(wire.client(server), "batch_update")
       assert.same({ "protocol", 1 }, { outcome.error.kind, outcome.error.attempts })
       assert.is_true(outcome.error.ambiguous)
@@ -407,8 +404,7 @@ describe("an unusual answer", function()
 
   for _, status in ipairs { 300, 301, 303, 304, 307, 308 } do
     it(("of status %d is a protocol error and not followed"):format(status), function()
-      local server = fault_server.start(([[ return function(conn) for request in conn.request, conn do
-        conn:answer(request.path == "/moved" and 200 or %d, "", {Location = "/moved"}) end end ]]):format(status))
+      local server = fault_server.start { "answers.moved", status }
       local outcome = wire.call(wire.client(server), "batch_update")
       assert.same({ "protocol", status, 1 }, { outcome.error.kind, outcome.error.http_status, outcome.error.attempts })
       assert.equal(1, #server:stop())

@@ -9,9 +9,7 @@ local simulator = require "spec.support.simulator"
 local lua, build = assert(os.getenv "LUA"), assert(os.getenv "BUILD")
 
 -- Answers each request after 0.3 s, with a limit.
-local slow = [[ return function(conn)
-  for _ in conn.request, conn do conn:sleep(0.3) conn:ok() end
-end ]]
+local slow = { "answers.after", 0.3 }
 
 -- What a shell command prints, the last line being its status. It talks to the simulator unless told another url, and
 -- has a home of its own, which it leaves empty or not at all.

@@ -54,7 +54,7 @@ for _, driver in ipairs(async.drivers) do
 
       setup(function()
         server = async.own_server()
-        mute = fault_server.start "return function(conn) conn:sleep(3600) end"
+        mute = fault_server.start "async.mute"
         async.client(driver, { base_url = server.url }):get_limits("contacts", "companies") -- what libcurl keeps
       end)
 
@@ -323,7 +323,7 @@ for _, driver in ipairs(async.drivers) do
 
 
     it("does so with 1,000 behind TLS handshakes that hang", function()
-      local mute = fault_server.start "return function(conn) conn:sleep(3600) end"
+      local mute = fault_server.start "async.mute"
       assert_ends("0", "1000", {}, "client = start(1000) return client:pending()", (mute.url:gsub("^http:", "https:")))
       mute:stop()
     end)

@@ -268,7 +268,7 @@ end
 
 describe("a limiter takes the place of the client's own pacing", function()
   it("which lets more than its default through then", function()
-    local server = fault_server.start [[ return function(conn) for _ in conn.request, conn do conn:ok() end end ]]
+    local server = fault_server.start "faults.none"
     local limiter = scripted()
     local client = wire.client(server, { limiter = limiter, deadline = 1 })
     for _ = 1, 130 do wire.good_call(client, "get_limits") end

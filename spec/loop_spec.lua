@@ -8,14 +8,12 @@ local simulator = require "spec.support.simulator"
 local socket = require "socket"
 
 -- Answers each request after 0.1 s.
-local slow = [[ return function(conn)
-  for _ in conn.request, conn do conn:sleep(0.1) conn:ok() end
-end ]]
+local slow = { "answers.after", 0.1 }
 
 -- Answers the first request of each connection after 0.3 s.
-local slower = [[ return function(conn) conn:request() conn:sleep(0.3) conn:ok() end ]]
+local slower = { "acts.once", "request", { "sleep", 0.3 }, "ok" }
 
-local silent = [[ return function(conn) conn:request() conn:sleep(60) end ]]
+local silent = { "acts.once", "request", { "sleep", 60 } }
 
 -- ---- the loops ----
 -- Each in the same shape: loop (the option), start(fn) makes a coroutine, sleep(s) in one, run() until nothing is left.

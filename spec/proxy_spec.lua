@@ -109,7 +109,7 @@ describe("a proxy", function()
   end)
 
   it("is asked for a tunnel to https and never sees the token", function()
-    local proxy = fault_server.start "return function(conn) conn:request() conn:answer(403, 'no') conn:request() end"
+    local proxy = fault_server.start { "acts.once", "request", { "answer", 403, "no" }, "request" }
     wire.call(behind(proxy, HTTPS), "batch_update")
     local seen = proxy:stop()
     assert.same({ 1, "CONNECT", "api.hubspot.test:443" }, { #seen, seen[1].method, seen[1].path })
@@ -137,14 +137,14 @@ describe("a proxy", function()
     end
   end
 
-  for what, script in pairs {
-    ["refuses the tunnel"] = "conn:answer(502, '')",
-    ["closes instead of opening the tunnel"] = "conn:close()",
-    ["resets instead of opening the tunnel"] = "conn:reset()",
-    ["talks nonsense instead of opening the tunnel"] = "conn:send('nonsense\\r\\n\\r\\n') conn:close()",
+  for what, act in pairs {
+    ["refuses the tunnel"] = { "answer", 502, "" },
+    ["closes instead of opening the tunnel"] = "close",
+    ["resets instead of opening the tunnel"] = "reset",
+    ["talks nonsense instead of opening the tunnel"] = { "send", "nonsense\r\n\r\n" },
   } do
     it(("that %s is named as the cause, and nothing was sent"):format(what), function()
-      local proxy = fault_server.start("return function(conn) conn:request() " .. script .. " conn:request() end")
+      local proxy = fault_server.start { "acts.once", "request", act, act[1] == "send" and "close" or "request" }
       local outcome = wire.call(behind(proxy, HTTPS), "batch_create")
       assert_error({ kind = "transport", code = "proxy", attempts = 1, ambiguous = false, retryable = true }, outcome)
       assert.is_nil(outcome.error.http_status)
@@ -154,15 +154,15 @@ describe("a proxy", function()
   end
 
   it("that opens no tunnel in time ends the attempt, and nothing was sent", function()
-    local proxy = fault_server.start "return function(conn) conn:request() conn:sleep(30) end"
+    local proxy = fault_server.start { "acts.once", "request", { "sleep", 30 } }
     local outcome = wire.call(behind(proxy, HTTPS, { connect_timeout = 0.3 }), "batch_create")
     assert_error({ kind = "timeout", attempts = 1, ambiguous = false, retryable = true }, outcome)
     assert.is_true(outcome.seconds >= 0.29 and outcome.seconds < 2)
   end)
 
   it("that leads to a server without TLS is not the cause", function()
-    local proxy = fault_server.start [[ return function(conn) conn:request()
-      conn:send("HTTP/1.1 200 Connected\r\n\r\n") conn:wait_readable() conn:send("no TLS here") conn:close() end ]]
+    local proxy = fault_server.start { "acts.once", "request", { "send", "HTTP/1.1 200 Connected\r\n\r\n" },
+      "wait_readable", { "send", "no TLS here" }, "close" }
     assert_error({ kind = "transport", code = "tls", ambiguous = false },
       wire.call(behind(proxy, HTTPS), "batch_create"))
   end)

@@ -313,18 +313,9 @@ describe("a batch of records", function()
     end)
 
     it(("has an error with its range where a request fails: %s"):format(name), function()
-      local client = binding.scripted [[
-        local n = 0
-        return function(conn)
-          for _ in conn.request, conn do
-            n = n + 1
-            if n == 2 then
-              conn:json(400, '{"category":"VALIDATION_ERROR"}')
-            else
-              conn:json(200, '{"results":[{},{}]}')
-            end
-          end
-        end]]
+      local client = binding.scripted {
+        "acts.by_number", { [2] = { { "json", 400, '{"category":"VALIDATION_ERROR"}' } } },
+        { "json", 200, '{"results":[{},{}]}' } }
       local _, errors = client[name](client, "contacts", "companies", many(5, make), { batch_size = 2 })
       assert.equal(1, #errors)
       assert.same({ 3, 4, "VALIDATION_ERROR", name },
@@ -337,19 +328,7 @@ describe("a read whose answer is larger than max_response_bytes", function()
   after_each(fault_server.stop_all)
 
   -- Answers with 300 bytes and more for each id, 5000 for those that end in 7. The second request for id 24 is refused.
-  local LARGE = [[
-    local n = 0
-    return function(conn)
-      for request in conn.request, conn do
-        local results = {}
-        n = n + (request.body:find('"24"', 1, true) and 1 or 0)
-        for id in request.body:gmatch '"id":"(%d+)"' do
-          results[#results + 1] = ('{"from":{"id":"%s"},"to":[],"filler":"%s"}')
-            :format(id, ("x"):rep(id:match "7$" and 5000 or 300))
-        end
-        conn:json(n == 2 and 403 or 200, '{"status":"COMPLETE","results":[' .. table.concat(results, ",") .. "]}")
-      end
-    end]]
+  local LARGE = "bodies.large"
 
   local function inputs(first, last)
     local list = {}
@@ -422,8 +401,7 @@ describe("a read whose answer is larger than max_response_bytes", function()
   end)
 
   it("is an error at once where the call changes something", function()
-    local client, server = binding.scripted([[
-      return function(conn) for _ in conn.request, conn do conn:json(200, ("x"):rep(3000)) end end]],
+    local client, server = binding.scripted({ "answers.always", 200, ("x"):rep(3000) },
       { max_response_bytes = 1500 })
     local _, errors = client:associate_default("contacts", "companies", { unlabelled(1, 2), unlabelled(3, 4) })
     assert.same({ "protocol", true }, { errors[1].kind, errors[1].ambiguous })

@@ -153,7 +153,7 @@ describe("a call that may be sent twice", function()
   end)
 
   it("recovers when a server appears that could not be reached", function()
-    local server = fault_server.start "return function(conn, n) if n > 1 then conn:serve() else conn:reset() end end"
+    local server = fault_server.start { "acts.by_connection", { { "reset" } }, "serve" }
     wire.good_call(wire.client(server), "batch_update")
     assert.equal(1, #server:stop())
   end)
@@ -272,7 +272,7 @@ describe("the deadline", function()
   end)
 
   it("covers all attempts and waits together", function()
-    local server = fault_server.start "return function(conn) for _ in conn.request, conn do conn:sleep(9) end end"
+    local server = fault_server.start { "acts.always", { "sleep", 9 } }
     local outcome = wire.call(wire.client(server), "batch_update", { timeout = 0.2, deadline = 0.8, max_attempts = 50 })
     assert_error({ kind = "timeout", ambiguous = true }, outcome)
     assert_between(0.19, 0.8 + LATE, outcome.seconds)

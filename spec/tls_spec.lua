@@ -99,25 +99,7 @@ describe("https", function()
 
   it("refuses a certificate of another name", function()
     -- The proxy leads to the simulator, whose certificate is for localhost only.
-    local proxy = fault_server.start(([[
-      local cqueues, socket = require "cqueues", require "cqueues.socket"
-      return function(conn)
-        conn:request()
-        conn:send "HTTP/1.1 200 Connected\r\n\r\n"
-        local server = socket.connect("127.0.0.1", %s)
-        server:setmode("b", "bn")
-        local done = false
-        local function pump(from, to)
-          for bytes in function() return from:xread(-65536, "b") end do to:xwrite(bytes, "bn") end
-          done = true
-        end
-        local loop = cqueues.new()
-        loop:wrap(pump, conn.socket, server)
-        loop:wrap(pump, server, conn.socket)
-        while not done do loop:step() end
-        server:close()
-      end
-    ]]):format(simulator.https_url:match ":(%d+)$"))
+    local proxy = fault_server.start { "transport.tunnel", tonumber(simulator.https_url:match ":(%d+)$") }
     local client = wire.client("https://api.hubspot.test", { access_token = token, ca_file = simulator.ca_file,
       proxy = proxy.url })
     local outcome = wire.call(client, "batch_update", { max_attempts = 1 })
@@ -127,15 +109,14 @@ describe("https", function()
   end)
 
   it("to a server that speaks no TLS fails as tls", function()
-    local server = fault_server.start [[ return function(conn)
-      conn:send "HTTP/1.1 400 Bad\r\n\r\n" conn:wait_readable() end ]]
+    local server = fault_server.start { "acts.once", { "send", "HTTP/1.1 400 Bad\r\n\r\n" }, "wait_readable" }
     local client = wire.client((server.url:gsub("^http:", "https:")))
     assert_error({ kind = "transport", code = "tls", ambiguous = false },
       wire.call(client, "batch_create", { max_attempts = 1 }))
   end)
 
   it("to a server that never finishes the handshake ends with connect_timeout, not ambiguous", function()
-    local server = fault_server.start "return function(conn) conn:sleep(30) end"
+    local server = fault_server.start { "acts.once", { "sleep", 30 } }
     local client = wire.client((server.url:gsub("^http:", "https:")), { connect_timeout = 0.3 })
     local outcome = wire.call(client, "batch_create", { max_attempts = 1 })
     assert_error({ kind = "timeout", attempts = 1, ambiguous = false, retryable = true }, outcome)

@@ -9,16 +9,6 @@ local wire = require "spec.support.wire"
 local LATE = 1.5 -- s
 local V4 = "/crm/associations/v4/definitions/configurations/"
 
-local function always(action)
-  return "return function(conn) for request in conn.request, conn do " .. action .. " end end"
-end
-
--- Answers a body of `n` bytes that is a good envelope.
-local function envelope_of(n)
-  return ([[ local head, tail = '{"results":[{}],"links":{"x":"', '"}}'
-    local body = head .. ("x"):rep(%d - #head - #tail) .. tail ]]):format(n)
-end
-
 local function assert_error(expected, outcome)
   local got = {}
   for name in pairs(expected) do got[name] = outcome.error[name] end
@@ -139,7 +129,7 @@ describe("between two requests", function()
   after_each(fault_server.stop_all)
 
   it("no cookie is kept", function()
-    local server = fault_server.start(always [[ conn:json(200, OK, {["Set-Cookie"] = "id=1; Path=/"}) ]])
+    local server = fault_server.start { "acts.always", { "ok", { ["Set-Cookie"] = "id=1; Path=/" } } }
     local client = wire.client(server)
     for _ = 1, 3 do wire.good_call(client, "batch_update") end
     for _, request in ipairs(server:stop()) do assert.is_nil(request.headers.cookie) end
@@ -157,8 +147,7 @@ describe("between two requests", function()
   end)
 
   it("the connection is kept after errors of the API", function()
-    local server = fault_server.start(always [[
-      if request.method == "GET" then conn:json(404, "{}") else conn:json(503, "down", {["Retry-After"] = "0"}) end ]])
+    local server = fault_server.start "transport.refuse"
     local client = wire.client(server, { max_attempts = 1 })
     for _ = 1, 3 do
       wire.call(client, "get_limits")
@@ -169,16 +158,14 @@ describe("between two requests", function()
   end)
 
   it("the connection is given up if the server says so", function()
-    local server = fault_server.start(always [[ conn:json(200, OK, {Connection = "close"}) conn:close() ]])
+    local server = fault_server.start { "acts.always", { "ok", { Connection = "close" } }, "close" }
     local client = wire.client(server)
     for _ = 1, 3 do wire.good_call(client, "batch_create") end
     assert.equal(3, server:stop().connections)
   end)
 
   it("the connection is given up after a timeout, and a late answer is nobody's", function()
-    local server = fault_server.start [[ return function(conn, n)
-      for _ in conn.request, conn do
-        if n == 1 then conn:sleep(0.4) conn:json(200, (OK:gsub("279", "666"))) else conn:ok() end end end ]]
+    local server = fault_server.start "transport.late"
     local client = wire.client(server, { max_attempts = 1 })
     assert.equal("timeout", wire.call(client, "batch_update", { timeout = 0.2 }).error.kind)
     wire.sleep(0.3)
@@ -192,9 +179,7 @@ describe("between two requests", function()
     assert.equal(2, server:stop().connections)
   end)
 
-  -- Answers one call; then the connection must end soon.
-  local ENDS_SOON = [[ return function(conn) conn:serve(1)
-    assert(conn:wait_readable(0.4), "the connection stayed open") assert(not conn:request(), "not the end") end ]]
+  local ENDS_SOON = "transport.ends_soon"
 
   local function collect()
     collectgarbage()
@@ -249,7 +234,7 @@ describe("an answer", function()
   after_each(fault_server.stop_all)
 
   it("of max_response_bytes is taken, one byte more is not", function()
-    local server = fault_server.start(always(envelope_of(5000) .. "conn:json(200, body)"))
+    local server = fault_server.start { "transport.envelope", 5000 }
     wire.good_call(wire.client(server, { max_response_bytes = 5000 }), "batch_update")
     local outcome = wire.call(wire.client(server, { max_response_bytes = 4999 }), "batch_update")
     assert_error({ kind = "protocol", http_status = 200, attempts = 1, ambiguous = true, retryable = false }, outcome)
@@ -257,13 +242,7 @@ describe("an answer", function()
   end)
 
   it("in gzip is decoded, and max_response_bytes counts what came out", function()
-    local gzip = envelope_of(5000) .. [[
-      local name = os.tmpname()
-      local file = io.open(name, "w") file:write(body) file:close()
-      local pipe = io.popen("gzip -9 <" .. name) local small = pipe:read "a" pipe:close() os.remove(name)
-      assert(#small < 1000)
-      conn:json(200, small, {["Content-Encoding"] = "gzip"}) ]]
-    local server = fault_server.start(always(gzip))
+    local server = fault_server.start { "transport.envelope_in_gzip", 5000 }
     wire.good_call(wire.client(server, { max_response_bytes = 5000 }), "batch_update")
     local outcome = wire.call(wire.client(server, { max_response_bytes = 4999 }), "batch_update")
     assert_error({ kind = "protocol", http_status = 200 }, outcome)
@@ -293,8 +272,7 @@ describe("an answer", function()
 
   it("with headers under 64 KiB is taken, with more it is not", function()
     local function call_with_headers(kib)
-      local server = fault_server.start(always(([[ conn:send("HTTP/1.1 200 OK\r\nContent-Length: ", #OK, "\r\n",
-        ("X-Filler: " .. ("x"):rep(1012) .. "\r\n"):rep(%d), "\r\n", OK) ]]):format(kib)))
+      local server = fault_server.start { "transport.long_head", kib }
       return wire.call(wire.client(server), "batch_update")
     end
     assert.is_nil(call_with_headers(60).errors)
@@ -302,8 +280,7 @@ describe("an answer", function()
   end)
 
   it("may end with headers", function()
-    local server = fault_server.start(always [[ conn:head(200, {["Transfer-Encoding"] = "chunked"})
-      conn:send(("%x\r\n"):format(#OK), OK, "\r\n0\r\nX-HubSpot-RateLimit-Max: 5\r\n\r\n") ]])
+    local server = fault_server.start "transport.trailer"
     wire.good_call(wire.client(server), "batch_update")
   end)
 
@@ -317,14 +294,14 @@ describe("an answer", function()
   end)
 
   it("in bytes one by one is as good as any", function()
-    local server = fault_server.start(always [[ conn:head(200, {["Content-Length"] = #OK}) conn:drip(OK, 1000) ]])
+    local server = fault_server.start "transport.bytes"
     assert.equal(279, wire.good_call(wire.client(server), "batch_update").results[1].typeId)
   end)
 
   it("that comes before the request was read is the answer all the same", function()
     -- HubSpot's edge may refuse a large body early. The server reads all of it later, so that no reset is in the way.
-    local server = fault_server.start [[ return function(conn) conn:wait_readable()
-      conn:json(413, '{"message":"too much"}') conn:request() end ]]
+    local server = fault_server.start {
+      "acts.once", "wait_readable", { "json", 413, '{"message":"too much"}' }, "request" }
     local outcome = wire.timed(wire.client(server), "batch_update", "contacts", "companies", many_inputs(2000))
     assert_error({ kind = "api", http_status = 413, message = "too much" }, outcome)
   end)
@@ -354,19 +331,7 @@ describe("a connection", function()
 
   it("that nobody answers ends with connect_timeout, and nothing was sent", function()
     -- A listener whose queue is full: the kernel drops what comes then. Its port is the first call's result.
-    local server = fault_server.start [[
-      local socket = require "socket"
-      local deaf = assert(socket.bind("127.0.0.1", 0, 0))
-      local _, port = deaf:getsockname()
-      local waiting = {}
-      for i = 1, 4 do
-        waiting[i] = socket.tcp4()
-        waiting[i]:settimeout(0)
-        waiting[i]:connect("127.0.0.1", port)
-      end
-      return function(conn) conn:request()
-        conn:json(200, ('{"results":[{"category":"PORT","typeId":%d}]}'):format(port)) conn:request() end
-    ]]
+    local server = fault_server.start "transport.deaf"
     local port = wire.good_call(wire.client(server), "get_limits").results[1].typeId
     local client = wire.client(("http://127.0.0.1:%d"):format(port), { connect_timeout = 0.3 })
     local outcome = wire.call(client, "batch_create")
@@ -389,7 +354,7 @@ describe("a connection", function()
 
   it("that is reset while a large body is sent is told, and does not kill the program", function()
     for _, ending in ipairs { "reset", "close" } do
-      local server = fault_server.start("return function(conn) conn:wait_readable() conn:" .. ending .. "() end")
+      local server = fault_server.start { "acts.once", "wait_readable", ending }
       local outcome = wire.timed(wire.client(server), "batch_create", "contacts", "companies", many_inputs(2000))
       assert_error({ kind = "transport", attempts = 1, ambiguous = true, retryable = false }, outcome)
       assert.truthy(({ send = true, receive = true })[outcome.error.code])
@@ -402,28 +367,8 @@ end)
 describe("SIGPIPE", function()
   after_each(fault_server.stop_all)
 
-  -- Relays to the simulator's TLS port. Resets as soon as both sides have been silent for 0.5 s.
   local function start_relay()
-    return fault_server.start(([[
-      local cqueues, socket = require "cqueues", require "cqueues.socket"
-      return function(conn)
-        local server = socket.connect("127.0.0.1", %s)
-        server:setmode("b", "bn")
-        local last = cqueues.monotime()
-        local function pump(from, to)
-          for bytes in function() return from:xread(-65536, "b") end do
-            last = cqueues.monotime()
-            to:xwrite(bytes, "bn")
-          end
-        end
-        local loop = cqueues.new()
-        loop:wrap(pump, conn.socket, server)
-        loop:wrap(pump, server, conn.socket)
-        while cqueues.monotime() < last + 0.5 do loop:step(0.02) end
-        conn:reset()
-        server:close()
-      end
-    ]]):format(simulator.https_url:match ":(%d+)$"))
+    return fault_server.start { "transport.relay", tonumber(simulator.https_url:match ":(%d+)$") }
   end
 
   local function run(code)

@@ -4,10 +4,10 @@ local fault_server = require "spec.support.fault_server"
 local nginx = require "spec.support.nginx"
 local system = require "system"
 
-local quick = [[ return function(conn) for _ in conn.request, conn do conn:ok() end end ]]
+local quick = "faults.none"
 
 -- Answers each request after 0.05 s.
-local slow = [[ return function(conn) for _ in conn.request, conn do conn:sleep(0.05) conn:ok() end end ]]
+local slow = { "answers.after", 0.05 }
 
 local app = [[ return require "hubspot_assoc".new { rate = false, max_connections = 50, max_attempts = 1 } ]]
 

@@ -436,8 +436,8 @@ describe("examples/openresty: what is not the caller's doing #nginx", function()
     expect(502, "api", answer)
     assert.is_nil(answer.body:find("<html>", 1, true))
     end_all()
-    service = start { url = fault_server.start([[ return function(conn) for _ in conn.request, conn do
-      conn:answer(200, "A\xC3\x28", { ["Content-Type"] = "text/plain" }) end end ]]).url }
+    service = start { url = fault_server.start {
+      "acts.always", { "answer", 200, "A\195\40", { ["Content-Type"] = "text/plain" } } }.url }
     expect(502, "protocol", service:get())
   end)
 

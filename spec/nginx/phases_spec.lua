@@ -5,9 +5,9 @@ local shell = require "spec.support.shell"
 local system = require "system"
 
 -- Answers each request after 0.3 s.
-local slow = [[ return function(conn) for _ in conn.request, conn do conn:sleep(0.3) conn:ok() end end ]]
+local slow = { "answers.after", 0.3 }
 
-local quick = [[ return function(conn) for _ in conn.request, conn do conn:ok() end end ]]
+local quick = "faults.none"
 
 local app = [[ return require "hubspot_assoc".new { rate = false, max_connections = 20, max_attempts = 1 } ]]
 

@@ -4,10 +4,10 @@ local nginx = require "spec.support.nginx"
 local system = require "system"
 
 local function answers_after(seconds)
-  return ("return function(conn) for _ in conn.request, conn do conn:sleep(%g) conn:ok() end end"):format(seconds)
+  return { "answers.after", seconds }
 end
 
-local silent = [[ return function(conn) conn:request() conn:sleep(60) end ]]
+local silent = { "acts.once", "request", { "sleep", 60 } }
 
 local app = [[ return require "hubspot_assoc".new { rate = false, max_connections = 20, max_attempts = 1 } ]]
 

@@ -4,7 +4,7 @@ local fault_server = require "spec.support.fault_server"
 local nginx = require "spec.support.nginx"
 local system = require "system"
 
-local quick = [[ return function(conn) for _ in conn.request, conn do conn:ok() end end ]]
+local quick = "faults.none"
 
 local app = [[
   return require "hubspot_assoc".new { rate = false, max_connections = 20, max_attempts = 1, deadline = 3 } ]]
@@ -133,7 +133,7 @@ describe("without connections to spare #nginx", function()
   it("a call that ends while there are none goes well", function()
     local server = start { events = "worker_connections 8;",
       server = "location /hold { content_by_lua_block { ngx.sleep(1) } }",
-      script = [[ return function(conn) for _ in conn.request, conn do conn:sleep(0.4) conn:ok() end end ]] }
+      script = { "answers.after", 0.4 } }
     local caller = server:begin "/call"
     system.sleep(0.1)
     local holders = server:begin("/hold", { count = 10 })
@@ -188,7 +188,7 @@ describe("when the connection to the I/O thread breaks #nginx", function()
   -- The descriptors of the worker that are unix sockets without a name, shut down as if by somebody else.
   it("another one is made", function()
     local server = start {
-      script = [[ return function(conn) for _ in conn.request, conn do conn:sleep(0.3) conn:ok() end end ]],
+      script = { "answers.after", 0.3 },
       server = [[ location /break { content_by_lua_block {
         local ffi = require "ffi"
         ffi.cdef "int shutdown(int, int); int getsockname(int, void *, unsigned *);"

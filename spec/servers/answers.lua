@@ -31,6 +31,38 @@ function answers.echo(conn)
   end
 end
 
+-- Interim answers for as long as the client reads.
+function answers.endless_hints(conn)
+  for _ in conn.request, conn do
+    repeat until not conn:send(("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"):rep(100))
+  end
+end
+
+-- No length: the body ends with the connection.
+function answers.until_the_end(conn)
+  for _ in conn.request, conn do
+    conn:head(200)
+    conn:send(conn.OK)
+    conn:close()
+  end
+end
+
+-- Each byte is a chunk.
+function answers.in_chunks(conn)
+  for _ in conn.request, conn do
+    conn:head(200, { ["Transfer-Encoding"] = "chunked" })
+    for byte in conn.OK:gmatch "." do conn:send("1\r\n", byte, "\r\n") end
+    conn:send "0\r\n\r\n"
+  end
+end
+
+-- This status, and where it leads to everything is well.
+function answers.moved(conn, _, status)
+  for request in conn.request, conn do
+    conn:answer(request.path == "/moved" and 200 or status, "", { Location = "/moved" })
+  end
+end
+
 local function bytes(hex)
   return (hex:gsub("%x%x", function(byte) return string.char(tonumber(byte, 16)) end))
 end

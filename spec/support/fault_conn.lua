@@ -126,8 +126,8 @@ function Conn:json(status, body, headers)
   return self:answer(status, body, all)
 end
 
-function Conn:ok()
-  return self:json(200, Conn.OK)
+function Conn:ok(headers)
+  return self:json(200, Conn.OK, headers)
 end
 
 -- Reads requests and answers them well: `count` of them, or until the peer closes. Returns the last one.
