@@ -107,6 +107,7 @@ struct hsa_transport {
   hsa_transfer *running;                   /* in the multi handle */
   int nstarted, nwaiting;   /* transfers that have started and not ended; those of them that have not left yet */
   bool is_http1;            /* the last answer told so */
+  bool wants_http1;         /* the server has refused HTTP/2 */
   hsa_transfer *idle;                      /* kept with their settings for the next attempt */
   hsa_transfer *ended, **ended_tail;       /* in the order in which they ended */
   hsa_transfer *errands, **errands_tail;   /* those with an errand, in the order in which they got it */
@@ -132,6 +133,10 @@ bool hsa_libcurl_stop_resending(CURL *easy);
 /* Can it be trusted with HTTP/2? Before 7.88 it does not tell (CURLOPT_DEBUGFUNCTION) which streams a server has left aside
  * when it ended a connection, and may give the answer of one to another. */
 bool hsa_libcurl_speaks_http2(void);
+
+/* May transfers of one multi handle speak HTTP/1.1 and HTTP/2? Before 8.5 one that may speak HTTP/2 is put onto an
+ * HTTP/1.1 connection that another one is using, and each gets the other's answer. */
+bool hsa_libcurl_mixes_versions(void);
 
 /* From now on the handle's end does not wait for a name lookup that hangs; before libcurl 7.87 it does. */
 void hsa_libcurl_forget_lookup(CURL *easy);

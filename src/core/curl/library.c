@@ -84,6 +84,11 @@ bool hsa_libcurl_speaks_http2(void)
   return version_is(0x075800, UINT_MAX);
 }
 
+bool hsa_libcurl_mixes_versions(void)
+{
+  return version_is(0x080500, UINT_MAX);
+}
+
 /* The module is linked with -z nodelete, so that a lookup's thread never outlives the code it runs. A libcurl that does
  * not know an option waits whatever we say (before 7.87), or has no lookups in its multi handle (before 8.20). */
 void hsa_libcurl_forget_lookup(CURL *easy)

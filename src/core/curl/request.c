@@ -28,8 +28,10 @@ static int on_second_prereq(hsa_transfer *transfer)
     return transfer->attempt.once ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
   }
   transfer->error[0] = '\0';
-  if (is_downgrade)
+  if (is_downgrade) {
+    transfer->transport->wants_http1 = true;
     return CURL_PREREQFUNC_OK;
+  }
   transfer->end = RUN_END_REFUSED;
   return CURL_PREREQFUNC_ABORT;
 }
@@ -137,14 +139,14 @@ static bool set_proxy(CURL *easy, const hsa_transport *transport)
 }
 
 /* Where libcurl does not tell of refusals, what must be applied once goes over HTTP/1.1: there a server says in its last
- * answer that it will close. */
+ * answer that it will close. So does all else where libcurl cannot keep the versions apart. */
 static long http_version(const hsa_transfer *transfer)
 {
   const hsa_transport *transport = transfer->transport;
+  bool needs_http1 = transport->wants_http1 || (transfer->attempt.once && !transport->tells_refusals);
+  bool others_do = !transport->tells_refusals && !hsa_libcurl_mixes_versions();
 
-  if (!hsa_libcurl_speaks_http2() || (transfer->attempt.once && !transport->tells_refusals))
-    return CURL_HTTP_VERSION_1_1;
-  return CURL_HTTP_VERSION_2TLS;
+  return needs_http1 || others_do || !hsa_libcurl_speaks_http2() ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS;
 }
 
 /* What is the same for every attempt. */
