@@ -298,6 +298,21 @@ describe("what HubSpot's headers say", function()
   end)
 end)
 
+describe("a Retry-After that HubSpot cannot mean", function()
+  it("holds the client for a minute, a day's for as long as it says", function()
+    for _, row in ipairs { { "99999999999999999999", 60 }, { 86400, 86400 } } do
+      account(100, 10)
+      local client = paced { deadline = 5 }
+      simulator.fault(token, { status = 477, retry_after = row[1] })
+      assert.is_true(wire.call(client, "get_limits").error.retry_after >= 86400)
+      local err = wire.call(client, "get_limits").error
+      assert.same({ "throttled", 0 }, { err.kind, err.attempts })
+      assert_between(row[2] - 5, row[2], err.retry_after)
+      assert.matches("^HubSpot answered HTTP 477 with the header Retry%-After, so nothing is sent for ", err.message)
+    end
+  end)
+end)
+
 describe("a wait for the rate that would outlast the deadline", function()
 
   it("fails at once as throttled and says when to come back", function()

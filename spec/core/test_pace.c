@@ -764,8 +764,8 @@ static void never_more_than_the_rate(void **state)
   static const struct {
     const char *row;
     int64_t requests, interval, latency;
-  } rows[] = {{"long answers", 100, 10 * S, 15 * S}, {"7 in 1 s", 7, 1 * S, 500 * MS}, {"1 in 100 ms", 1, 100 * MS, 90 * MS},
-              {"19 in 1 s", 19, S, 2 * S}, {"quick answers", 100, 10 * S, 0}};
+  } rows[] = {{"long answers", 100, 10 * S, 15 * S}, {"7 in 1 s", 7, 1 * S, 500 * MS},
+              {"1 in 100 ms", 1, 100 * MS, 90 * MS}, {"19 in 1 s", 19, S, 2 * S}, {"quick answers", 100, 10 * S, 0}};
   size_t i;
   uint64_t seed;
 
@@ -785,8 +785,8 @@ static void never_more_than_the_rate(void **state)
     }
 }
 
-/* Who shares an account unknowingly is refused now and then, but loses nothing and uses most of the rate. (For more than
- * two there are limiters.) */
+/* Who shares an account unknowingly is refused now and then, but loses nothing and uses most of the rate. (For
+ * more than two there are limiters.) */
 static void clients_together(void **state)
 {
   static const struct {
