@@ -22,7 +22,8 @@ local call_of = {}
 local MAIN = {} -- stands for the main thread, where Lua 5.1 has no value for it
 local PATIENCE = 1 -- s, after which who waits looks whether an answer can still come
 local TAKE_OVER = 5 -- s, after which a question is put again if nobody can tell whether it is still being answered
-local CHECK_EVERY = 0.1 -- s
+local CHECK_EVERY = 0.1 -- s, in an event loop, where many may be answered at once
+local FRESH = 60 -- s, in which a token that was renewed is not asked for again, whoever was given the old one
 local MAX_RENEWED = 8 -- expired tokens that are remembered
 
 -- ---- questions ----
@@ -73,12 +74,10 @@ local function is_abandoned(future)
   local thread = question.thread
   if future.state == "asks" then -- it was to be answered in a thread that has not begun
     return question.asked_at and now() - question.asked_at > TAKE_OVER
-  elseif question.kind == "answer" then -- its attempt's time ends it
-    return false
   elseif thread == (running() or MAIN) then
     return not core.is_running(question.frame)
-  elseif is_alive then
-    return is_alive(thread) == nil and now() - question.asked_at > TAKE_OVER
+  elseif is_alive then -- an attempt's time ends it
+    return is_alive(thread) == nil and question.kind ~= "answer" and now() - question.asked_at > TAKE_OVER
   end
   return thread ~= MAIN and status(thread) == "dead"
 end
@@ -114,8 +113,9 @@ local function take(future, done, ...)
     future.question, future.state = nil, "running"
     client.asking[future], client.answering[future] = nil, nil
   elseif not question or question.number ~= ... then
-    client.answering[future], client.asking[future] = nil, true
+    client.asking[future] = true
     future.question, future.state = new_question(...), "asks"
+    client.answering[future] = nil
   end
 end
 
@@ -151,10 +151,12 @@ local function key_of(question)
   return question[3] or NONE
 end
 
---- The answer to the question, if a call has put it since this one got its token.
+--- The answer to the question, if a call has put it since this one got its token; or lately, with success.
 local function known_answer(future)
   local renewed = future.client.renewed[key_of(future.question)]
-  return renewed and renewed.clock > future.token_clock and renewed or nil
+  if renewed and (renewed.clock > future.token_clock or renewed.is_token and now() - renewed.at < FRESH) then
+    return renewed
+  end
 end
 
 --- Who is asking the same at present; nil if nobody is, or its answer cannot come while the running function waits.
@@ -176,7 +178,8 @@ local function remember(client, key, ok, value, second)
   end
   client.renewed_count = client.renewed_count + 1
   client.token_clock = client.token_clock + 1
-  client.renewed[key] = { clock = client.token_clock, ok = ok, value = value, second = second }
+  client.renewed[key] = { clock = client.token_clock, at = now(), ok = ok, value = value, second = second,
+    is_token = ok and type(value) == "string" }
 end
 
 -- ---- answers ----
@@ -230,8 +233,9 @@ local function answer(future)
   if question.kind == "token" then
     client.token_leaders[key_of(question)] = future
   end
-  client.answering[future], client.asking[future] = true, nil
+  client.answering[future] = true
   future.state = "answering"
+  client.asking[future] = nil
   pass_answer(future, question, protected(question.frame))
 end
 
@@ -307,13 +311,16 @@ end
 --- Questions that cannot be answered any more are put again.
 local function check_answering(client)
   local time = now()
-  if next(client.answering) == nil or time - client.checked_at < CHECK_EVERY then
+  if next(client.answering) == nil or client.loop and time - client.checked_at < CHECK_EVERY then
     return
   end
   client.checked_at = time
   for future in pairs(client.answering) do
     local question = future.question
     if question and is_abandoned(future) then
+      if question.kind == "answer" then -- nobody knows whether the request has left: it is not sent again unasked
+        future.call:answer(question.number, true, nil, "other")
+      end
       future.question, future.state = nil, "running"
       client.is_unsure = true -- look_around looks at it anew
       for i = 1, question.followers and #question.followers or 0 do

@@ -422,9 +422,10 @@ hsa_status hsa_call_answer(hsa_call *call, const hsa_answer *answer)
 {
   hsa_engine *engine = lock_of(call);
   hsa_status status = HSA_OK;
+  int64_t now = hsa_now();
 
   if (engine && call->stage == STAGE_PARKED && call->reason == HSA_REASON_SEND) {
-    status = hsa_call_take_answer(call, answer, hsa_now());
+    status = hsa_call_take_answer(call, now < call->timer.at ? answer : &(hsa_answer){.kind = HSA_TIMEOUT}, now);
     wake(engine);
   }
   unlock_of(engine);
