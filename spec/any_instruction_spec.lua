@@ -94,7 +94,7 @@ for _, io_thread in ipairs { true, false } do
 
       it("loses nothing where one " .. name, function()
         local complaints, n, has_raised = {}, 0, true
-        while has_raised and n < (io_thread and 300 or 4000) do
+        while has_raised and n < (io_thread and 200 or 800) do
           n = n + 1
           local client = new_client { io_thread = io_thread, limited = more.limited }
           local place

@@ -416,8 +416,12 @@ end
 
 --- Ends the call at once. Its event is told here.
 function call_of.cancel(future)
+  local client = future.client
+  local was_unsure = client.is_unsure
+  client.is_unsure = true
   future.call:cancel()
-  advance(future)
+  take(future, future.call:run(0))
+  client.is_unsure = was_unsure
   while future.state == "asks" and future.question.kind == "event" do
     answer(future)
   end

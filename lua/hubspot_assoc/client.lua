@@ -111,7 +111,7 @@ end
 -- made afterwards fail with an error of kind "config".
 function Client:close()
   expect_client(self, "close")
-  self.is_closed = true
+  self.is_closed, self.is_unsure = true, true
   self.core:close(self.stop_watching ~= nil) -- an event loop that watches hands out the rest
   call_of.close_all(self)
   call_of.look_around(self)
