@@ -55,6 +55,15 @@ describe("https", function()
     assert.equal("https", simulator.log(token)[1].scheme)
   end)
 
+  it("takes a head that is larger than libcurl's buffer", function()
+    local headers = {}
+    for i = 1, 40 do headers["X-Filler-" .. i] = ("x"):rep(1000) end
+    simulator.fault(token, { headers = headers })
+    local outcome = wire.good_call(https_client(token), "batch_update", { max_attempts = 1 })
+    assert.equal(1, outcome.response.attempts)
+    assert.is_true(outcome.seconds < LATE)
+  end)
+
   it("speaks HTTP/2 where libcurl can be trusted with it, and keeps its connection", function()
     local _, version = libcurl.version()
     local client = https_client(token)

@@ -123,6 +123,10 @@ bool hsa_libcurl_is_ready(void);
  * head, that header is of the handle's last transfer, and freed: the heap is corrupted, before on_header is called. */
 bool hsa_libcurl_folds_into_freed_memory(void);
 
+/* Gives the handle a buffer that holds a whole head: from 7.88 to 8.0.1 libcurl waits for more to come, over HTTP/2, when
+ * there is still some of the head that its buffer (16 KiB) had no room for. false: no memory. */
+bool hsa_libcurl_take_head(CURL *easy);
+
 /* The one protocol that the handle may speak. */
 bool hsa_libcurl_set_protocol(CURL *easy, bool is_https);
 

@@ -63,6 +63,12 @@ bool hsa_libcurl_folds_into_freed_memory(void)
   return version_is(0x075400, 0x080001);
 }
 
+bool hsa_libcurl_take_head(CURL *easy)
+{
+  return !version_is(0x075800, 0x080001) ||
+         curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)HSA_MAX_HEADER_BYTES + 8 * 1024) == CURLE_OK;
+}
+
 bool hsa_libcurl_set_protocol(CURL *easy, bool is_https)
 {
   CURLcode code = curl_easy_setopt(easy, OPTION_PROTOCOLS_STR, is_https ? "https" : "http");

@@ -154,8 +154,8 @@ static bool set_up(hsa_transfer *transfer)
 {
   const hsa_config *config = transfer->transport->config;
   CURL *easy = transfer->easy;
-  bool ok = hsa_libcurl_set_protocol(easy, transfer->transport->base.is_https) && set_proxy(easy, transfer->transport) &&
-            hsa_trust_apply(&transfer->transport->trust, easy);
+  bool ok = hsa_libcurl_set_protocol(easy, transfer->transport->base.is_https) && hsa_libcurl_take_head(easy) &&
+            set_proxy(easy, transfer->transport) && hsa_trust_apply(&transfer->transport->trust, easy);
 
   SET(CURLOPT_PRIVATE, transfer);
   SET(CURLOPT_CURLU, transfer->url);
