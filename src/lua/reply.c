@@ -500,18 +500,12 @@ static bool push_answer(lua_State *L, const lhsa_request_info *info, const hsa_o
   return problem == NULL;
 }
 
-/* Pushes a response with the fields of the envelope at idx, but for its results; it has room for ours. */
+/* Pushes the envelope at idx without its results: the response, to which ours are added. */
 static void push_rest(lua_State *L, int idx)
 {
-  lua_createtable(L, 0, 16);
   lua_pushnil(L);
-  while (lua_next(L, idx)) {
-    lua_pushvalue(L, -2);
-    lua_insert(L, -2);
-    lua_rawset(L, -4);
-  }
-  lua_pushnil(L);
-  lua_setfield(L, -2, "results");
+  lua_setfield(L, idx, "results");
+  lua_pushvalue(L, idx);
 }
 
 /* Adds the 2xx whose object is at idx. */
