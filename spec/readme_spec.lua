@@ -55,7 +55,7 @@ describe("the README", function()
       rate = { requests = 100, interval = 10 }, limiter = { reserve = function() end, observe = function() end },
       proxy = "http://127.0.0.1:1", ca_file = "/ca.pem", allow_http = false,
       max_connections = 8, user_agent = "x/1", on_event = function() end, io_thread = true,
-      loop = { watch = function() end, suspend = function() end },
+      loop = { watch = function() end, suspend = function() end }, transport = function() end,
     }
     local options = readme:match("\n## Options\n(.-)\n## ")
     local listed = 0
@@ -65,7 +65,7 @@ describe("the README", function()
       values[name] = nil
       listed = listed + 1
     end
-    assert.equal(19, listed)
+    assert.equal(20, listed)
     assert.is_nil((next(values)))
   end)
 
