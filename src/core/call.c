@@ -483,7 +483,7 @@ static void conclude_attempt(hsa_call *call, int64_t now)
     .max_attempts = call->max_attempts,
     .throttled = call->throttled,
     .is_paced = is_paced(call),
-    .rate_wait = hsa_pace_oldest(&engine->pace, call->group, now),
+    .rate_wait = hsa_retry_is_throttled(&call->result) ? hsa_pace_oldest(&engine->pace, call->group, now) : -1,
     .now = now,
     .deadline = call->deadline,
     .random = next_random(engine),

@@ -309,11 +309,13 @@ static void find_apart(hsa_pace *pace, hsa_group *group, int64_t used, int64_t s
 static void count_others(hsa_group *group, int64_t used, int64_t sent_at, int64_t now)
 {
   hsa_window *window = &group->server;
-  int64_t ours = window->open + (int64_t)ended_since(window, sent_at - window->interval);
+  int64_t since = sent_at - window->interval, n = used - window->open;
 
-  if (used > ours)
-    group->foreign_at = now;
-  for (used -= ours; used > 0; used--)
+  /* The usual case: so many of ours have not left the window. */
+  if (n <= 0 || ((uint64_t)n <= kept(window) && at_number(window, window->count - (uint64_t)n)->ended > since))
+    return;
+  group->foreign_at = now;
+  for (n -= (int64_t)ended_since(window, since); n > 0; n--)
     add(window, now, now, HSA_SEND_FOREIGN);
 }
 
