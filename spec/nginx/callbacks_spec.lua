@@ -281,3 +281,60 @@ describe("a token function in nginx #nginx", function()
     server:quit()
   end)
 end)
+
+describe("a limiter in nginx #nginx", function()
+  -- Both of its methods ask a server, by a cosocket.
+  local with_limiter = [[
+    local limiter = { asked = 0, told = 0 }
+    local function ask(path)
+      local socket = ngx.socket.tcp()
+      assert(socket:connect("127.0.0.1", limiter.port))
+      assert(socket:send("GET " .. path .. " HTTP/1.0\r\n\r\n"))
+      return assert(socket:receive "*a"):match "\r\n\r\n(.*)"
+    end
+    function limiter:reserve() self.asked = self.asked + 1 return tonumber(ask "/wait") end
+    function limiter:observe() self.told = self.told + 1 ask "/wait" end
+    local client = require "hubspot_assoc".new { limiter = limiter, max_connections = 20 }
+    client.limiter = limiter
+    return client ]]
+
+  it("may use nginx's sockets, in ordinary calls and in others", function()
+    local server = start(quick, { app = with_limiter, server = [[
+      location /wait { return 200 0.01; }
+      location / { content_by_lua_block {
+        local app, n = require "app", 0
+        app.limiter.port = ngx.var.server_port
+        local threads = {}
+        for i = 1, 10 do
+          threads[i] = ngx.thread.spawn(function() if app:get_limits("contacts", "companies") then n = n + 1 end end)
+          app.async:get_limits("contacts", "companies"):on_done(function(limits) if limits then n = n + 1 end end)
+        end
+        for i = 1, 10 do ngx.thread.wait(threads[i]) end
+        for _ = 1, 100 do if app:pending() > 0 then ngx.sleep(0.02) end end
+        ngx.print(n, " ", app.limiter.asked, " ", app.limiter.told, " ", app:pending())
+      } } ]] })
+    assert.equal("20 20 20 0", server:get("/").body)
+    assert.same({}, server:complaints())
+    server:quit()
+  end)
+
+  it("that is killed while it is asked leaves the call to another waiter", function()
+    local server = start(quick, { app = with_limiter:gsub("return tonumber%(ask \"/wait\"%)",
+      "if self.asked == 1 then ngx.sleep(100) end return 0"), server = [[
+      location /wait { return 200 0; }
+      location / { content_by_lua_block {
+        local app = require "app"
+        app.limiter.port = ngx.var.server_port
+        local future
+        local thread = ngx.thread.spawn(function()
+          future = app.async:get_limits("contacts", "companies")
+          future:wait()
+        end)
+        ngx.thread.kill(thread)
+        local limits, errors = future:wait(20)
+        ngx.print(errors and tostring(errors) or #limits)
+      } } ]] })
+    assert.equal("1", server:get("/").body)
+    server:quit()
+  end)
+end)
