@@ -248,6 +248,43 @@ describe("the option loop", function()
     end
   end)
 
+  it("has calls return an error where no descriptors are left, which says so", function()
+    for _, loop in ipairs { "luv", "cqueues", "none", "ordinary" } do
+      if loop == "none" or loop == "ordinary" or pcall(require, loop) then
+        -- So many descriptors are left: none for the engine, its thread, its notice, the loop; none for a socket.
+        for left = 0, 9 do
+          local lines = child.run({}, ([[
+            local assoc, loop, left = require "hubspot_assoc", %q, %d
+            local name = loop == "luv" and loop or loop == "cqueues" and loop or nil
+            if name then require(name) require("hubspot_assoc.loop." .. name) end
+            local client = assoc.new { access_token = "x", base_url = "http://127.0.0.1:1", loop = name,
+              max_attempts = 1 }
+            local files, file = {}, nil
+            os.execute "prlimit --pid $PPID --nofile=64:64"
+            repeat file = io.open "/dev/null" files[#files + 1] = file until not file
+            for _ = 1, left do table.remove(files):close() end
+            local kind, text
+            if loop == "ordinary" then
+              local err = select(2, client:get_limits("a", "b"))[1]
+              kind, text = err.kind, err.message
+            else
+              local future = client.async:get_limits("a", "b")
+              local err = select(2, future:wait(5))[1]
+              kind, text = err.kind, err.message
+            end
+            for _, other in ipairs(files) do other:close() end
+            return kind, text ]]):format(loop, left))
+          if lines[1] ~= "transport" then
+            assert.equal("config", lines[1], table.concat(lines, "\n"))
+            assert.matches("descriptors are left", lines[2], 1, true)
+          else
+            assert.is_true(left > 2, left .. " left")
+          end
+        end
+      end
+    end
+  end)
+
   it("that cannot watch is each call's error", function()
     local function watch() error("EMFILE: too many open files", 0) end
     local client = assoc.new { access_token = "x", loop = { watch = watch, suspend = function() end } }

@@ -23,6 +23,7 @@
 #include <stdint.h>
 
 #define HSA_VERSION "0.1.0"
+#define HSA_NOFILES_TEXT "no file descriptors are left (raise the limit: ulimit -n)"
 #define HSA_SECOND INT64_C(1000000) /* microseconds */
 
 /* What a function answers. */
@@ -30,6 +31,7 @@ typedef enum hsa_status {
   HSA_OK = 0,
   HSA_NOMEM,    /* out of memory */
   HSA_TOOLARGE, /* more bytes than the buffer or the field may hold */
+  HSA_NOFILES,  /* no file descriptors are left */
   HSA_INVALID   /* an argument that cannot be sent; hsa_check_* say why */
 } hsa_status;
 
@@ -203,7 +205,7 @@ void hsa_engine_close(hsa_engine *engine);
 void hsa_engine_free(hsa_engine *engine);
 
 /* Starts the engine's I/O thread, if it has none: calls then move on by themselves. It blocks all signals.
- * HSA_NOMEM if there can be no thread. */
+ * HSA_NOMEM if there can be no thread; HSA_NOFILES. */
 hsa_status hsa_engine_start_thread(hsa_engine *engine);
 
 /* A descriptor that is readable while hsa_engine_next has a call to give; the engine's, not to be read or
@@ -229,7 +231,7 @@ void hsa_engine_run(hsa_engine *engine, int64_t until);
  * for each time that it wants attention. */
 hsa_call *hsa_engine_next(hsa_engine *engine);
 
-/* Takes in a call. HSA_NOMEM; HSA_TOOLARGE if the URL is longer than 8 KiB; HSA_INVALID if the
+/* Takes in a call. HSA_NOMEM; HSA_NOFILES; HSA_TOOLARGE if the URL is longer than 8 KiB; HSA_INVALID if the
  * template has a name that segments lacks, a segment or the token cannot be sent, or the engine is closed. */
 hsa_status hsa_call_start(hsa_engine *engine, const hsa_request *request, hsa_call **out);
 

@@ -17,6 +17,12 @@ static bool set_flags(int fd)
   return fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 && fcntl(fd, F_SETFL, O_NONBLOCK) == 0;
 }
 
+/* After a descriptor could not be made. */
+static hsa_status why_not(void)
+{
+  return errno == EMFILE || errno == ENFILE ? HSA_NOFILES : HSA_NOMEM;
+}
+
 static bool open_pipe(hsa_sockets *sockets)
 {
   if (pipe(sockets->pipe) == 0)
@@ -63,7 +69,9 @@ hsa_status hsa_sockets_init(hsa_sockets *sockets)
   *sockets = (hsa_sockets){.epoll = -1, .pipe = {-1, -1}};
   atomic_init(&sockets->is_woken, false);
   sockets->epoll = epoll_create1(EPOLL_CLOEXEC);
-  return sockets->epoll >= 0 && open_pipe(sockets) ? hsa_sockets_watch(sockets, sockets->pipe[0], POLLIN) : HSA_NOMEM;
+  if (sockets->epoll < 0 || !open_pipe(sockets))
+    return why_not();
+  return hsa_sockets_watch(sockets, sockets->pipe[0], POLLIN);
 }
 
 void hsa_sockets_free(hsa_sockets *sockets)
@@ -195,7 +203,7 @@ hsa_status hsa_sockets_init(hsa_sockets *sockets)
 {
   *sockets = (hsa_sockets){.pipe = {-1, -1}};
   atomic_init(&sockets->is_woken, false);
-  return open_pipe(sockets) ? hsa_sockets_watch(sockets, sockets->pipe[0], POLLIN) : HSA_NOMEM;
+  return open_pipe(sockets) ? hsa_sockets_watch(sockets, sockets->pipe[0], POLLIN) : why_not();
 }
 
 void hsa_sockets_free(hsa_sockets *sockets)

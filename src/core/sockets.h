@@ -34,7 +34,7 @@ typedef struct hsa_sockets {
   atomic_bool is_woken;    /* there is a byte in the pipe, or about to be */
 } hsa_sockets;
 
-/* HSA_NOMEM, also where no descriptors are left; hsa_sockets_free is fine in any case. */
+/* HSA_NOMEM; HSA_NOFILES; hsa_sockets_free is fine in any case. */
 hsa_status hsa_sockets_init(hsa_sockets *sockets);
 
 /* Closes what is ours; in a forked child the parent does not notice. */

@@ -42,24 +42,25 @@ static bool create(hsa_engine *engine)
 
 hsa_status hsa_engine_start_thread(hsa_engine *engine)
 {
-  bool ok = true;
+  hsa_status status = HSA_OK;
 
   hsa_engine_check_fork(engine);
   pthread_mutex_lock(&hsa_threaded_lock);
   pthread_mutex_lock(&engine->lock);
   if (!engine->has_thread) {
     if (!engine->transport)
-      ok = hsa_transport_new(&engine->config, &engine->transport) == HSA_OK;
-    engine->has_thread = hsa_fork_guard() && ok; /* before the thread looks */
+      status = hsa_transport_new(&engine->config, &engine->transport);
+    engine->has_thread = hsa_fork_guard() && status == HSA_OK; /* before the thread looks */
     if (engine->has_thread)
       engine->has_thread = create(engine);
-    ok = engine->has_thread;
-    if (ok)
+    if (engine->has_thread)
       hsa_fork_watch(engine);
+    else if (status == HSA_OK)
+      status = HSA_NOMEM;
   }
   pthread_mutex_unlock(&engine->lock);
   pthread_mutex_unlock(&hsa_threaded_lock);
-  return ok ? HSA_OK : HSA_NOMEM;
+  return status;
 }
 
 void hsa_engine_stop_thread(hsa_engine *engine)

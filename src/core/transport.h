@@ -9,7 +9,7 @@
 typedef struct hsa_transport hsa_transport;
 typedef struct hsa_transfer hsa_transfer; /* one attempt under way, or ended and not yet released */
 
-/* The configuration must outlive the transport. HSA_NOMEM if libcurl cannot be set up. */
+/* The configuration must outlive the transport. HSA_NOMEM if libcurl cannot be set up; HSA_NOFILES. */
 hsa_status hsa_transport_new(const hsa_config *config, hsa_transport **out);
 
 /* Closes all connections; transfers must have been released. NULL is fine. */

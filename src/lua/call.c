@@ -88,12 +88,18 @@ static int call_submit(lua_State *L)
   lhsa_call *call = check_call(L);
   lhsa_client *client = call->client;
   const char *problem = luaL_optstring(L, 2, NULL);
+  hsa_status status;
 
   lhsa_getuservalue(L, 1);
   lua_rawgeti(L, -1, LHSA_CLIENT);
   lhsa_remember_call(L, lua_gettop(L), 1);
-  if (!problem && !client->is_closed && client->may_have_thread && hsa_engine_start_thread(client->engine) != HSA_OK)
-    problem = "the client's I/O thread cannot be started";
+  if (!problem && !client->is_closed && client->may_have_thread) {
+    status = hsa_engine_start_thread(client->engine);
+    if (status == HSA_NOFILES)
+      problem = "the client's I/O thread cannot be started: " HSA_NOFILES_TEXT;
+    else if (status != HSA_OK)
+      problem = "the client's I/O thread cannot be started";
+  }
   if (problem) {
     lhsa_getuservalue(L, 1);
     lua_pushstring(L, problem);

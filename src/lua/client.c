@@ -508,7 +508,8 @@ static int client_fd(lua_State *L)
   }
   lua_pushnil(L);
   if (client->engine)
-    lua_pushfstring(L, "there is no descriptor for the event loop to watch: %s", strerror(errno));
+    lua_pushfstring(L, "there is no descriptor for the event loop to watch: %s",
+                    errno == EMFILE || errno == ENFILE ? HSA_NOFILES_TEXT : strerror(errno));
   else
     lua_pushliteral(L, "the client is closed");
   return 2;

@@ -197,6 +197,7 @@ static void begin(lua_State *L, int user, lhsa_call *call)
     status = start_request(L, user, call, token);
     if (status != HSA_OK)
       stop_rest(L, user, call, HSA_CONFIG, -1,
+                status == HSA_NOFILES ? HSA_NOFILES_TEXT :
                 status == HSA_TOOLARGE ? "the URL would be longer than 8 KiB" : "libcurl could not be set up (out of memory?)");
   }
   lua_pop(L, 1);

@@ -84,12 +84,20 @@ static bool is_long_line(const hsa_transfer *transfer, CURLcode code)
   return probe != NULL;
 }
 
+/* Did it fail because no socket could be opened? */
+static bool lacks_files(const hsa_transfer *transfer, CURLcode code)
+{
+  return code == CURLE_COULDNT_CONNECT && !transfer->result.sent && transfer->transport->lacks_files;
+}
+
 static hsa_kind kind_of(const hsa_transfer *transfer, CURLcode code)
 {
   bool sent = transfer->result.sent; /* before, nobody but a proxy can have answered */
 
   if (transfer->head.problem || transfer->refused == HSA_TOOLARGE)
     return HSA_PROTOCOL;
+  if (lacks_files(transfer, code))
+    return HSA_CONFIG;
   if (transfer->refused == HSA_NOMEM)
     return HSA_CONFIG;
   switch ((int)code) {
@@ -131,6 +139,8 @@ static void describe(hsa_transfer *transfer, CURLcode code)
   else if (transfer->refused == HSA_TOOLARGE)
     text = result->too_large ? "the response is larger than max_response_bytes"
                              : "the response headers are larger than 64 KiB";
+  else if (lacks_files(transfer, code))
+    text = HSA_NOFILES_TEXT;
   else if (transfer->refused == HSA_NOMEM)
     text = "memory ran out while the response was read";
   else if (strstr(text, "proxy") && strchr(text, '@'))

@@ -421,16 +421,18 @@ hsa_transfer *hsa_transport_ended(hsa_transport *transport)
 hsa_status hsa_transport_new(const hsa_config *config, hsa_transport **out)
 {
   hsa_transport *transport = hsa_libcurl_is_ready() ? calloc(1, sizeof *transport) : NULL;
+  hsa_status status;
 
   if (!transport)
     return HSA_NOMEM;
   transport->config = config;
   transport->ended_tail = &transport->ended;
   transport->errands_tail = &transport->errands;
-  if (hsa_sockets_init(&transport->sockets) != HSA_OK || !hsa_trust_read(&transport->trust, config->ca_file) ||
+  status = hsa_sockets_init(&transport->sockets);
+  if (status != HSA_OK || !hsa_trust_read(&transport->trust, config->ca_file) ||
       hsa_base_url_read(config->base_url, true, &transport->base) || !open_multi(transport)) {
     hsa_transport_free(transport);
-    return HSA_NOMEM;
+    return status != HSA_OK ? status : HSA_NOMEM;
   }
   *out = transport;
   return HSA_OK;

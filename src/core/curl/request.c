@@ -1,4 +1,5 @@
 /* request.c - one HTTP attempt as a libcurl easy handle: its options, headers and callbacks. */
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,6 +109,9 @@ static curl_socket_t on_open_socket(void *data, curlsocktype purpose, struct cur
   int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 
   (void)purpose;
+  transport->lacks_files = fd < 0 && (errno == EMFILE || errno == ENFILE);
+  if (fd < 0)
+    return CURL_SOCKET_BAD;
   hsa_sockets_keep(&transport->sockets, fd);
   hsa_connection_opened(transport, fd);
   return fd;
