@@ -18,6 +18,9 @@
 
 local core = require "hubspot_assoc.core"
 
+local error, ipairs, math, pairs, setmetatable = error, ipairs, math, pairs, setmetatable
+local table, tonumber, tostring, type = table, tonumber, tostring, type
+
 local Limiter = {}
 Limiter.__index = Limiter
 
