@@ -106,7 +106,7 @@ describe("a certificate", function()
   end
 
   it("is not what a handshake failed of that was cut off: it is tried again", function()
-    local broken = fault_server.start "return function(conn) conn:wait_readable() conn:reset() end"
+    local broken = fault_server.start { "acts.once", "wait_readable", "reset" }
     local client = wire.client((broken.url:gsub("^http:", "https:")), { max_attempts = 2 })
     local err = wire.call(client, "batch_create").error
     assert.same({ "transport", 2, true, false }, { err.kind, err.attempts, err.retryable, err.ambiguous })
@@ -187,7 +187,7 @@ describe("a proxy that wants a password", function()
   end
 
   it("is no other than one that refuses what it is asked for", function()
-    local proxy = fault_server.start "return function(conn) conn:request() conn:answer(403, '') conn:request() end"
+    local proxy = fault_server.start { "acts.once", "request", { "answer", 403, "" }, "request" }
     assert_permanent({ code = "proxy" },
       wire.call(wire.client("https://api.hubspot.test", { proxy = proxy.url, max_attempts = 4 }), "batch_create"))
     assert.equal(1, #proxy:stop())

@@ -145,7 +145,7 @@ describe("a connection", function()
   after_each(fault_server.stop_all)
 
   it("that dies each time it is used again fails each call that must not be sent twice in the same way", function()
-    local server = fault_server.start "return function(conn) conn:serve(1) conn:request() conn:reset() end"
+    local server = fault_server.start { "acts.once", { "serve", 1 }, "request", "reset" }
     local client = wire.client(server, { max_attempts = 1 })
     local first
     for _ = 1, 16 do
@@ -159,7 +159,7 @@ describe("a connection", function()
   end)
 
   it("that dies each time it is used again fails no call that may be sent twice", function()
-    local server = fault_server.start "return function(conn) conn:serve(1) conn:request() conn:reset() end"
+    local server = fault_server.start { "acts.once", { "serve", 1 }, "request", "reset" }
     local client = wire.client(server, { max_attempts = 1 })
     for _ = 1, 20 do assert.equal(1, wire.good_call(client, "batch_update").response.attempts) end
     assert.equal(20, server:stop().connections)

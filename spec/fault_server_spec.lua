@@ -126,7 +126,7 @@ describe("the fault server", function()
   end)
 
   it("serves connections side by side", function()
-    local server = fault_server.start "return function(conn) conn:request() conn:sleep(0.3) conn:ok() end"
+    local server = fault_server.start { "acts.once", "request", { "sleep", 0.3 }, "ok" }
     local started, clients = cqueues.monotime(), {}
     for i = 1, 5 do
       clients[i] = connect(server)
