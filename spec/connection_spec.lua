@@ -2,6 +2,7 @@
 -- applied twice.
 local child = require "spec.support.child"
 local fault_server = require "spec.support.fault_server"
+local libcurl = require "spec.support.libcurl"
 local nginx = require "spec.support.nginx"
 local shell = require "spec.support.shell"
 local simulator = require "spec.support.simulator"
@@ -82,7 +83,7 @@ end
 
 describe("a server that ends each connection after some requests", function()
   local server
-  after_each(function() server:quit() end)
+  after_each(nginx.stop_all)
 
   for _, scheme in ipairs { "http", "https" } do
     for requests, calls in pairs {
@@ -103,6 +104,51 @@ describe("a server that ends each connection after some requests", function()
       end)
     end
   end
+end)
+
+-- Calls one after the other to spec/support/h2_server.c, which sets the first ones aside.
+describe("a server of HTTP/2 that leaves requests aside", function()
+  local _, version = libcurl.version()
+  local only = version < 7088000 and pending or it -- older ones get HTTP/1.1
+
+  -- Starts it, has fn(client) use it, and returns what that does and how many requests the server applied.
+  local function with_server(mode, fn)
+    local code = ("package.loadlib(%q, 'serve')()"):format(child.shared_object "h2_server")
+    local command = "echo $$; unset LD_PRELOAD LUA_INIT; H2_MODE=%s H2_CERTIFICATE=%s/cert H2_KEY=%s/key exec %s -e %s"
+    local lua = os.getenv "HELPER_LUA" or "lua5.4"
+    local pipe = assert(io.popen(command:format(mode, folder, folder, lua, shell.quote(code)) .. " </dev/null"))
+    local pid = pipe:read "*l"
+    local port = assert((pipe:read "*l" or ""):match "^port (%d+)$", "no server")
+    local client = wire.client("https://localhost:" .. port, { ca_file = folder .. "/cert", max_attempts = 1 })
+    local ok, result = pcall(fn, client)
+    client:close()
+    os.execute("kill " .. pid)
+    local _, applied = pipe:read "*a":gsub("applied", "")
+    pipe:close()
+    assert(ok, result)
+    return result, applied
+  end
+
+  for mode, what in pairs { http1 = "and wants HTTP/1.1", refuse = "and refuses them", goaway = "and says GOAWAY" } do
+    only(what .. " gets them again, and none twice", function()
+      for _, method in ipairs { "batch_create", "batch_update" } do
+        -- Which streams a GOAWAY leaves aside is asked for only where that matters.
+        local most = mode == "goaway" and method == "batch_update" and 4 or 1
+        local _, applied = with_server(mode, function(client)
+          for _ = 1, 4 do
+            assert.is_true(wire.good_call(client, method, { max_attempts = most }).response.attempts <= most)
+          end
+        end)
+        assert.equal(4, applied)
+      end
+    end)
+  end
+
+  only("and never does another thing is left to itself in the end, and that is not ambiguous", function()
+    local err, applied = with_server("refuse_all", function(client) return wire.call(client, "batch_create").error end)
+    assert.same({ "transport", "receive", 1, true, false, 0 },
+      { err.kind, err.code, err.attempts, err.retryable, err.ambiguous, applied })
+  end)
 end)
 
 -- Scripts of connections that answer one call well; what happens then is the first connection's alone, or everybody's.
@@ -203,6 +249,8 @@ end)
 
 -- A server that closes idle connections soon: what a client sends may cross that.
 describe("a server that closes idle connections soon, over", function()
+  after_each(nginx.stop_all)
+
   for _, protocol in ipairs { "http", "https", "http2" } do
     it(protocol .. ", stops no call", function()
       local server = counting_server "keepalive_timeout 50ms;"

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "clock.h"
 #include "handles.h"
@@ -260,6 +261,13 @@ static bool has_died(const hsa_transfer *transfer, CURLcode code)
           code == CURLE_ABORTED_BY_CALLBACK);
 }
 
+/* Has the server said that it did not process the request? libcurl sends what was refused up to five times more. */
+static bool has_been_refused(const hsa_transfer *transfer)
+{
+  return hsa_connection_has_refused(transfer) ||
+         (transfer->transport->tells_refusals && strstr(transfer->error, "Connection died, tried"));
+}
+
 /* Refusals are free while the server answers others meanwhile. */
 static bool is_refused_in_vain(hsa_transfer *transfer)
 {
@@ -375,7 +383,7 @@ void hsa_transport_perform(hsa_transport *transport)
     detach(transfer);
     if (code == CURLE_OK && transfer->header_bytes == 0)
       code = CURLE_GOT_NOTHING; /* its connection is gone, and libcurl had thought of resending it */
-    if (code != CURLE_OK && hsa_connection_has_refused(transfer))
+    if (code != CURLE_OK && has_been_refused(transfer))
       transfer->end = RUN_END_REFUSED;
     if (goes_on(transfer, code) && run_again(transfer))
       continue;

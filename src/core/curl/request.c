@@ -17,24 +17,19 @@
 /* ---- callbacks: they fill the transfer's result and nothing else ---- */
 
 /* libcurl is about to send a second time what it has sent on a connection that brought no answer. Where it could be
- * told not to do so for a connection that died (stop_resending), the server has said that it did not process the request. It
- * may have asked for HTTP/1.1, which libcurl then speaks; otherwise the run ends here, for libcurl would try five times. */
-static int on_second_prereq(hsa_transfer *transfer)
+ * told not to do so for a connection that died, the server has said that it did not process the request: it has refused
+ * it, or wants it by HTTP/1.1, which libcurl speaks now. */
+static bool may_send_again(hsa_transfer *transfer)
 {
-  bool is_downgrade = strstr(transfer->error, "HTTP_1_1_REQUIRED") != NULL;
-
   transfer->is_spoiled = true;
   if (!transfer->transport->tells_refusals) {
     transfer->was_sent = true;
-    return transfer->attempt.once ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
+    return !transfer->attempt.once;
   }
-  transfer->error[0] = '\0';
-  if (is_downgrade) {
+  /* A refusal leaves no text; of the other one libcurl 7.88 has another in the end. */
+  if (strstr(transfer->error, "HTTP_1_1_REQUIRED") || strstr(transfer->error, "Empty reply"))
     transfer->transport->wants_http1 = true;
-    return CURL_PREREQFUNC_OK;
-  }
-  transfer->end = RUN_END_REFUSED;
-  return CURL_PREREQFUNC_ABORT;
+  return true;
 }
 
 void hsa_transfer_waits(hsa_transfer *transfer, bool is_waiting)
@@ -53,8 +48,9 @@ static int on_prereq(void *data, char *to_ip, char *from_ip, int to_port, int fr
   (void)to_ip;
   (void)from_ip;
   (void)to_port;
-  if (transfer->result.sent && on_second_prereq(transfer) != CURL_PREREQFUNC_OK)
+  if (transfer->result.sent && !may_send_again(transfer))
     return CURL_PREREQFUNC_ABORT;
+  transfer->error[0] = '\0';
   hsa_connection_hold(transfer, connection);
   if (connection && !hsa_connection_is_fit(connection, transport->base.is_https)) {
     transfer->result.sent = false;
