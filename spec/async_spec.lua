@@ -3,6 +3,7 @@ local assoc = require "hubspot_assoc"
 local async = require "spec.support.async"
 local binding = require "spec.support.binding"
 local child = require "spec.support.child"
+local libcurl = require "spec.support.libcurl"
 local simulator = require "spec.support.simulator"
 local wire = require "spec.support.wire"
 
@@ -908,7 +909,8 @@ for _, driver in ipairs(async.drivers) do
       client:close()
     end)
 
-    it("over HTTP/2 share a connection", function()
+    it("over HTTP/2 share a connection, where libcurl can be trusted with it", function()
+      local _, version = libcurl.version()
       local token = simulator.token()
       fresh { base_url = simulator.https_url, access_token = token, ca_file = simulator.ca_file }
       local n = 0
@@ -916,7 +918,11 @@ for _, driver in ipairs(async.drivers) do
       assert.equal(50, client:drain(20))
       assert.equal(350, n)
       local log = simulator.log(token)
-      for _, call in ipairs(log) do assert.equal(log[1].connection, call.connection) end
+      local connections = {}
+      for _, call in ipairs(log) do connections[call.connection] = true end
+      local count = 0
+      for _ in pairs(connections) do count = count + 1 end
+      if version >= 7088000 then assert.equal(1, count) else assert.is_true(count <= 8, count) end
       client:close()
     end)
 
