@@ -167,6 +167,7 @@ static void converse(SSL_CTX *context, int fd)
   SSL *ssl = tls.SSL_new(context);
   const unsigned char *protocol = NULL;
   unsigned len = 0;
+  char rest[512];
 
   tls.SSL_set_fd(ssl, fd);
   if (tls.SSL_accept(ssl) == 1) {
@@ -177,6 +178,9 @@ static void converse(SSL_CTX *context, int fd)
       speak_http1(ssl);
     tls.SSL_shutdown(ssl);
   }
+  shutdown(fd, SHUT_WR);
+  while (read(fd, rest, sizeof rest) > 0) /* or else the client is reset, and may not see what was sent */
+    ;
 }
 
 int serve(void *lua)
