@@ -104,8 +104,8 @@ local function complete(future, ...)
   end
 end
 
---- Takes in what call:run has given.
-local function take(future, done, ...)
+--- Accepts what call:run has given.
+local function accept(future, done, ...)
   local client, question = future.client, future.question
   if done then
     complete(future, ...)
@@ -124,7 +124,7 @@ local function advance(future)
   local client = future.client
   local was_unsure = client.is_unsure
   client.is_unsure = true
-  take(future, future.call:run(0))
+  accept(future, future.call:run(0))
   client.is_unsure = was_unsure
 end
 
@@ -137,7 +137,7 @@ local function look_at_all(client)
   end
   client.count = n
   for i = 1, n do
-    take(futures[i], futures[i].call:run(0))
+    accept(futures[i], futures[i].call:run(0))
   end
   client.is_unsure = false
 end
@@ -356,7 +356,7 @@ function call_of.look_around(client, most)
   while call do
     local future = client.under_way[call]
     if future then
-      take(future, call:run(0))
+      accept(future, call:run(0))
     end
     n = n + 1
     call = n ~= most and client.core:next()
@@ -408,7 +408,7 @@ function call_of.submit(client, call, class, is_ordinary)
   call:submit(problem)
   client.under_way[call] = future
   client.count = client.count + 1 -- last: an error before this leaves nothing that would be waited for
-  take(future, call:run(0))
+  accept(future, call:run(0))
   client.is_unsure = was_unsure
   route(client)
   return future
@@ -420,7 +420,7 @@ function call_of.cancel(future)
   local was_unsure = client.is_unsure
   client.is_unsure = true
   future.call:cancel()
-  take(future, future.call:run(0))
+  accept(future, future.call:run(0))
   client.is_unsure = was_unsure
   while future.state == "asks" and future.question.kind == "event" do
     answer(future)

@@ -115,7 +115,7 @@ static void fork_with_a_call_under_way(void **state)
 static int child_goes(fixture *f, hsa_call *call)
 {
   (void)f;
-  if (hsa_call_go(call, "token", 0) != HSA_OK || hsa_call_state(call) != HSA_DONE)
+  if (hsa_call_proceed(call, "token", 0) != HSA_OK || hsa_call_state(call) != HSA_DONE)
     return 1;
   return hsa_call_outcome(call)->kind == HSA_CANCELED && !hsa_call_outcome(call)->ambiguous ? 0 : 2;
 }
@@ -138,7 +138,7 @@ static void fork_with_a_parked_call(void **state)
   call = start(f, &request);
   in_child(f, call, child_goes);
   in_child(f, call, child_refuses);
-  assert_int_equal(hsa_call_go(call, "token", 0), HSA_OK);
+  assert_int_equal(hsa_call_proceed(call, "token", 0), HSA_OK);
   assert_int_equal(outcome_of(call)->kind, HSA_SUCCESS);
   assert_int_equal(requests(f), 1);
   hsa_call_free(call);

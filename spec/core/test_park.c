@@ -26,11 +26,11 @@ static void parks_first(void **state)
   assert_int_equal(hsa_call_state(call), HSA_PARKED);
   assert_int_equal(hsa_call_run(call, hsa_now() + LIMIT), HSA_PARKED); /* at once */
   assert_int_equal(hsa_call_reason(call), HSA_REASON_FIRST);
-  assert_int_equal(hsa_call_go(call, NULL, 0), HSA_INVALID); /* it has none to keep */
-  assert_int_equal(hsa_call_go(call, "", 0), HSA_INVALID);
-  assert_int_equal(hsa_call_go(call, "a\r\nb", 0), HSA_INVALID);
+  assert_int_equal(hsa_call_proceed(call, NULL, 0), HSA_INVALID); /* it has none to keep */
+  assert_int_equal(hsa_call_proceed(call, "", 0), HSA_INVALID);
+  assert_int_equal(hsa_call_proceed(call, "a\r\nb", 0), HSA_INVALID);
   assert_int_equal(hsa_call_state(call), HSA_PARKED);
-  assert_int_equal(hsa_call_go(call, "fresh", 0), HSA_OK);
+  assert_int_equal(hsa_call_proceed(call, "fresh", 0), HSA_OK);
   assert_int_equal(outcome_of(call)->kind, HSA_SUCCESS); /* its second attempt asked nobody */
   assert_int_equal(hsa_call_outcome(call)->attempts, 2);
   assert_non_null(strstr(seen(f, 1)->head, "Bearer fresh\r\n"));
@@ -47,13 +47,13 @@ static void parks_every_attempt(void **state)
   begin(f, steps, COUNT(steps));
   call = start_asking(f, &request);
   assert_int_equal(hsa_call_reason(call), HSA_REASON_FIRST);
-  assert_int_equal(hsa_call_go(call, "one", 0), HSA_OK);
+  assert_int_equal(hsa_call_proceed(call, "one", 0), HSA_OK);
   assert_int_equal(hsa_call_run(call, hsa_now() + LIMIT), HSA_PARKED);
   assert_int_equal(hsa_call_reason(call), HSA_REASON_RETRY);
-  assert_int_equal(hsa_call_go(call, NULL, 20 * MS), HSA_OK); /* with the token it has */
+  assert_int_equal(hsa_call_proceed(call, NULL, 20 * MS), HSA_OK); /* with the token it has */
   assert_int_equal(hsa_call_run(call, hsa_now() + LIMIT), HSA_PARKED);
   assert_int_equal(hsa_call_reason(call), HSA_REASON_RETRY);
-  assert_int_equal(hsa_call_go(call, "three", 0), HSA_OK);
+  assert_int_equal(hsa_call_proceed(call, "three", 0), HSA_OK);
   assert_int_equal(outcome_of(call)->kind, HSA_SUCCESS);
   assert_non_null(strstr(seen(f, 0)->head, "Bearer one\r\n"));
   assert_non_null(strstr(seen(f, 1)->head, "Bearer one\r\n"));
@@ -80,7 +80,7 @@ static void masks_its_token(void **state)
   call = start(f, &request);
   assert_false(hsa_call_mask(call, (char[]){"aba"}, 3));
   assert_false(hsa_call_mask(NULL, (char[]){"aba"}, 3));
-  assert_int_equal(hsa_call_go(call, "aba", 0), HSA_OK);
+  assert_int_equal(hsa_call_proceed(call, "aba", 0), HSA_OK);
   for (i = 0; i < COUNT(rows); i++) {
     char text[16];
 
@@ -113,7 +113,7 @@ static void tells_of_every_answer(void **state)
   call = start_asking(f, &request);
   while (n < 3) {
     before = hsa_now();
-    assert_int_equal(hsa_call_go(call, "token", 0), HSA_OK);
+    assert_int_equal(hsa_call_proceed(call, "token", 0), HSA_OK);
     while (!hsa_call_event(call, &event))
       hsa_call_run(call, hsa_now() + LIMIT);
     assert_int_equal(event.http_status, statuses[n]);
@@ -141,12 +141,12 @@ static void leave_goes_before_need(void **state)
   begin(f, steps, COUNT(steps));
   refused = start_asking(f, &request);
   other = start(f, &request);
-  assert_int_equal(hsa_call_go(refused, "token", 0), HSA_OK);
+  assert_int_equal(hsa_call_proceed(refused, "token", 0), HSA_OK);
   assert_int_equal(hsa_call_run(other, hsa_now() + LIMIT), HSA_PARKED);
-  assert_int_equal(hsa_call_go(other, "token", 0), HSA_OK);
+  assert_int_equal(hsa_call_proceed(other, "token", 0), HSA_OK);
   assert_int_equal(outcome_of(other)->kind, HSA_SUCCESS);
   assert_int_equal(hsa_call_run(refused, hsa_now() + LIMIT), HSA_PARKED);
-  assert_int_equal(hsa_call_go(refused, NULL, 0), HSA_OK);
+  assert_int_equal(hsa_call_proceed(refused, NULL, 0), HSA_OK);
   assert_int_equal(outcome_of(refused)->attempts, 2);
   hsa_call_free(refused);
   hsa_call_free(other);
@@ -161,10 +161,10 @@ static void parks_when_expired(fixture *f, hsa_park park, const char *second_ans
 
   begin(f, steps, COUNT(steps));
   call = start_asking(f, &request);
-  assert_int_equal(hsa_call_go(call, "stale", 0), HSA_OK);
+  assert_int_equal(hsa_call_proceed(call, "stale", 0), HSA_OK);
   assert_int_equal(hsa_call_run(call, hsa_now() + LIMIT), HSA_PARKED);
   assert_int_equal(hsa_call_reason(call), HSA_REASON_EXPIRED);
-  assert_int_equal(hsa_call_go(call, "fresh", 0), HSA_OK);
+  assert_int_equal(hsa_call_proceed(call, "fresh", 0), HSA_OK);
   assert_int_equal(outcome_of(call)->http_status, strncmp(second_answer, EXPIRED_REPLY, 12) == 0 ? 401 : 200);
   assert_int_equal(hsa_call_outcome(call)->attempts, 2);
   assert_non_null(strstr(seen(f, 1)->head, "Bearer fresh\r\n"));
@@ -197,7 +197,7 @@ static void goes_after_a_delay(void **state)
   begin(f, steps, 1);
   call = start_asking(f, &request);
   began = hsa_now();
-  assert_int_equal(hsa_call_go(call, "token", 50 * MS), HSA_OK);
+  assert_int_equal(hsa_call_proceed(call, "token", 50 * MS), HSA_OK);
   assert_int_equal(hsa_call_state(call), HSA_RUNNING);
   assert_int_equal(outcome_of(call)->kind, HSA_SUCCESS);
   expect_within(hsa_now() - began, 50 * MS, LIMIT);
@@ -216,7 +216,7 @@ static void delay_beyond_the_deadline(void **state)
     const hsa_request request = request_of(HSA_ONCE, HSA_PARK_EVERY);
     hsa_call *call = start_asking(f, &request);
 
-    assert_int_equal(hsa_call_go(call, "token", delays[i]), HSA_OK);
+    assert_int_equal(hsa_call_proceed(call, "token", delays[i]), HSA_OK);
     assert_int_equal(outcome_of(call)->kind, HSA_THROTTLED);
     assert_int_equal(hsa_call_outcome(call)->retry_after, delays[i]);
     assert_int_equal(hsa_call_outcome(call)->attempts, 0);
@@ -239,7 +239,7 @@ static void refused(void **state)
   assert_int_equal(outcome_of(first)->kind, HSA_CONFIG);
   assert_int_equal(hsa_call_outcome(first)->attempts, 0);
   second = start(f, &request);
-  assert_int_equal(hsa_call_go(second, "stale", 0), HSA_OK);
+  assert_int_equal(hsa_call_proceed(second, "stale", 0), HSA_OK);
   hsa_call_refuse(second, HSA_CONFIG, false); /* not parked: nothing happens */
   assert_int_equal(hsa_call_run(second, hsa_now() + LIMIT), HSA_PARKED);
   hsa_call_refuse(second, HSA_CONFIG, false); /* no fresh token */
@@ -266,7 +266,7 @@ static void deadline_while_parked(void **state)
   calls[3] = start_simple(f, HSA_ONCE);
   server_sleep(25);
   assert_int_equal(hsa_call_run(calls[0], hsa_now() + LIMIT), HSA_DONE);
-  assert_int_equal(hsa_call_go(calls[1], "late", 0), HSA_OK);
+  assert_int_equal(hsa_call_proceed(calls[1], "late", 0), HSA_OK);
   assert_int_equal(outcome_of(calls[3])->kind, HSA_SUCCESS);
   for (i = 0; i < 3; i++) {
     assert_int_equal(hsa_call_state(calls[i]), HSA_DONE);
@@ -294,7 +294,7 @@ static void start_in_all_stages(fixture *f, hsa_call *calls[5])
   outcome_of(calls[0]);
   calls[1] = start(f, &parked);
   calls[2] = start(f, &parked);
-  assert_int_equal(hsa_call_go(calls[2], "token", LIMIT / 2), HSA_OK);
+  assert_int_equal(hsa_call_proceed(calls[2], "token", LIMIT / 2), HSA_OK);
   calls[3] = start_simple(f, HSA_ONCE);
   calls[4] = start_simple(f, HSA_ONCE);
   while (requests(f) < 2)
@@ -317,7 +317,7 @@ static void engine_goes_first(void **state)
     assert_int_equal(hsa_call_outcome(calls[i])->kind, HSA_CANCELED);
     assert_int_equal(hsa_call_outcome(calls[i])->ambiguous, i == 3); /* the one that was being sent */
     assert_int_equal(hsa_call_outcome(calls[i])->attempts, i == 3);
-    assert_int_equal(hsa_call_go(calls[i], "late", 0), HSA_OK);
+    assert_int_equal(hsa_call_proceed(calls[i], "late", 0), HSA_OK);
     hsa_call_refuse(calls[i], HSA_CONFIG, false);
     assert_int_equal(hsa_call_outcome(calls[i])->kind, HSA_CANCELED);
   }

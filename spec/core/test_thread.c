@@ -140,7 +140,7 @@ static void parked_until_told_to_go(void **state)
     assert_int_equal(hsa_call_reason(call), reasons[i]);
     server_sleep(5);
     assert_int_equal(requests(f), i); /* the thread does not go ahead of us */
-    assert_int_equal(hsa_call_go(call, tokens[i], i == 2 ? 10 * MS : 0), HSA_OK);
+    assert_int_equal(hsa_call_proceed(call, tokens[i], i == 2 ? 10 * MS : 0), HSA_OK);
   }
   assert_ptr_equal(next_by_fd(f->engine), call);
   assert_int_equal(hsa_call_outcome(call)->kind, HSA_SUCCESS);
@@ -231,13 +231,13 @@ static void readable_while_there_is_a_call_to_give(void **state)
   hsa_call_free(one); /* it cannot be given any more */
   assert_false(is_readable(f->engine));
 
-  assert_int_equal(hsa_call_go(two, "token", 0), HSA_OK);
+  assert_int_equal(hsa_call_proceed(two, "token", 0), HSA_OK);
   assert_int_equal(hsa_call_run(two, hsa_now() + LIMIT), HSA_DONE); /* whoever awaited it knows */
   assert_false(is_readable(f->engine));
   hsa_call_free(two);
 
   one = start(f, &parked);
-  assert_int_equal(hsa_call_go(one, "token", LIMIT / 2), HSA_OK); /* parked no longer, and not given before */
+  assert_int_equal(hsa_call_proceed(one, "token", LIMIT / 2), HSA_OK); /* parked no longer, and not given before */
   assert_false(is_readable(f->engine));
   hsa_call_free(one);
 
@@ -384,7 +384,7 @@ static void waiting_costs_nothing(void **state)
   calls[1] = start_simple(f, HSA_ONCE); /* held by the rate */
   calls[2] = start(f, &parked);
   calls[3] = start(f, &parked);
-  assert_int_equal(hsa_call_go(calls[3], "token", LIMIT / 2), HSA_OK);
+  assert_int_equal(hsa_call_proceed(calls[3], "token", LIMIT / 2), HSA_OK);
   assert_ptr_equal(hsa_engine_next(f->engine), calls[2]);
   server_sleep(10); /* all are where they wait */
   began = hsa_now();
@@ -420,7 +420,7 @@ static void deadlines_hold(void **state)
   static const struct {
     const char *row;
     hsa_park park;
-    int64_t timeout, deadline, delay; /* us; the last for hsa_call_go, negative: not called */
+    int64_t timeout, deadline, delay; /* us; the last for hsa_call_proceed, negative: not called */
     hsa_kind kind;
     int attempts;
   } rows[] = {
@@ -447,7 +447,7 @@ static void deadlines_hold(void **state)
     request.deadline = began + rows[i].deadline;
     calls[i] = start(f, &request);
     if (rows[i].delay >= 0)
-      assert_int_equal(hsa_call_go(calls[i], "token", rows[i].delay), HSA_OK);
+      assert_int_equal(hsa_call_proceed(calls[i], "token", rows[i].delay), HSA_OK);
   }
   for (i = 0; i < COUNT(rows); i++) {
     await_state(calls[i], HSA_DONE);
@@ -624,7 +624,7 @@ static void do_anything(fixture *f, hsa_call **call, uint64_t *seed)
     hsa_engine_run(f->engine, hsa_now() + unit_random(seed, 2) * MS);
     break;
   default:
-    hsa_call_go(*call, unit_random(seed, 2) ? "token" : NULL, unit_random(seed, 10) * MS);
+    hsa_call_proceed(*call, unit_random(seed, 2) ? "token" : NULL, unit_random(seed, 10) * MS);
   }
 }
 
@@ -879,7 +879,7 @@ static int child_drops_all(fixture *f, hsa_call **calls)
 {
   hsa_call_free(calls[SENDING]);
   hsa_call_cancel(calls[WAITING]);
-  if (hsa_call_go(calls[PARKED], "token", 0) != HSA_OK)
+  if (hsa_call_proceed(calls[PARKED], "token", 0) != HSA_OK)
     return 20;
   hsa_engine_free(f->engine);
   hsa_call_free(calls[PARKED]);
@@ -907,7 +907,7 @@ static void fork_with_calls_in_flight(void **state)
     calls[SENDING] = start_simple(f, HSA_ONCE);
     await_requests(f, 1);
     calls[WAITING] = start(f, &parked);
-    assert_int_equal(hsa_call_go(calls[WAITING], "token", LIMIT / 2), HSA_OK);
+    assert_int_equal(hsa_call_proceed(calls[WAITING], "token", LIMIT / 2), HSA_OK);
     assert_true(is_readable(f->engine));
     in_child(f, calls, rows[i].child);
     assert_true(is_readable(f->engine)); /* the child took nothing from our pipe */
@@ -918,7 +918,7 @@ static void fork_with_calls_in_flight(void **state)
     assert_ptr_equal(next_by_fd(f->engine), calls[SENDING]);
     assert_int_equal(hsa_call_outcome(calls[SENDING])->kind, HSA_SUCCESS);
     assert_int_equal(hsa_call_state(calls[WAITING]), HSA_RUNNING);
-    assert_int_equal(hsa_call_go(calls[PARKED], "token", 0), HSA_OK);
+    assert_int_equal(hsa_call_proceed(calls[PARKED], "token", 0), HSA_OK);
     assert_int_equal(outcome_of(calls[PARKED])->kind, HSA_SUCCESS);
     for (j = 0; j < COUNT(calls); j++)
       hsa_call_free(calls[j]);

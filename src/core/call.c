@@ -29,11 +29,11 @@ bool hsa_call_wants_attention(const hsa_call *call)
   return call->stage == STAGE_PARKED || call->stage == STAGE_ENDED || call->next_event < call->nevents;
 }
 
-enum { CALLS = 1, ANNOUNCED = 2 }; /* reasons of the notice */
+enum { CALLS = 1, ANNOUNCED = 2 }; /* reasons of the notifier */
 
 void hsa_engine_notify(hsa_engine *engine)
 {
-  hsa_notice_set(&engine->notice, (engine->marked_first ? CALLS : 0) | (engine->is_announced ? ANNOUNCED : 0));
+  hsa_notifier_set(&engine->notifier, (engine->marked_first ? CALLS : 0) | (engine->is_announced ? ANNOUNCED : 0));
 }
 
 void hsa_call_mark(hsa_call *call)
@@ -508,13 +508,13 @@ static void conclude_attempt(hsa_call *call, int64_t now)
   }
 }
 
-void hsa_call_take_in(hsa_transfer *transfer)
+void hsa_call_end_attempt(hsa_transfer *transfer)
 {
   hsa_call *call = hsa_transfer_owner(transfer);
   int64_t now = hsa_now();
 
   hsa_buf_free(&call->result.body);
-  hsa_transfer_take(transfer, &call->result);
+  hsa_transfer_move_result(transfer, &call->result);
   learn_rate(call, now);
   hsa_call_stop(call);
   if (call->is_given_up)

@@ -76,13 +76,13 @@ static void pump(hsa_engine *engine, int64_t now)
 }
 
 /* Takes in the attempts that have ended; false if there was none. */
-static bool collect(hsa_engine *engine)
+static bool end_attempts(hsa_engine *engine)
 {
   bool any = false;
   hsa_transfer *transfer;
 
   while ((transfer = hsa_transport_ended(engine->transport)) != NULL) {
-    hsa_call_take_in(transfer);
+    hsa_call_end_attempt(transfer);
     any = true;
   }
   return any;
@@ -159,7 +159,7 @@ void hsa_engine_turn(hsa_engine *engine, int64_t until, const hsa_call *awaited)
   hsa_engine_lock(engine);
   if (engine->needs_room)
     engine->queue_at = INT64_MIN;
-  if (collect(engine) || engine->needs_room)
+  if (end_attempts(engine) || engine->needs_room)
     pump(engine, hsa_now()); /* the rate may let more go, or a connection is free */
   if (hsa_transport_is_unsettled(engine->transport))
     settle(engine);

@@ -10,7 +10,7 @@
 #include <sys/types.h>
 
 #include "hsa.h"
-#include "notice.h"
+#include "notifier.h"
 #include "pace.h"
 #include "retry.h"
 #include "timer.h"
@@ -42,7 +42,7 @@ struct hsa_call {
   int max_attempts, attempts;
   bool is_refreshable;      /* a fresh token can be asked for, once */
   bool ambiguous;
-  bool has_leave;           /* HSA_PARK_EVERY: hsa_call_go has been called for the next attempt */
+  bool has_leave;           /* HSA_PARK_EVERY: hsa_call_proceed has been called for the next attempt */
   bool is_expected;         /* a connection is kept free for it: its turn has come, and it asks for leave, or has it */
   bool told_wait;           /* this time in the queue has its WAIT event */
   bool is_first;            /* goes to the head of the queue: it was throttled, or has leave already */
@@ -54,7 +54,7 @@ struct hsa_call {
   hsa_transfer *transfer;   /* while SENDING */
   hsa_slot slot;            /* of the rate, while SENDING */
   int64_t asked_at;         /* point in time when the last attempt began */
-  int64_t released;         /* when hsa_call_go let it go on; 0: it was never parked */
+  int64_t released;         /* when hsa_call_proceed let it go on; 0: it was never parked */
   hsa_result result;        /* of the last attempt */
   int64_t hold;             /* us that its last answer wants all calls to hold still, or -1 */
   bool is_news;             /* no event has told of it yet */
@@ -78,7 +78,7 @@ struct hsa_engine {
   bool has_thread, must_stop, must_pause, is_paused;
   pthread_t thread;
   hsa_engine *next_threaded; /* fork.c */
-  hsa_notice notice;         /* set while a call wants attention, or its user has something to hand on */
+  hsa_notifier notifier;         /* set while a call wants attention, or its user has something to hand on */
   bool is_announced;         /* the latter */
   bool is_closed;            /* no call may be started */
   bool is_ending;            /* the process is, and the thread pauses for good: calls end at once */
@@ -113,7 +113,7 @@ static inline void hsa_engine_unlock(hsa_engine *engine)
 
 /* ---- call.c ---- */
 
-/* Puts the call into the queue, or lets it wait for hsa_call_go, or until a point in time. */
+/* Puts the call into the queue, or lets it wait for hsa_call_proceed, or until a point in time. */
 void hsa_call_enqueue(hsa_call *call);
 void hsa_call_park(hsa_call *call, hsa_reason reason);
 void hsa_call_wait(hsa_call *call, int64_t at);
@@ -141,7 +141,7 @@ void hsa_call_unmark(hsa_call *call);
 
 bool hsa_call_wants_attention(const hsa_call *call);
 
-/* Makes the notice say what is so. */
+/* Makes the notifier say what is so. */
 void hsa_engine_notify(hsa_engine *engine);
 
 /* The turn of a queue's first call has come, but it needs leave: it asks for it, and has it. */
@@ -158,7 +158,7 @@ void hsa_call_send(hsa_call *call, int64_t now);
 void hsa_call_tell_wait(hsa_call *call, int64_t delay);
 
 /* Takes in an attempt that has ended. */
-void hsa_call_take_in(hsa_transfer *transfer);
+void hsa_call_end_attempt(hsa_transfer *transfer);
 
 /* The same for an attempt whose answer comes from outside. HSA_NOMEM: nothing has happened. */
 hsa_status hsa_call_take_answer(hsa_call *call, const hsa_answer *answer, int64_t now);

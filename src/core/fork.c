@@ -148,7 +148,7 @@ void hsa_engine_check_fork(hsa_engine *engine)
   engine->forks = forks;
   engine->random ^= (uint64_t)getpid() << 32;
   engine->has_thread = false;
-  hsa_notice_abandon(&engine->notice); /* the parent reads from it */
+  hsa_notifier_abandon(&engine->notifier); /* the parent reads from it */
   if (engine->transport)
     hsa_transport_abandon(engine->transport);
   engine->transport = NULL;

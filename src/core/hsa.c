@@ -56,7 +56,7 @@ int hsa_engine_fd(hsa_engine *engine)
 
   hsa_engine_check_fork(engine);
   hsa_engine_lock(engine);
-  fd = hsa_notice_fd(&engine->notice);
+  fd = hsa_notifier_fd(&engine->notifier);
   hsa_engine_unlock(engine);
   return fd;
 }
@@ -67,7 +67,7 @@ const char *hsa_engine_listen(hsa_engine *engine)
 
   hsa_engine_check_fork(engine);
   hsa_engine_lock(engine);
-  path = hsa_notice_listen(&engine->notice);
+  path = hsa_notifier_listen(&engine->notifier);
   hsa_engine_unlock(engine);
   return path;
 }
@@ -78,7 +78,7 @@ bool hsa_engine_accept(hsa_engine *engine)
 
   hsa_engine_check_fork(engine);
   hsa_engine_lock(engine);
-  ok = hsa_notice_accept(&engine->notice);
+  ok = hsa_notifier_accept(&engine->notifier);
   hsa_engine_unlock(engine);
   return ok;
 }
@@ -123,7 +123,7 @@ hsa_status hsa_engine_new(const hsa_config *config, hsa_engine **out)
     return HSA_NOMEM;
   engine->config = *config;
   engine->random = seed(engine);
-  hsa_notice_init(&engine->notice);
+  hsa_notifier_init(&engine->notifier);
   hsa_budget_init(&engine->budget, config->retry_budget);
   if (!hsa_count_forks(&engine->forks) || !own_strings(&engine->config) || !hsa_engine_init_locks(engine) ||
       hsa_pace_init(&engine->pace, config->rate_requests, config->rate_interval, config->rate_is_ceiling,
@@ -136,7 +136,7 @@ hsa_status hsa_engine_new(const hsa_config *config, hsa_engine **out)
 }
 
 /* Takes all calls from the engine. Their users still have them. */
-static void let_go(hsa_engine *engine)
+static void release_calls(hsa_engine *engine)
 {
   hsa_engine_reap(engine);
   hsa_engine_cancel_calls(engine, "the call was canceled");
@@ -156,7 +156,7 @@ void hsa_engine_close(hsa_engine *engine)
   hsa_engine_check_fork(engine);
   hsa_engine_stop_thread(engine);
   hsa_sigpipe_block(&saved);
-  let_go(engine);
+  release_calls(engine);
   hsa_transport_free(engine->transport);
   hsa_sigpipe_restore(&saved);
   engine->transport = NULL;
@@ -168,7 +168,7 @@ void hsa_engine_free(hsa_engine *engine)
   if (!engine)
     return;
   hsa_engine_close(engine);
-  hsa_notice_close(&engine->notice);
+  hsa_notifier_close(&engine->notifier);
   hsa_pace_free(&engine->pace);
   hsa_timers_free(&engine->timers);
   free((char *)engine->config.base_url);
@@ -245,7 +245,7 @@ static hsa_call *new_call(hsa_engine *engine, const hsa_request *request)
 }
 
 /* Takes the new call in, with the lock held. */
-static hsa_status take(hsa_engine *engine, hsa_call *call, const hsa_request *request)
+static hsa_status admit(hsa_engine *engine, hsa_call *call, const hsa_request *request)
 {
   hsa_status status = engine->is_closed ? HSA_INVALID : HSA_OK;
 
@@ -284,7 +284,7 @@ hsa_status hsa_call_start(hsa_engine *engine, const hsa_request *request, hsa_ca
   if (!call)
     return HSA_NOMEM;
   hsa_engine_lock(engine);
-  status = take(engine, call, request);
+  status = admit(engine, call, request);
   hsa_engine_unlock(engine);
   if (status == HSA_OK)
     *out = call;
@@ -352,7 +352,7 @@ hsa_state hsa_call_run(hsa_call *call, int64_t until)
   return state;
 }
 
-static hsa_status go(hsa_call *call, const char *token, int64_t delay)
+static hsa_status proceed(hsa_call *call, const char *token, int64_t delay)
 {
   int64_t now = hsa_now();
   char *fresh;
@@ -385,10 +385,10 @@ static hsa_status go(hsa_call *call, const char *token, int64_t delay)
   return HSA_OK;
 }
 
-hsa_status hsa_call_go(hsa_call *call, const char *token, int64_t delay)
+hsa_status hsa_call_proceed(hsa_call *call, const char *token, int64_t delay)
 {
   hsa_engine *engine = lock_of(call);
-  hsa_status status = engine ? go(call, token, delay) : HSA_OK; /* it ended with its engine */
+  hsa_status status = engine ? proceed(call, token, delay) : HSA_OK; /* it ended with its engine */
 
   unlock_of(engine);
   return status;

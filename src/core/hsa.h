@@ -26,7 +26,7 @@
 #define HSA_NOFILES_TEXT "no file descriptors are left (raise the limit: ulimit -n)"
 #define HSA_SECOND INT64_C(1000000) /* microseconds */
 
-/* What a function answers. */
+/* What a function returns. */
 typedef enum hsa_status {
   HSA_OK = 0,
   HSA_NOMEM,    /* out of memory */
@@ -71,7 +71,7 @@ typedef enum hsa_effect {
   HSA_ONCE        /* must not be applied twice */
 } hsa_effect;
 
-/* When a call is parked, that is when it asks something of its user and waits for hsa_call_go. */
+/* When a call is parked, that is when it asks something of its user and waits for hsa_call_proceed. */
 typedef enum hsa_park {
   HSA_PARK_NEVER, /* it needs nothing */
   HSA_PARK_FIRST, /* before its first attempt, and once after EXPIRED_AUTHENTICATION */
@@ -125,7 +125,7 @@ typedef struct hsa_request {
   hsa_effect effect;
   hsa_park park;
   bool asks_answer;   /* its answers come from outside, in place of the network: it is parked for each of its attempts */
-  const char *token;  /* NULL, where hsa_call_go is to bring it: then a fresh one is asked for once if it expires */
+  const char *token;  /* NULL, where hsa_call_proceed is to bring it: then a fresh one is asked for once if it expires */
   int64_t timeout;    /* us, one attempt */
   int64_t deadline;   /* point in time: the whole call with waits and retries */
   int max_attempts; /* those that 429, 423 and 477 end are not counted */
@@ -169,7 +169,7 @@ typedef struct hsa_event {
   /* RETRY, DONE: */
   hsa_rate_limit rate; /* of the attempt's answer */
   int64_t hold;        /* us that the server wants all calls to hold still; -1: it does not */
-  int64_t late;        /* us from the time that hsa_call_go let the attempt go until it left; -1: unknown */
+  int64_t late;        /* us from the time that hsa_call_proceed let the attempt go until it left; -1: unknown */
   int64_t sent_at;     /* point in time when it left; -1: it did not */
 } hsa_event;
 
@@ -186,7 +186,7 @@ const char *hsa_transport_version(void);
  * such a libcurl nothing else here may be called. */
 const char *hsa_check_transport(void);
 
-/* Each answers NULL if the value can be used, else a static text that says why not.
+/* Each returns NULL if the value can be used, else a static text that says why not.
  * A base URL is https://host[:port][/prefix]; http:// for loopback, or if allow_http.
  * A header value (a token, a user agent) has printable ASCII only. A path segment is
  * 1 to 255 bytes without control characters, and not "." or "..". */
@@ -213,7 +213,7 @@ hsa_status hsa_engine_start_thread(hsa_engine *engine);
 int hsa_engine_fd(hsa_engine *engine);
 
 /* For a host that cannot watch a descriptor of ours: it connects to the unix socket at the path that hsa_engine_listen
- * answers (NULL: there can be none, errno says why; valid until the next of these two calls), then hsa_engine_accept takes
+ * returns (NULL: there can be none, errno says why; valid until the next of these two calls), then hsa_engine_accept takes
  * the connection and removes the path (false: nobody has connected). From then on a byte arrives on it whenever
  * hsa_engine_next begins to have a call to give or hsa_engine_announce begins to say so; one that comes too often means
  * nothing. */
@@ -236,7 +236,7 @@ hsa_call *hsa_engine_next(hsa_engine *engine);
 hsa_status hsa_call_start(hsa_engine *engine, const hsa_request *request, hsa_call **out);
 
 /* Waits until this call is parked, done or has an event, or until the point in time `until`; without a thread it
- * drives the engine meanwhile. Answers the call's state; hsa_engine_next then does not give it. */
+ * drives the engine meanwhile. Returns the call's state; hsa_engine_next then does not give it. */
 hsa_state hsa_call_run(hsa_call *call, int64_t until);
 
 void *hsa_call_user(const hsa_call *call);
@@ -245,7 +245,7 @@ hsa_reason hsa_call_reason(const hsa_call *call); /* while HSA_PARKED */
 
 /* Lets a parked call go on, `delay` us from now. token: NULL keeps the one it has.
  * HSA_INVALID if the call has none or it cannot be sent: the call stays parked. */
-hsa_status hsa_call_go(hsa_call *call, const char *token, int64_t delay);
+hsa_status hsa_call_proceed(hsa_call *call, const char *token, int64_t delay);
 
 /* Ends a parked call: it does not get what it asks for. Nothing happens if it is not parked.
  * kind: HSA_CONFIG, or what kept it from that. */
@@ -279,7 +279,7 @@ bool hsa_call_event(hsa_call *call, hsa_event *event);
 /* What came out; only when HSA_DONE. */
 const hsa_outcome *hsa_call_outcome(const hsa_call *call);
 
-/* Overwrites the call's token wherever the text has it (a server may repeat it); answers whether it did. A call
+/* Overwrites the call's token wherever the text has it (a server may repeat it); returns whether it did. A call
  * that is NULL has none. */
 bool hsa_call_mask(const hsa_call *call, char *text, size_t len);
 

@@ -23,7 +23,7 @@ void hsa_budget_success(hsa_budget *budget)
     budget->halves += HALVES_SUCCESS;
 }
 
-static bool take(hsa_budget *budget)
+static bool spend(hsa_budget *budget)
 {
   if (budget->most < 0)
     return true;
@@ -154,7 +154,7 @@ static void judge_failure(const hsa_retry_input *in, hsa_budget *budget, hsa_ver
     out->delay = out->retry_after;
   if (!out->retryable || in->attempt >= in->max_attempts || out->delay >= in->deadline - in->now)
     return;
-  out->out_of_budget = !take(budget);
+  out->out_of_budget = !spend(budget);
   out->action = out->out_of_budget ? HSA_GIVE_UP : HSA_RETRY;
 }
 

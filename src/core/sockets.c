@@ -216,7 +216,7 @@ void hsa_sockets_free(hsa_sockets *sockets)
   sockets->pipe[0] = sockets->pipe[1] = -1;
 }
 
-/* Makes room for one more, and answers its place. */
+/* Makes room for one more, and returns its place. */
 static struct pollfd *add(hsa_sockets *sockets)
 {
   size_t cap = sockets->cap ? sockets->cap * 2 : 8;

@@ -62,12 +62,12 @@ bool hsa_transfer_is_sent(const hsa_transfer *transfer);
 void *hsa_transfer_owner(const hsa_transfer *transfer);
 
 /* Moves the result of an ended transfer to *result: its body buffer goes along. */
-void hsa_transfer_take(hsa_transfer *transfer, hsa_result *result);
+void hsa_transfer_move_result(hsa_transfer *transfer, hsa_result *result);
 
 /* Ends the attempt if it is under way and gives the transfer back. */
 void hsa_transfer_release(hsa_transfer *transfer);
 
-/* Overwrites the token wherever the text has it; answers whether it did. */
+/* Overwrites the token wherever the text has it; returns whether it did. */
 bool hsa_mask(char *text, size_t len, const char *token);
 
 #endif

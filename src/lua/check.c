@@ -12,7 +12,7 @@ enum { MAX_NAME = 32, MAX_SHOWN = 40, MAX_DIGITS = 19 };
 enum { MAX_SLOTS = 50 }; /* on the stack: up to five tables in each other */
 
 /* What becomes of a value: at the top is what is wrong, or nothing, or the value that is sent in its place. */
-typedef enum take_result { WRONG, AS_IT_IS, CHANGED } take_result;
+typedef enum accept_result { WRONG, AS_IT_IS, CHANGED } accept_result;
 
 /* Which field a key turned out to be. */
 typedef struct memory {
@@ -22,18 +22,18 @@ typedef struct memory {
 
 enum { MEMORY_SIZE = 16 };
 
-static take_result take(lua_State *L, int idx, const lhsa_field *field, memory *known);
+static accept_result accept(lua_State *L, int idx, const lhsa_field *field, memory *known);
 
 /* ---- messages ---- */
 
-static take_result fail(lua_State *L, const char *problem)
+static accept_result fail(lua_State *L, const char *problem)
 {
   lua_pushfstring(L, ": %s", problem);
   return WRONG;
 }
 
 /* "integer expected, got string "x"" */
-static take_result fail_type(lua_State *L, int idx, const lhsa_field *field, const char *expected)
+static accept_result fail_type(lua_State *L, int idx, const lhsa_field *field, const char *expected)
 {
   const char *type = luaL_typename(L, idx);
   size_t len = 0;
@@ -52,13 +52,13 @@ static take_result fail_type(lua_State *L, int idx, const lhsa_field *field, con
 }
 
 /* Put ".name" or "[i]" before the message at the top. */
-static take_result fail_in_field(lua_State *L, const char *name)
+static accept_result fail_in_field(lua_State *L, const char *name)
 {
   lua_pushfstring(L, ".%s%s", name, lua_tostring(L, -1));
   return WRONG;
 }
 
-static take_result fail_in_element(lua_State *L, int i)
+static accept_result fail_in_element(lua_State *L, int i)
 {
   lua_pushfstring(L, "[%d]%s", i, lua_tostring(L, -1));
   return WRONG;
@@ -110,7 +110,7 @@ static const char *nearest(const lhsa_field *fields, const char *name)
   return best && least <= 1 + strlen(best) / 3 ? best : NULL;
 }
 
-static take_result fail_unknown(lua_State *L, const lhsa_field *fields, const char *name)
+static accept_result fail_unknown(lua_State *L, const lhsa_field *fields, const char *name)
 {
   const char *known = nearest(fields, name);
 
@@ -174,14 +174,14 @@ static void push_plain(lua_State *L, int idx)
   lhsa_copy_table(L);
 }
 
-/* Takes the element at `key` + 1 of the table at idx. A plain table in which nothing changes is taken as it is; the
+/* Takes the element at `key` + 1 of the table at idx. A plain table in which nothing changes is accepted as it is; the
  * first change puts a copy at `result`, nil until then. */
-static take_result take_element(lua_State *L, int idx, int result, int key, const lhsa_field *field, memory *known)
+static accept_result take_element(lua_State *L, int idx, int result, int key, const lhsa_field *field, memory *known)
 {
-  take_result taken = take(L, key + 1, field, known);
+  accept_result accepted = accept(L, key + 1, field, known);
 
-  if (taken != CHANGED)
-    return taken;
+  if (accepted != CHANGED)
+    return accepted;
   if (lua_isnil(L, result)) {
     lua_pushvalue(L, idx);
     lhsa_copy_table(L);
@@ -194,7 +194,7 @@ static take_result take_element(lua_State *L, int idx, int result, int key, cons
 }
 
 /* The table whose copy, or nil, is at the top has been gone through. */
-static take_result end_table(lua_State *L)
+static accept_result end_table(lua_State *L)
 {
   if (!lua_isnil(L, -1))
     return CHANGED;
@@ -213,7 +213,7 @@ static const lhsa_field *find_missing(const lhsa_field *fields, unsigned seen)
   return NULL;
 }
 
-static take_result take_object(lua_State *L, int idx, const lhsa_field *object, memory *known)
+static accept_result take_object(lua_State *L, int idx, const lhsa_field *object, memory *known)
 {
   const lhsa_field *field;
   int result = lua_gettop(L) + 1, key = result + 1;
@@ -238,12 +238,12 @@ static take_result take_object(lua_State *L, int idx, const lhsa_field *object, 
   if (!field)
     return end_table(L);
   lua_pushnil(L);
-  take(L, lua_gettop(L), field, known);
+  accept(L, lua_gettop(L), field, known);
   return fail_in_field(L, field->name);
 }
 
 /* Pushes what is wrong with a list of n elements that has this key. */
-static take_result fail_key(lua_State *L, int key, int n, const lhsa_field *fields)
+static accept_result fail_key(lua_State *L, int key, int n, const lhsa_field *fields)
 {
   if (n == 0 && lua_type(L, key) == LUA_TSTRING && find_field(L, key, fields))
     return fail(L, "list expected, got a single element; put it into a list: { { ... } }");
@@ -254,7 +254,7 @@ static take_result fail_key(lua_State *L, int key, int n, const lhsa_field *fiel
 }
 
 /* Pushes what is wrong with the list at idx, in which one of 1 to n is nil. */
-static take_result fail_hole(lua_State *L, int idx, const lhsa_field *element)
+static accept_result fail_hole(lua_State *L, int idx, const lhsa_field *element)
 {
   int i = 1;
 
@@ -266,7 +266,7 @@ static take_result fail_hole(lua_State *L, int idx, const lhsa_field *element)
   return fail_in_element(L, i);
 }
 
-static take_result take_list(lua_State *L, int idx, const lhsa_field *list, memory *known)
+static accept_result take_list(lua_State *L, int idx, const lhsa_field *list, memory *known)
 {
   const lhsa_field element = {.type = LHSA_OBJECT, .fields = list->fields};
   int result = lua_gettop(L) + 1, key = result + 1, seen = 0, n;
@@ -293,7 +293,7 @@ static take_result take_list(lua_State *L, int idx, const lhsa_field *list, memo
 
 /* ---- single values ---- */
 
-static take_result take_string(lua_State *L, int idx, const lhsa_field *field)
+static accept_result take_string(lua_State *L, int idx, const lhsa_field *field)
 {
   const char *text, *problem = NULL;
   size_t len;
@@ -313,7 +313,7 @@ static take_result take_string(lua_State *L, int idx, const lhsa_field *field)
 }
 
 /* A zero is sent without its sign. */
-static take_result take_number(lua_State *L, int idx, const lhsa_field *field)
+static accept_result take_number(lua_State *L, int idx, const lhsa_field *field)
 {
   bool is_integer = field->type != LHSA_NUMBER, has_no_fraction = lua_isinteger(L, idx);
   double number = has_no_fraction ? (double)lua_tointeger(L, idx) : lua_tonumber(L, idx);
@@ -337,8 +337,8 @@ static bool is_digits(const char *text, size_t len)
   return len > 0 && len <= MAX_DIGITS && strspn(text, "0123456789") == len;
 }
 
-/* A number is taken only where it is exact; it becomes the string that HubSpot expects. */
-static take_result take_id(lua_State *L, int idx, const lhsa_field *field)
+/* A number is accepted only where it is exact; it becomes the string that HubSpot expects. */
+static accept_result take_id(lua_State *L, int idx, const lhsa_field *field)
 {
   size_t len = 0;
   const char *text = lua_type(L, idx) == LUA_TSTRING ? lua_tolstring(L, idx, &len) : NULL;
@@ -360,12 +360,12 @@ static take_result take_id(lua_State *L, int idx, const lhsa_field *field)
   return CHANGED;
 }
 
-static take_result take_type(lua_State *L, int idx, const lhsa_field *field, int type)
+static accept_result take_type(lua_State *L, int idx, const lhsa_field *field, int type)
 {
   return lua_type(L, idx) == type ? AS_IT_IS : fail_type(L, idx, field, lua_typename(L, type));
 }
 
-static take_result take(lua_State *L, int idx, const lhsa_field *field, memory *known)
+static accept_result accept(lua_State *L, int idx, const lhsa_field *field, memory *known)
 {
   switch (field->type) {
   case LHSA_LIST:
@@ -400,20 +400,20 @@ static take_result take(lua_State *L, int idx, const lhsa_field *field, memory *
   }
 }
 
-bool lhsa_take(lua_State *L, int idx, const lhsa_field *field)
+bool lhsa_accept(lua_State *L, int idx, const lhsa_field *field)
 {
   int top = lua_gettop(L);
   memory known[MEMORY_SIZE] = {{NULL, NULL, NULL}};
-  take_result taken;
+  accept_result accepted;
 
   luaL_checkstack(L, MAX_SLOTS, NULL);
-  taken = take(L, idx, field, known);
+  accepted = accept(L, idx, field, known);
 
-  if (taken == AS_IT_IS)
+  if (accepted == AS_IT_IS)
     lua_pushvalue(L, idx);
   lua_insert(L, top + 1);
   lua_settop(L, top + 1);
-  return taken != WRONG;
+  return accepted != WRONG;
 }
 
 int lhsa_bad_argument(lua_State *L, int level, int arg, const char *call, const char *name)

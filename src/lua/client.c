@@ -271,7 +271,7 @@ static void make_census(lua_State *L)
   lua_pop(L, 1);
 }
 
-/* Answers the census, after a collection if it is due. */
+/* Returns the census, after a collection if it is due. */
 static lhsa_census *take_census(lua_State *L)
 {
   lhsa_census *census;
@@ -299,7 +299,7 @@ static void close_client(lhsa_client *client)
   hsa_engine_free(engine);
 }
 
-/* Pushes a client made from the options at idx, which have passed lhsa_take. */
+/* Pushes a client made from the options at idx, which have passed lhsa_accept. */
 static void push_client(lua_State *L, int options, const blame *who)
 {
   lhsa_client *client = lua_newuserdata(L, sizeof *client);
@@ -341,7 +341,7 @@ static int new_client(lua_State *L, const blame *who)
     lua_newtable(L);
     lua_replace(L, 1);
   }
-  if (!lhsa_take(L, 1, &options_field))
+  if (!lhsa_accept(L, 1, &options_field))
     return lhsa_bad_argument(L, who->level, 1, who->function, "options");
   push_client(L, lua_gettop(L), who);
   return 1;

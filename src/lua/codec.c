@@ -194,7 +194,7 @@ static const char *fail(scan *s, const char *problem)
   return NULL;
 }
 
-/* Answers the end of the string that begins with the quote at p, or NULL. cjson checks the escapes. */
+/* Returns the end of the string that begins with the quote at p, or NULL. cjson checks the escapes. */
 static const char *scan_string(scan *s, const char *start)
 {
   const unsigned char *p = (const unsigned char *)start + 1, *end = (const unsigned char *)s->end;
@@ -328,7 +328,7 @@ static bool write_integer(const char *literal, char out[MAX_WRITTEN_DIGITS + 2])
 }
 
 /* Copies the number from `start` to `end` as a string: a record id's digits (what is no integer, as it is); any other
- * behind the mark. Answers its end, or NULL. */
+ * behind the mark. Returns its end, or NULL. */
 static const char *copy_number(scan *s, const char *start, const char *end, bool is_plain)
 {
   size_t len = (size_t)(end - start);
@@ -383,7 +383,7 @@ static void note_results(scan *s, const char *start, const char *end)
     s->shape->has_list = *skip_space(p + 1) == '[';
 }
 
-/* Answers the end of what begins at `start`: a string, a number, or a single character. NULL: s->problem. */
+/* Returns the end of what begins at `start`: a string, a number, or a single character. NULL: s->problem. */
 static const char *scan_token(scan *s, const char *start)
 {
   const char *end;

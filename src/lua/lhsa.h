@@ -37,9 +37,9 @@ typedef struct lhsa_field {
 } lhsa_field;
 
 /* Checks the value at idx (positive), by raw access only: no metamethod runs. Pushes the value as it is
- * sent, itself where nothing had to be changed, else a copy, and answers true; or leaves at the top what is wrong, to be put behind the value's
- * name, and answers false: "[2].typeId: integer expected, got string \"x\"". */
-bool lhsa_take(lua_State *L, int idx, const lhsa_field *field);
+ * sent, itself where nothing had to be changed, else a copy, and returns true; or leaves at the top what is wrong, to be put behind the value's
+ * name, and returns false: "[2].typeId: integer expected, got string \"x\"". */
+bool lhsa_accept(lua_State *L, int idx, const lhsa_field *field);
 
 /* Replaces the table at the top by a copy of it, one level deep. */
 void lhsa_copy_table(lua_State *L);
@@ -52,7 +52,7 @@ int lhsa_bad_argument(lua_State *L, int level, int arg, const char *call, const 
 #define LHSA_SECONDS(name_) {.name = name_, .type = LHSA_NUMBER, .min = 0.001, .max = 1e6}
 #define LHSA_ATTEMPTS {.name = "max_attempts", .type = LHSA_INTEGER, .min = 1, .max = 100}
 
-/* ---- option.c: reading options out of a table that has passed lhsa_take ----
+/* ---- option.c: reading options out of a table that has passed lhsa_accept ----
  * A string is NULL if it is absent, and lives as long as the table. Seconds become microseconds. */
 
 const char *lhsa_string_option(lua_State *L, int idx, const char *name);
@@ -113,7 +113,7 @@ extern const lhsa_endpoint lhsa_endpoints[]; /* the last one's name is NULL */
 /* Loads lua-cjson and keeps an instance of our own; raises if there is none. */
 void lhsa_codec_open(lua_State *L);
 
-/* Pushes the JSON text of the value at idx; it must have passed lhsa_take. */
+/* Pushes the JSON text of the value at idx; it must have passed lhsa_accept. */
 void lhsa_encode(lua_State *L, int idx);
 
 /* What one cannot see of a JSON text in its value. */
@@ -123,8 +123,8 @@ typedef struct lhsa_json {
   bool is_out_of_memory; /* why it could not be decoded */
 } lhsa_json;
 
-/* Pushes the value of a JSON text, which ends with a NUL, and answers true: integers are integers, record ids strings,
- * nulls in objects absent. Else pushes what is wrong and answers false. */
+/* Pushes the value of a JSON text, which ends with a NUL, and returns true: integers are integers, record ids strings,
+ * nulls in objects absent. Else pushes what is wrong and returns false. */
 bool lhsa_decode(lua_State *L, const char *json, size_t len, lhsa_json *shape);
 
 /* Pushes a copy of the value at idx (positive), through and through, in which the call's token is masked. */

@@ -63,11 +63,11 @@ static void take_arguments(lua_State *L, int level)
   const lhsa_field options = {.type = LHSA_OBJECT, .fields = endpoint->options};
   int n = count_args(endpoint), i;
 
-  if (!lua_isnil(L, n + 2) && !lhsa_take(L, n + 2, &options))
+  if (!lua_isnil(L, n + 2) && !lhsa_accept(L, n + 2, &options))
     blame(L, level, n + 1, "options");
   lua_settop(L, n + 2);
   for (i = 0; i < n; i++) {
-    if (!lhsa_take(L, i + 2, &endpoint->args[i].field))
+    if (!lhsa_accept(L, i + 2, &endpoint->args[i].field))
       blame(L, level, i + 1, endpoint->args[i].field.name);
     lua_replace(L, i + 2);
     if (endpoint->args[i].place == LHSA_PATH)
@@ -125,7 +125,7 @@ static void set_params(lua_State *L, lhsa_call *call, int query)
       set_param(L, query + i, endpoint->query[i], &call->query[call->nquery++], &end);
 }
 
-/* Pushes the query options as texts or nil; answers how many bytes the texts of the call take. */
+/* Pushes the query options as texts or nil; returns how many bytes the texts of the call take. */
 static size_t push_query(lua_State *L, int options)
 {
   const lhsa_endpoint *endpoint = lhsa_endpoint_of(L);

@@ -1,4 +1,4 @@
-/* option.c - reading options out of a table that has passed lhsa_take. */
+/* option.c - reading options out of a table that has passed lhsa_accept. */
 #include "lhsa.h"
 
 static void push_option(lua_State *L, int idx, const char *name)

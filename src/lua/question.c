@@ -209,9 +209,9 @@ static void refuse_config(lua_State *L, int user, lhsa_call *call, const char *t
   refuse(L, user, call, (failure){.kind = HSA_CONFIG});
 }
 
-static void go(lua_State *L, int user, lhsa_call *call, const char *token, int64_t delay)
+static void proceed(lua_State *L, int user, lhsa_call *call, const char *token, int64_t delay)
 {
-  if (hsa_call_go(call->request, token, delay) != HSA_OK)
+  if (hsa_call_proceed(call->request, token, delay) != HSA_OK)
     refuse_config(L, user, call, "out of memory");
 }
 
@@ -235,7 +235,7 @@ static void take_token(lua_State *L, int user, lhsa_call *call, int value, int s
     lua_rawseti(L, user, LHSA_NEW_TOKEN);
     lhsa_ask_leave(call);
   } else
-    go(L, user, call, token, 0);
+    proceed(L, user, call, token, 0);
 }
 
 /* Pushes what the value at idx is, for a message. */
@@ -255,7 +255,7 @@ static void take_leave(lua_State *L, int user, lhsa_call *call, int value, int s
 
   if (seconds >= 0 && seconds < HUGE_VAL) {
     lua_rawgeti(L, user, LHSA_NEW_TOKEN); /* nil: it keeps the one it has */
-    go(L, user, call, lua_tostring(L, -1), seconds < 1e9 ? (int64_t)(seconds * (double)HSA_SECOND) : INT64_MAX / 2);
+    proceed(L, user, call, lua_tostring(L, -1), seconds < 1e9 ? (int64_t)(seconds * (double)HSA_SECOND) : INT64_MAX / 2);
     lua_pushnil(L);
     lua_rawseti(L, user, LHSA_NEW_TOKEN);
   } else if (lua_isnil(L, value) && !lua_isnil(L, second))

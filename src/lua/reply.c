@@ -138,7 +138,7 @@ static const char *push_too_large(lua_State *L, const lhsa_request_info *info, c
   return lua_pushfstring(L, "%s: %s", outcome->detail, remedy);
 }
 
-/* Pushes what we say of an outcome; pushes nothing and answers NULL where its status alone decides. */
+/* Pushes what we say of an outcome; pushes nothing and returns NULL where its status alone decides. */
 static const char *push_own_message(lua_State *L, const lhsa_request_info *info, const hsa_outcome *outcome)
 {
   bool is_hubspots = outcome->kind == HSA_API && outcome->http_status != 0 && outcome->http_status != PROXY_LOGIN;
@@ -281,7 +281,7 @@ static void add_results(lua_State *L, int reply)
   lua_settop(L, from - 1);
 }
 
-/* Adds the errors in the field `errors` of the object at idx, and removes it there; answers how many. */
+/* Adds the errors in the field `errors` of the object at idx, and removes it there; returns how many. */
 static int add_listed(lua_State *L, int reply, int idx, const lhsa_request_info *info, const hsa_outcome *outcome)
 {
   int n, i, errors;
@@ -307,7 +307,7 @@ static int add_listed(lua_State *L, int reply, int idx, const lhsa_request_info 
 }
 
 /* Pushes what is said in place of a list of errors: HubSpot only counts them, or the batch is not complete. Pushes
- * nothing and answers false if nothing is amiss. */
+ * nothing and returns false if nothing is amiss. */
 static bool push_unlisted(lua_State *L, int idx)
 {
   double reported;

@@ -72,7 +72,7 @@ static const char *path_of(const lhsa_call *call)
   return endpoint->path_v4 && strcmp(call->client->version, "v4") == 0 ? endpoint->path_v4 : endpoint->path;
 }
 
-/* Pushes the body of the next request, or nil; answers how many inputs it has. */
+/* Pushes the body of the next request, or nil; returns how many inputs it has. */
 static int push_next_body(lua_State *L, int user, const lhsa_call *call)
 {
   int left = call->ninputs - call->last;

@@ -14,7 +14,7 @@
 #define END_OF_STREAM 0
 #endif
 
-static void let_go(hsa_connection *connection)
+static void unref(hsa_connection *connection)
 {
   if (--connection->users == 0)
     free(connection);
@@ -44,7 +44,7 @@ void hsa_connection_closed(hsa_transport *transport, int fd)
     return;
   *at = connection->next;
   connection->fd = -1;
-  let_go(connection);
+  unref(connection);
 }
 
 void hsa_connection_free_all(hsa_transport *transport)
@@ -92,7 +92,7 @@ void hsa_connection_hold(hsa_transfer *transfer, hsa_connection *connection)
   if (connection)
     connection->users++;
   if (transfer->connection)
-    let_go(transfer->connection);
+    unref(transfer->connection);
   transfer->connection = connection;
   transfer->is_reused = connection && connection->is_up;
   transfer->stream = 0;

@@ -368,7 +368,7 @@ void *hsa_transfer_owner(const hsa_transfer *transfer)
   return transfer->attempt.owner;
 }
 
-void hsa_transfer_take(hsa_transfer *transfer, hsa_result *result)
+void hsa_transfer_move_result(hsa_transfer *transfer, hsa_result *result)
 {
   *result = transfer->result;
   hsa_buf_init(&transfer->result.body, 0);
