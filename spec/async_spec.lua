@@ -538,6 +538,16 @@ for _, driver in ipairs(async.drivers) do
       assert.equal(0, client:step())
     end)
 
+    it("hands out so many at most as it is told", function()
+      local futures, n = {}, 0
+      for i = 1, 7 do futures[i] = start(client, i):on_done(function() n = n + 1 end) end
+      for i = 1, 7 do futures[i]:wait() end
+      assert.same({ 3, 3, 4 }, { client:step(0, 3), n, client:pending() })
+      assert.same({ 0, 3 }, { client:step(0, 0), n })
+      assert.same({ 4, 7, 0 }, { client:step(0, 100), n, client:pending() })
+      assert.has_error(function() client:step(0, "all") end, "bad argument #2 to 'step' (number expected, got string)")
+    end)
+
     it("hands out in the order in which the calls came to their end", function()
       local order = {}
       start_from(client, "slow"):on_done(function() order[#order + 1] = "slow" end)

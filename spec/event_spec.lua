@@ -120,6 +120,21 @@ for _, module in ipairs { { "hubspot_assoc", assoc }, { "hubspot_assoc.core", co
       assert_known(events)
     end)
 
+    it("is told of a wait that a limiter asks for", function()
+      local on_event
+      on_event, events = recorder()
+      local waits, n = { 0, 0.1, 0 }, 0
+      local limiter = { observe = function() end, reserve = function()
+        n = n + 1
+        return waits[n]
+      end }
+      client = module[2].new((binding.simulator_options { on_event = on_event, limiter = limiter }))
+      for _ = 1, 3 do client:get_all_limits() end
+      assert.same({ "attempt", "done", "wait", "attempt", "done", "attempt", "done" }, types(events))
+      assert.is_true(events[3].delay > 0.05 and events[3].delay <= 0.1)
+      assert_known(events)
+    end)
+
     it("is never told the token", function()
       local server = fault_server.start(faults.echo_authorization)
       local on_event

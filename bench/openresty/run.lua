@@ -12,6 +12,7 @@ local IN_FLIGHT, ROUNDS, SECONDS, PINGS = tonumber(os.getenv "IN_FLIGHT") or 200
 local TICKS = 100 -- of /proc/PID/stat in a second
 
 local RESTY_HTTP = os.getenv "RESTY_HTTP"
+if RESTY_HTTP == "" then RESTY_HTTP = nil end -- what make hands on where none was given
 
 local function start_hubspot()
   return nginx.start {
