@@ -61,20 +61,6 @@ local function conf()
   return table.concat(parts)
 end
 
-setup(function()
-  folder = os.tmpname()
-  os.remove(folder)
-  local status = os.execute(("mkdir %s && cd %s && bash -c %s >log 2>&1 || { cat log; exit 1; }")
-    :format(folder, folder, shell.quote(MAKE)))
-  assert(status == true or status == 0, "openssl made no certificates")
-  server = nginx.start { http = conf(), server = "location / { return 404; }" }
-end)
-
-teardown(function()
-  server:quit()
-  os.execute("rm -r " .. folder)
-end)
-
 -- One attempt, though more are allowed, and nothing that could be tried again as it is.
 local function assert_permanent(expected, outcome)
   local err = outcome.error
@@ -90,84 +76,100 @@ local function call(name, options)
   return wire.call(wire.client(url_of(name), all), "batch_create")
 end
 
-describe("a certificate", function()
-  it("that is good, with what lies between it and the root, is taken", function()
-    assert.is_nil(call("good").errors)
+describe("TLS #nginx", function()
+  setup(function()
+    folder = os.tmpname()
+    os.remove(folder)
+    local status = os.execute(("mkdir %s && cd %s && bash -c %s >log 2>&1 || { cat log; exit 1; }")
+      :format(folder, folder, shell.quote(MAKE)))
+    assert(status == true or status == 0, "openssl made no certificates")
+    server = nginx.start { http = conf(), server = "location / { return 404; }" }
   end)
 
-  for name, words in pairs {
-    expired = { "clock" }, self = { "ca_file" }, other = { "localhost", "base_url" }, cut = { "ca_file" },
-    old = { "TLS 1.2" },
-  } do
-    it(("(%s) is refused at once, with a word on what to do"):format(name), function()
-      words.code = "tls"
-      assert_permanent(words, call(name))
+  teardown(function()
+    server:quit()
+    os.execute("rm -r " .. folder)
+  end)
+
+  describe("a certificate", function()
+    it("that is good, with what lies between it and the root, is taken", function()
+      assert.is_nil(call("good").errors)
     end)
-  end
 
-  it("is not what a handshake failed of that was cut off: it is tried again", function()
-    local broken = fault_server.start { "acts.once", "wait_readable", "reset" }
-    local client = wire.client((broken.url:gsub("^http:", "https:")), { max_attempts = 2 })
-    local err = wire.call(client, "batch_create").error
-    assert.same({ "transport", 2, true, false }, { err.kind, err.attempts, err.retryable, err.ambiguous })
-    broken:stop()
-  end)
-end)
-
-describe("certificate authorities", function()
-  local CLEAN = { CURL_CA_BUNDLE = false, SSL_CERT_FILE = false, SSL_CERT_DIR = false }
-
-  -- Of a call in a process with these variables: nothing if it went well, else kind and message.
-  local function call_with(variables, ca_file)
-    local environment = {}
-    for name, value in pairs(CLEAN) do environment[name] = variables[name] or value end
-    local report = child.run(environment, [[
-      local url, ca_file = ...
-      local wire = require "spec.support.wire"
-      local outcome = wire.call(wire.client(url, { ca_file = ca_file }), "batch_update")
-      return outcome.error.kind, outcome.error.message
-    ]], url_of "good", ca_file)
-    assert.equal("0", report.status, table.concat(report, "\n"))
-    return report[1], report[2]
-  end
-
-  it("are those of SSL_CERT_FILE, SSL_CERT_DIR or CURL_CA_BUNDLE, as with curl", function()
-    local root = folder .. "/root.pem"
-    assert.equal("nil", (call_with { SSL_CERT_FILE = root }))
-    assert.equal("nil", (call_with { SSL_CERT_DIR = folder .. "/authorities" }))
-    assert.equal("nil", (call_with { CURL_CA_BUNDLE = root, SSL_CERT_FILE = "/nonexistent" }))
-    assert.equal("nil",
-      (call_with { SSL_CERT_FILE = "", CURL_CA_BUNDLE = "", SSL_CERT_DIR = folder .. "/authorities" }))
-  end)
-
-  it("are the system's if nobody names others", function()
-    local kind, message = call_with {}
-    assert.equal("transport", kind)
-    assert.truthy(message:find("the system", 1, true), message)
-  end)
-
-  it("of a variable are named where they do not do", function()
-    local kind, message = call_with { SSL_CERT_FILE = folder .. "/self.pem" }
-    assert.equal("transport", kind)
-    assert.truthy(message:find("SSL_CERT_FILE", 1, true), message)
-  end)
-
-  it("of ca_file go before those", function()
-    local root = folder .. "/root.pem"
-    assert.equal("nil", (call_with({ SSL_CERT_FILE = "/nonexistent", CURL_CA_BUNDLE = "/nonexistent" }, root)))
-    assert.equal("transport", (call_with({ SSL_CERT_FILE = root }, folder .. "/self.pem")))
-  end)
-
-  it("that are not there, or are none, are a matter of configuration", function()
-    local none = folder .. "/good.key"
-    for _, file in ipairs { "/nonexistent/ca.pem", none } do
-      assert_permanent({ kind = "config", "ca_file", file }, call("good", { ca_file = file }))
-      for _, name in ipairs { "SSL_CERT_FILE", "CURL_CA_BUNDLE" } do
-        local kind, message = call_with { [name] = file }
-        assert.equal("config", kind)
-        assert.truthy(message:find(name, 1, true) and message:find(file, 1, true), message)
-      end
+    for name, words in pairs {
+      expired = { "clock" }, self = { "ca_file" }, other = { "localhost", "base_url" }, cut = { "ca_file" },
+      old = { "TLS 1.2" },
+    } do
+      it(("(%s) is refused at once, with a word on what to do"):format(name), function()
+        words.code = "tls"
+        assert_permanent(words, call(name))
+      end)
     end
+
+    it("is not what a handshake failed of that was cut off: it is tried again", function()
+      local broken = fault_server.start { "acts.once", "wait_readable", "reset" }
+      local client = wire.client((broken.url:gsub("^http:", "https:")), { max_attempts = 2 })
+      local err = wire.call(client, "batch_create").error
+      assert.same({ "transport", 2, true, false }, { err.kind, err.attempts, err.retryable, err.ambiguous })
+      broken:stop()
+    end)
+  end)
+
+  describe("certificate authorities", function()
+    local CLEAN = { CURL_CA_BUNDLE = false, SSL_CERT_FILE = false, SSL_CERT_DIR = false }
+
+    -- Of a call in a process with these variables: nothing if it went well, else kind and message.
+    local function call_with(variables, ca_file)
+      local environment = {}
+      for name, value in pairs(CLEAN) do environment[name] = variables[name] or value end
+      local report = child.run(environment, [[
+        local url, ca_file = ...
+        local wire = require "spec.support.wire"
+        local outcome = wire.call(wire.client(url, { ca_file = ca_file }), "batch_update")
+        return outcome.error.kind, outcome.error.message
+      ]], url_of "good", ca_file)
+      assert.equal("0", report.status, table.concat(report, "\n"))
+      return report[1], report[2]
+    end
+
+    it("are those of SSL_CERT_FILE, SSL_CERT_DIR or CURL_CA_BUNDLE, as with curl", function()
+      local root = folder .. "/root.pem"
+      assert.equal("nil", (call_with { SSL_CERT_FILE = root }))
+      assert.equal("nil", (call_with { SSL_CERT_DIR = folder .. "/authorities" }))
+      assert.equal("nil", (call_with { CURL_CA_BUNDLE = root, SSL_CERT_FILE = "/nonexistent" }))
+      assert.equal("nil",
+        (call_with { SSL_CERT_FILE = "", CURL_CA_BUNDLE = "", SSL_CERT_DIR = folder .. "/authorities" }))
+    end)
+
+    it("are the system's if nobody names others", function()
+      local kind, message = call_with {}
+      assert.equal("transport", kind)
+      assert.truthy(message:find("the system", 1, true), message)
+    end)
+
+    it("of a variable are named where they do not do", function()
+      local kind, message = call_with { SSL_CERT_FILE = folder .. "/self.pem" }
+      assert.equal("transport", kind)
+      assert.truthy(message:find("SSL_CERT_FILE", 1, true), message)
+    end)
+
+    it("of ca_file go before those", function()
+      local root = folder .. "/root.pem"
+      assert.equal("nil", (call_with({ SSL_CERT_FILE = "/nonexistent", CURL_CA_BUNDLE = "/nonexistent" }, root)))
+      assert.equal("transport", (call_with({ SSL_CERT_FILE = root }, folder .. "/self.pem")))
+    end)
+
+    it("that are not there, or are none, are a matter of configuration", function()
+      local none = folder .. "/good.key"
+      for _, file in ipairs { "/nonexistent/ca.pem", none } do
+        assert_permanent({ kind = "config", "ca_file", file }, call("good", { ca_file = file }))
+        for _, name in ipairs { "SSL_CERT_FILE", "CURL_CA_BUNDLE" } do
+          local kind, message = call_with { [name] = file }
+          assert.equal("config", kind)
+          assert.truthy(message:find(name, 1, true) and message:find(file, 1, true), message)
+        end
+      end
+    end)
   end)
 end)
 

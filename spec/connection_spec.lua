@@ -81,7 +81,7 @@ local function call_all(client, calls)
   return well, problem
 end
 
-describe("a server that ends each connection after some requests", function()
+describe("a server that ends each connection after some requests #nginx", function()
   local server
   after_each(nginx.stop_all)
 
@@ -248,11 +248,11 @@ describe("a connection", function()
 end)
 
 -- A server that closes idle connections soon: what a client sends may cross that.
-describe("a server that closes idle connections soon, over", function()
+describe("#nginx closes idle connections soon, and over", function()
   after_each(nginx.stop_all)
 
   for _, protocol in ipairs { "http", "https", "http2" } do
-    it(protocol .. ", stops no call", function()
+    it(protocol .. " that stops no call", function()
       local server = counting_server "keepalive_timeout 50ms;"
       local client = protocol == "http" and wire.client(server.url)
         or wire.client(protocol == "https" and ("https://localhost:%d"):format(server.port + 2) or https(server),
