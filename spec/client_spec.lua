@@ -393,6 +393,9 @@ describe("collecting garbage", function()
 
   it("may happen at any moment of a call", function()
     local client = binding.client { on_event = function() end }
+    -- LuaJIT's compiled code leaves for each step of a collector that is always due, and comes no further.
+    local jit = rawget(_G, "jit")
+    if jit then jit.off() end
     local pause, step = tune("pause", 0), tune("stepmul", 100000)
     local ok, problem = pcall(function()
       for round = 1, 20 do
@@ -408,6 +411,7 @@ describe("collecting garbage", function()
     end)
     tune("pause", pause)
     tune("stepmul", step)
+    if jit then jit.on() end
     assert.is_true(ok, tostring(problem))
   end)
 
