@@ -567,7 +567,8 @@ static bool may_have_left(const hsa_answer *answer)
 hsa_status hsa_call_take_answer(hsa_call *call, const hsa_answer *answer, int64_t now)
 {
   hsa_result result = {.code = answer->code, .http_status = answer->http_status, .sent = may_have_left(answer)};
-  const char *detail = answer->kind == HSA_TIMEOUT ? "the transport took too long" : "the transport could not reach HubSpot";
+  const char *detail =
+    answer->kind == HSA_TIMEOUT ? "the transport took too long" : "the transport could not reach HubSpot";
 
   result.sent_at = call->asked_at;
   hsa_headers_reset(&result.headers);

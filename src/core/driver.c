@@ -1,5 +1,5 @@
-/* driver.c - moves an engine on: what time asks for, what the rate lets go, what has ended. The caller's time drives it, or
- * that of a thread (thread.c). */
+/* driver.c - moves an engine on: what time asks for, what the rate lets go, what has ended. The caller's time drives
+ * it, or that of a thread (thread.c). */
 #include <time.h>
 
 #include "clock.h"
@@ -29,9 +29,9 @@ static hsa_call *first_of(hsa_engine *engine, int group, int64_t now, hsa_leave 
   return queue->first;
 }
 
-/* Is a connection free for the first call of a queue? One is kept for each that has leave, or asks for it; but who asks
- * holds others up for a moment at most: the answer may take long, or itself need a call. Sets *at to when to look again,
- * if that is sooner. */
+/* Is a connection free for the first call of a queue? One is kept for each that has leave, or asks for it; but who
+ * asks holds others up for a moment at most: the answer may take long, or itself need a call. Sets *at to when to
+ * look again, if that is sooner. */
 static bool has_room(hsa_engine *engine, const hsa_call *call, int64_t now, int64_t *at)
 {
   bool is_patient = now < engine->asked_at + ASKING_TIME;

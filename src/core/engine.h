@@ -1,6 +1,6 @@
-/* engine.h - the inside of the engine. hsa.c has its public functions, driver.c moves it on, call.c knows what a call goes
- * through, fork.c what a fork does to it, thread.c the thread that may drive it. They lean on each other in one
- * direction: hsa.c > thread.c > driver.c > fork.c > call.c.
+/* engine.h - the inside of the engine. hsa.c has its public functions, driver.c moves it on, call.c knows what a
+ * call goes through, fork.c what a fork does to it, thread.c the thread that may drive it. They lean on each other
+ * in one direction: hsa.c > thread.c > driver.c > fork.c > call.c.
  *
  * All functions here but those of thread.c and fork.c are called with the engine's lock held. */
 #ifndef HSA_ENGINE_H
@@ -183,8 +183,8 @@ void hsa_engine_reap(hsa_engine *engine);
 
 /* ---- fork.c: without the lock ---- */
 
-/* How often this process and its forebears were forked, so far as anybody counted: false if nobody can. (A comparison of
- * process ids would ask the system every time.) */
+/* How often this process and its forebears were forked, so far as anybody counted: false if nobody can. (A
+ * comparison of process ids would ask the system every time.) */
 bool hsa_count_forks(unsigned *forks);
 
 /* In a forked child, when the engine is used for the first time: leaves the parent's connections to it. */
@@ -196,8 +196,8 @@ bool hsa_engine_init_locks(hsa_engine *engine);
 /* Sees to it that threads pause before a fork and at exit. False: it cannot be, or the process exits already. */
 bool hsa_fork_guard(void);
 
-/* Engines with a thread, which pause before a fork; both with the lock, which also keeps engines from being freed during
- * a fork, and is taken before an engine's own. */
+/* Engines with a thread, which pause before a fork; both with the lock, which also keeps engines from being freed
+ * during a fork, and is taken before an engine's own. */
 extern pthread_mutex_t hsa_threaded_lock;
 void hsa_fork_watch(hsa_engine *engine);
 void hsa_fork_forget(hsa_engine *engine);

@@ -1,5 +1,5 @@
-/* fork.c - what fork does to engines. Before one, every I/O thread is brought to a place where it holds no lock, neither ours
- * nor one inside OpenSSL or libc's allocator, that the child would find locked for ever. */
+/* fork.c - what fork does to engines. Before one, every I/O thread is brought to a place where it holds no lock,
+ * neither ours nor one inside OpenSSL or libc's allocator, that the child would find locked for ever. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>

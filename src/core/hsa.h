@@ -124,8 +124,8 @@ typedef struct hsa_request {
   int rate_group;   /* 0 to HSA_RATE_GROUPS - 1 */
   hsa_effect effect;
   hsa_park park;
-  bool asks_answer;   /* its answers come from outside, in place of the network: it is parked for each of its attempts */
-  const char *token;  /* NULL, where hsa_call_proceed is to bring it: then a fresh one is asked for once if it expires */
+  bool asks_answer;   /* its answers come from outside, in place of the network: each attempt parks it */
+  const char *token;  /* NULL, where hsa_call_proceed is to bring it: then once more if it expires */
   int64_t timeout;    /* us, one attempt */
   int64_t deadline;   /* point in time: the whole call with waits and retries */
   int max_attempts; /* those that 429, 423 and 477 end are not counted */
@@ -212,11 +212,11 @@ hsa_status hsa_engine_start_thread(hsa_engine *engine);
  * closed. Negative if there can be none. */
 int hsa_engine_fd(hsa_engine *engine);
 
-/* For a host that cannot watch a descriptor of ours: it connects to the unix socket at the path that hsa_engine_listen
- * returns (NULL: there can be none, errno says why; valid until the next of these two calls), then hsa_engine_accept takes
- * the connection and removes the path (false: nobody has connected). From then on a byte arrives on it whenever
- * hsa_engine_next begins to have a call to give or hsa_engine_announce begins to say so; one that comes too often means
- * nothing. */
+/* For a host that cannot watch a descriptor of ours: it connects to the unix socket at the path that
+ * hsa_engine_listen returns (NULL: there can be none, errno says why; valid until the next of these two calls), then
+ * hsa_engine_accept takes the connection and removes the path (false: nobody has connected). From then on a byte
+ * arrives on it whenever hsa_engine_next begins to have a call to give or hsa_engine_announce begins to say so; one
+ * that comes too often means nothing. */
 const char *hsa_engine_listen(hsa_engine *engine);
 bool hsa_engine_accept(hsa_engine *engine);
 

@@ -113,7 +113,8 @@ static bool listen_at(hsa_notifier *notifier)
   memcpy(address.sun_path, notifier->path, len + 1);
   notifier->listener = socket(AF_UNIX, SOCK_STREAM, 0);
   return notifier->listener >= 0 && set_flags(notifier->listener) &&
-         bind(notifier->listener, (struct sockaddr *)&address, sizeof address) == 0 && listen(notifier->listener, 1) == 0;
+         bind(notifier->listener, (struct sockaddr *)&address, sizeof address) == 0 &&
+         listen(notifier->listener, 1) == 0;
 }
 
 static bool listen_in(hsa_notifier *notifier, const char *folder)

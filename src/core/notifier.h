@@ -1,5 +1,6 @@
-/* notifier.h - tells a host that something is to be had: a descriptor that is readable meanwhile, or, where a host cannot
- * watch a descriptor of ours, a connection that it has made to us, on which a byte arrives whenever there is more. */
+/* notifier.h - tells a host that something is to be had: a descriptor that is readable meanwhile, or, where a host
+ * cannot watch a descriptor of ours, a connection that it has made to us, on which a byte arrives whenever there is
+ * more. */
 #ifndef HSA_NOTIFIER_H
 #define HSA_NOTIFIER_H
 
@@ -18,16 +19,17 @@ void hsa_notifier_init(hsa_notifier *notifier);
 /* Opens it if it is not open. The descriptor to watch, or negative. */
 int hsa_notifier_fd(hsa_notifier *notifier);
 
-/* Listens at a unix socket in a folder of its own, which only this user can enter. Returns its path, which is there until
- * hsa_notifier_accept, or NULL (errno says why) where none can be made: TMPDIR, /tmp, /var/tmp and /dev/shm are tried. */
+/* Listens at a unix socket in a folder of its own, which only this user can enter. Returns its path, which is there
+ * until hsa_notifier_accept, or NULL (errno says why) where none can be made: TMPDIR, /tmp, /var/tmp and /dev/shm
+ * are tried. */
 const char *hsa_notifier_listen(hsa_notifier *notifier);
 
-/* Takes the connection that was made to hsa_notifier_listen's path, in place of an earlier one, and removes the path; a byte
- * arrives at once if there is a reason. false: nobody has connected. */
+/* Takes the connection that was made to hsa_notifier_listen's path, in place of an earlier one, and removes the
+ * path; a byte arrives at once if there is a reason. false: nobody has connected. */
 bool hsa_notifier_accept(hsa_notifier *notifier);
 
-/* Makes it readable for these reasons; 0: for none. On the connection a byte arrives for each that is new: who has looked
- * after one may not have heard of another. Nothing happens if it is not open, and opening it then catches up. */
+/* Makes it readable for these reasons; 0: for none. On the connection a byte arrives for each that is new: who has
+ * looked after one may not have heard of another. Nothing happens if it is not open, and opening it then catches up. */
 void hsa_notifier_set(hsa_notifier *notifier, unsigned reasons);
 
 void hsa_notifier_close(hsa_notifier *notifier);

@@ -1,5 +1,5 @@
-/* sockets.h - the sockets that a transport waits for, and a way to end that wait from another thread. By epoll on Linux, by
- * poll elsewhere (or with HSA_USE_POLL). */
+/* sockets.h - the sockets that a transport waits for, and a way to end that wait from another thread. By epoll on
+ * Linux, by poll elsewhere (or with HSA_USE_POLL). */
 #ifndef HSA_SOCKETS_H
 #define HSA_SOCKETS_H
 
@@ -56,8 +56,8 @@ void hsa_sockets_wait(hsa_sockets *sockets, int timeout);
 /* From any thread: ends a wait under way, or else the next one. */
 void hsa_sockets_wake(hsa_sockets *sockets);
 
-/* Gives the next socket that is ready, if need be by looking without a wait; -1: none. Each look gives each once; one that
- * was passed over is given by the next. */
+/* Gives the next socket that is ready, if need be by looking without a wait; -1: none. Each look gives each once;
+ * one that was passed over is given by the next. */
 int hsa_sockets_next(hsa_sockets *sockets, short *events);
 
 #endif

@@ -4,8 +4,8 @@
 
 #include "result.h"
 
-/* libcurl is used by hsa_transport_perform, _settle, _wait, _new and _free only, none of which needs the engine's lock; the other
- * functions note what is to be done, which the next two of these do. */
+/* libcurl is used by hsa_transport_perform, _settle, _wait, _new and _free only, none of which needs the engine's
+ * lock; the other functions note what is to be done, which the next two of these do. */
 typedef struct hsa_transport hsa_transport;
 typedef struct hsa_transfer hsa_transfer; /* one attempt under way, or ended and not yet released */
 

@@ -3,7 +3,8 @@
 
 #include "call.h"
 
-/* A limiter's method, looked up inside lua_pcall, for that may raise, too: name, limiter, arguments -> what it returns. */
+/* A limiter's method, looked up inside lua_pcall, for that may raise, too: name, limiter, arguments -> what it
+ * returns. */
 static int call_method(lua_State *L)
 {
   lua_pushvalue(L, 1);
@@ -71,7 +72,8 @@ static int call_run(lua_State *L)
   return 2 + lhsa_push_question(L, 1, call);
 }
 
-/* call:answer(number, ok, value, second): what pcall gave for the question of that number. A late answer does nothing. */
+/* call:answer(number, ok, value, second): what pcall gave for the question of that number. A late answer does
+ * nothing. */
 static int call_answer(lua_State *L)
 {
   lhsa_call *call = check_call(L);

@@ -1,6 +1,6 @@
-/* call.h - the inside of a call: make.c makes it of its arguments, run.c runs it until it asks something, question.c puts what
- * it asks and takes the answer, call.c is its face to Lua. They lean on each other in one direction: call.c > question.c >
- * run.c > make.c. */
+/* call.h - the inside of a call: make.c makes it of its arguments, run.c runs it until it asks something, question.c
+ * puts what it asks and takes the answer, call.c is its face to Lua. They lean on each other in one direction:
+ * call.c > question.c > run.c > make.c. */
 #ifndef LHSA_CALL_H
 #define LHSA_CALL_H
 
@@ -84,9 +84,9 @@ void lhsa_ask_leave(lhsa_call *call);
 
 /* ---- question.c ---- */
 
-/* Pushes the open question of the call at idx: its kind, what is to be called, and that one's arguments; returns how many
- * values. kinds: "token" (function, reason, rejected), "leave" (limiter, cost, most), "answer" (function, request),
- * "observe" (limiter, rate_limit), "event" (function, event). */
+/* Pushes the open question of the call at idx: its kind, what is to be called, and that one's arguments; returns how
+ * many values. kinds: "token" (function, reason, rejected), "leave" (limiter, cost, most), "answer" (function,
+ * request), "observe" (limiter, rate_limit), "event" (function, event). */
 int lhsa_push_question(lua_State *L, int idx, const lhsa_call *call);
 
 /* Answers the question of this number with what pcall gave: ok, and two values on the stack. A late answer does

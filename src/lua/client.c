@@ -11,8 +11,8 @@
 
 static const char default_key = 'c'; /* its address is the key of the default client in the registry */
 
-/* Threads and sockets hang on a client, and Lua only knows of its few bytes. So the clients that are open are counted: once
- * there are twice as many as the last collection left, those that were dropped are collected. */
+/* Threads and sockets hang on a client, and Lua only knows of its few bytes. So the clients that are open are
+ * counted: once there are twice as many as the last collection left, those that were dropped are collected. */
 struct lhsa_census {
   int open, most;
 };
@@ -100,7 +100,9 @@ static void set_rate(lua_State *L, int options, hsa_config *config)
 /* false: without end. */
 static int retry_budget_of(lua_State *L, int options)
 {
-  return lhsa_boolean_option(L, options, "retry_budget", true) ? (int)lhsa_number_option(L, options, "retry_budget", 100) : -1;
+  if (!lhsa_boolean_option(L, options, "retry_budget", true))
+    return -1;
+  return (int)lhsa_number_option(L, options, "retry_budget", 100);
 }
 
 /* Raises unless the value at idx can be a limiter. */
@@ -527,8 +529,8 @@ static int client_listen(lua_State *L)
   }
   lua_pushnil(L);
   if (client->engine)
-    lua_pushfstring(L, "no unix socket can be made in the folders /tmp, /var/tmp or /dev/shm: %s (TMPDIR may name another folder; "
-                       "nginx wants a line `env TMPDIR;` for that)", strerror(errno));
+    lua_pushfstring(L, "no unix socket can be made in the folders /tmp, /var/tmp or /dev/shm: %s "
+                       "(TMPDIR may name another folder; nginx wants a line `env TMPDIR;` for that)", strerror(errno));
   else
     lua_pushliteral(L, "the client is closed");
   return 2;
@@ -589,7 +591,8 @@ static int to_string(lua_State *L)
 void lhsa_client_open(lua_State *L)
 {
   static const luaL_Reg methods[] = {
-    {"wait", client_wait},     {"next", client_next},         {"fd", client_fd},       {"listen", client_listen}, {"loop", client_loop},
+    {"wait", client_wait},     {"next", client_next},         {"fd", client_fd},       {"listen", client_listen},
+    {"loop", client_loop},
     {"accept", client_accept}, {"announce", client_announce}, {"close", client_close}, {NULL, NULL}};
   const luaL_Reg *method;
 

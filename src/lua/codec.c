@@ -1,8 +1,9 @@
 /* codec.c - Lua tables to JSON and back, by lua-cjson.
  *
  * lua-cjson reads numbers as doubles, in the host's locale, and null as a light userdata; it takes more than JSON
- * allows, and an empty list for an empty object. So an answer is looked through first, and cjson gets a copy in which
- * every number is a string, behind a byte that UTF-8 never has (a record id: without). They are put right afterwards. */
+ * allows, and an empty list for an empty object. So an answer is looked through first, and cjson gets a copy in
+ * which every number is a string, behind a byte that UTF-8 never has (a record id: without). They are put right
+ * afterwards. */
 #include <locale.h>
 #include <stddef.h>
 #include <stdio.h>

@@ -102,11 +102,13 @@ static const lhsa_field list_options[] = {
 
 #define FROM {.place = LHSA_PATH, .field = {.name = "from", .type = LHSA_SEGMENT, .required = true}}
 #define TO {.place = LHSA_PATH, .field = {.name = "to", .type = LHSA_SEGMENT, .required = true}}
-#define TYPE_ID {.place = LHSA_PATH, .field = {.name = "typeId", .type = LHSA_INTEGER, .required = true, .max = INT32_MAXIMUM}}
+#define TYPE_ID \
+  {.place = LHSA_PATH, .field = {.name = "typeId", .type = LHSA_INTEGER, .required = true, .max = INT32_MAXIMUM}}
 #define PATH_ID(name_) {.place = LHSA_PATH, .field = {.name = name_, .type = LHSA_ID, .required = true}}
 #define BODY(name_, type_, fields_) \
   {.place = LHSA_BODY, .field = {.name = name_, .type = type_, .required = true, .min = 1, .fields = fields_}}
-#define INPUTS(fields_) {.place = LHSA_INPUTS, .field = {.name = "inputs", .type = LHSA_LIST, .required = true, .fields = fields_}}
+#define INPUTS(fields_) \
+  {.place = LHSA_INPUTS, .field = {.name = "inputs", .type = LHSA_LIST, .required = true, .fields = fields_}}
 
 const lhsa_endpoint lhsa_endpoints[] = {
   {
@@ -255,7 +257,8 @@ const lhsa_endpoint lhsa_endpoints[] = {
     .empty_ok = true,
     .effect = HSA_IDEMPOTENT,
   },
-  /* HubSpot's specification of 2026-09 has no such path; there its answer, an error perhaps, is what the caller gets. */
+  /* HubSpot's specification of 2026-09 has no such path; there its answer, an error perhaps, is what the caller
+   * gets. */
   {
     .name = "list",
     .method = "GET",

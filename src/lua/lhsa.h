@@ -36,9 +36,9 @@ typedef struct lhsa_field {
   const struct lhsa_field *fields;
 } lhsa_field;
 
-/* Checks the value at idx (positive), by raw access only: no metamethod runs. Pushes the value as it is
- * sent, itself where nothing had to be changed, else a copy, and returns true; or leaves at the top what is wrong, to be put behind the value's
- * name, and returns false: "[2].typeId: integer expected, got string \"x\"". */
+/* Checks the value at idx (positive), by raw access only: no metamethod runs. Pushes the value as it is sent, itself
+ * where nothing had to be changed, else a copy, and returns true; or leaves at the top what is wrong, to be put
+ * behind the value's name, and returns false: "[2].typeId: integer expected, got string \"x\"". */
 bool lhsa_accept(lua_State *L, int idx, const lhsa_field *field);
 
 /* Replaces the table at the top by a copy of it, one level deep. */
@@ -64,8 +64,8 @@ int64_t lhsa_seconds_option(lua_State *L, int idx, const char *name, int64_t oth
 /* The point in time this many seconds from now; over 1e9 is never. */
 int64_t lhsa_until(double seconds);
 
-/* The interpreter answers Ctrl-C by a debug hook, which runs only when Lua does. So who waits in C until a point in time
- * pauses on the way: at lhsa_next_pause the hook, if there is one, is given the chance. It may raise. */
+/* The interpreter answers Ctrl-C by a debug hook, which runs only when Lua does. So who waits in C until a point in
+ * time pauses on the way: at lhsa_next_pause the hook, if there is one, is given the chance. It may raise. */
 int64_t lhsa_next_pause(int64_t until);
 void lhsa_run_hook(lua_State *L);
 
@@ -172,9 +172,9 @@ void lhsa_client_open(lua_State *L);
 /* Pushes the table of all clients' methods. */
 void lhsa_push_client_methods(lua_State *L);
 
-/* Lua: new(options [, level [, name [, shares]]]) -> client, a closure over the module. Raises if the options are wrong, with
- * the position of the code at this level of the call stack (as in `error`, 1: the caller) and this function's name.
- * So many processes share the rate (1). */
+/* Lua: new(options [, level [, name [, shares]]]) -> client, a closure over the module. Raises if the options are
+ * wrong, with the position of the code at this level of the call stack (as in `error`, 1: the caller) and this
+ * function's name. So many processes share the rate (1). */
 int lhsa_client_new(lua_State *L);
 
 /* The client at idx, or NULL. */
@@ -193,7 +193,8 @@ int lhsa_configure(lua_State *L);
  * the user's), "user_agent". */
 void lhsa_client_value(lua_State *L, int client, const char *name);
 
-/* Remembers the call at idx, by its address, in the client at `client`, weakly; pushes the call so remembered, or nil. */
+/* Remembers the call at idx, by its address, in the client at `client`, weakly; pushes the call so remembered, or
+ * nil. */
 void lhsa_remember_call(lua_State *L, int client, int idx);
 void lhsa_push_call(lua_State *L, int client, const void *address);
 

@@ -174,7 +174,8 @@ static failure push_failure(lua_State *L, int idx, const char *otherwise)
   if (lua_isstring(L, idx))
     lua_pushstring(L, lua_tostring(L, idx));
   else if (push_error_table(L, idx)) {
-    const char *kind = lhsa_string_option(L, lua_gettop(L), "kind"), *text = lhsa_string_option(L, lua_gettop(L), "message");
+    const char *kind = lhsa_string_option(L, lua_gettop(L), "kind");
+    const char *text = lhsa_string_option(L, lua_gettop(L), "message");
 
     why.kind = kind ? kind_named(kind) : HSA_CONFIG;
     why.retryable = lhsa_boolean_option(L, lua_gettop(L), "retryable", false);
@@ -255,7 +256,8 @@ static void take_leave(lua_State *L, int user, lhsa_call *call, int value, int s
 
   if (seconds >= 0 && seconds < HUGE_VAL) {
     lua_rawgeti(L, user, LHSA_NEW_TOKEN); /* nil: it keeps the one it has */
-    proceed(L, user, call, lua_tostring(L, -1), seconds < 1e9 ? (int64_t)(seconds * (double)HSA_SECOND) : INT64_MAX / 2);
+    proceed(L, user, call, lua_tostring(L, -1),
+            seconds < 1e9 ? (int64_t)(seconds * (double)HSA_SECOND) : INT64_MAX / 2);
     lua_pushnil(L);
     lua_rawseti(L, user, LHSA_NEW_TOKEN);
   } else if (lua_isnil(L, value) && !lua_isnil(L, second))
@@ -267,8 +269,8 @@ static void take_leave(lua_State *L, int user, lhsa_call *call, int value, int s
   }
 }
 
-/* Fills in the headers of the table at idx, name -> value; others than texts and numbers are passed over. The texts stay
- * on the stack. */
+/* Fills in the headers of the table at idx, name -> value; others than texts and numbers are passed over. The texts
+ * stay on the stack. */
 static size_t take_headers(lua_State *L, int idx, hsa_param *headers)
 {
   size_t n = 0;
@@ -348,7 +350,8 @@ static void take_answer(lua_State *L, int user, lhsa_call *call, int value, int 
     give_answer(L, user, call, &answer);
   } else {
     push_shown(L, value);
-    lua_pushfstring(L, "the transport must return a table { status =, headers =, body = }, or nil and what went wrong; got %s",
+    lua_pushfstring(L, "the transport must return a table { status =, headers =, body = }, or nil and what went wrong; "
+                       "got %s",
                     lua_tostring(L, -1));
     refuse(L, user, call, (failure){.kind = HSA_CONFIG});
   }

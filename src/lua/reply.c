@@ -318,7 +318,8 @@ static bool push_unlisted(lua_State *L, int idx)
   lua_getfield(L, idx, "status");
   is_complete = lua_isnil(L, -1) || (lua_type(L, -1) == LUA_TSTRING && strcmp(lua_tostring(L, -1), "COMPLETE") == 0);
   if (reported > 0)
-    lua_pushfstring(L, "HubSpot reports %d errors and does not say which", reported < INT_MAX ? (int)reported : INT_MAX);
+    lua_pushfstring(L, "HubSpot reports %d errors and does not say which",
+                    reported < INT_MAX ? (int)reported : INT_MAX);
   else if (!is_complete)
     lua_pushfstring(L, "HubSpot answered with the status %s: not all of it is done",
                     lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : luaL_typename(L, -1));

@@ -198,7 +198,8 @@ static void begin(lua_State *L, int user, lhsa_call *call)
     if (status != HSA_OK)
       stop_rest(L, user, call, HSA_CONFIG, -1,
                 status == HSA_NOFILES ? HSA_NOFILES_TEXT :
-                status == HSA_TOOLARGE ? "the URL would be longer than 8 KiB" : "libcurl could not be set up (out of memory?)");
+                status == HSA_TOOLARGE ? "the URL would be longer than 8 KiB"
+                                       : "libcurl could not be set up (out of memory?)");
   }
   lua_pop(L, 1);
 }
@@ -340,8 +341,8 @@ void lhsa_cancel(lhsa_call *call)
   }
 }
 
-/* Moves the call on by one step; LHSA_GOES_ON: there is another one. Where memory runs out it raises, and the step can be
- * made again. */
+/* Moves the call on by one step; LHSA_GOES_ON: there is another one. Where memory runs out it raises, and the step
+ * can be made again. */
 static lhsa_run_state step(lua_State *L, int user, lhsa_call *call, int64_t until)
 {
   hsa_state state;

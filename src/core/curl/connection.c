@@ -106,7 +106,8 @@ static bool is_tls_record(int fd)
   return recv(fd, &type, 1, MSG_PEEK | MSG_DONTWAIT) == 1 && type >= 20 && type <= 23;
 }
 
-/* Over HTTP/1.1 nothing comes unasked: what does is no answer, or the end. Over HTTP/2 the server may write at any time. */
+/* Over HTTP/1.1 nothing comes unasked: what does is no answer, or the end. Over HTTP/2 the server may write at any
+ * time. */
 bool hsa_connection_is_fit(const hsa_connection *connection, bool is_https)
 {
   struct pollfd look = {.fd = connection->fd, .events = POLLIN | END_OF_STREAM};
@@ -182,6 +183,8 @@ void hsa_connection_learn(const hsa_transfer *transfer, CURLcode code)
     return;
   if (code == CURLE_OPERATION_TIMEDOUT && connection->came_at < transfer->result.sent_at)
     connection->silent_since = transfer->result.sent_at;
-  else if (code == CURLE_OK && curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_VERSION, &version) == CURLE_OK)
-    transfer->transport->is_http1 = connection->is_http1 = version == CURL_HTTP_VERSION_1_0 || version == CURL_HTTP_VERSION_1_1;
+  else if (code == CURLE_OK && curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_VERSION, &version) == CURLE_OK) {
+    connection->is_http1 = version == CURL_HTTP_VERSION_1_0 || version == CURL_HTTP_VERSION_1_1;
+    transfer->transport->is_http1 = connection->is_http1;
+  }
 }

@@ -124,8 +124,8 @@ bool hsa_libcurl_is_ready(void);
  * head, that header is of the handle's last transfer, and freed: the heap is corrupted, before on_header is called. */
 bool hsa_libcurl_folds_into_freed_memory(void);
 
-/* Gives the handle a buffer that holds a whole head: from 7.88 to 8.0.1 libcurl waits for more to come, over HTTP/2, when
- * there is still some of the head that its buffer (16 KiB) had no room for. false: no memory. */
+/* Gives the handle a buffer that holds a whole head: from 7.88 to 8.0.1 libcurl waits for more to come, over HTTP/2,
+ * when there is still some of the head that its buffer (16 KiB) had no room for. false: no memory. */
 bool hsa_libcurl_take_head(CURL *easy);
 
 /* The one protocol that the handle may speak. */
@@ -135,8 +135,8 @@ bool hsa_libcurl_set_protocol(CURL *easy, bool is_https);
  * so only where the server has refused a stream. false: it cannot be told. */
 bool hsa_libcurl_stop_resending(CURL *easy);
 
-/* Can it be trusted with HTTP/2? Before 7.88 it does not tell (CURLOPT_DEBUGFUNCTION) which streams a server has left aside
- * when it ended a connection, and may give the answer of one to another. */
+/* Can it be trusted with HTTP/2? Before 7.88 it does not tell (CURLOPT_DEBUGFUNCTION) which streams a server has
+ * left aside when it ended a connection, and may give the answer of one to another. */
 bool hsa_libcurl_speaks_http2(void);
 
 /* May transfers of one multi handle speak HTTP/1.1 and HTTP/2? Before 8.5 one that may speak HTTP/2 is put onto an
@@ -187,7 +187,8 @@ bool hsa_connection_is_any_opening(const hsa_transport *transport);
 /* Something has come on it. */
 void hsa_connection_came(const hsa_transport *transport, int fd);
 
-/* libcurl says something about the transfer (CURLOPT_DEBUGFUNCTION): which stream it is, what came on its connection. */
+/* libcurl says something about the transfer (CURLOPT_DEBUGFUNCTION): which stream it is, what came on its
+ * connection. */
 int hsa_connection_listen(CURL *easy, curl_infotype type, char *text, size_t len, void *transfer);
 
 /* Is it a stream that the server has said it did not process? */

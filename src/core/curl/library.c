@@ -78,7 +78,8 @@ bool hsa_libcurl_set_protocol(CURL *easy, bool is_https)
   return code == CURLE_OK;
 }
 
-/* A setting that HTTP has no other use for. That it does this is certain for the versions whose source was looked at. */
+/* A setting that HTTP has no other use for. That it does this is certain for the versions whose source was looked
+ * at. */
 bool hsa_libcurl_stop_resending(CURL *easy)
 {
   return version_is(0, 0x0817ff) &&

@@ -44,9 +44,9 @@ static int on_timer(CURLM *multi, long ms, void *data)
 
 /* ---- transfers ---- */
 
-/* Which streams a server has not processed, libcurl says only in the text that it has for debugging. Making that costs
- * something, so it is made only while a call is under way that must not be applied twice; but then by all transfers, for any
- * of them may be the one that reads what comes on a connection. */
+/* Which streams a server has not processed, libcurl says only in the text that it has for debugging. Making that
+ * costs something, so it is made only while a call is under way that must not be applied twice; but then by all
+ * transfers, for any of them may be the one that reads what comes on a connection. */
 static void listen_to(hsa_transfer *transfer)
 {
   hsa_transport *transport = transfer->transport;
@@ -134,8 +134,8 @@ static void count(hsa_transfer *transfer, bool is_started)
   hsa_transfer_waits(transfer, is_started);
 }
 
-/* Over HTTP/1.1 there are as many as there may be connections. Over HTTP/2 some may wait to leave: when they have, they have
- * found a stream. Before the first answer nobody knows which it is. */
+/* Over HTTP/1.1 there are as many as there may be connections. Over HTTP/2 some may wait to leave: when they have,
+ * they have found a stream. Before the first answer nobody knows which it is. */
 bool hsa_transport_has_room(const hsa_transport *transport, int expected)
 {
   int most = transport->config->max_connections;
@@ -214,9 +214,9 @@ static void act_on(hsa_transport *transport, int fd, int events)
   check(transport, curl_multi_socket_action(transport->multi, fd, events, &n));
 }
 
-/* When the first of a host's addresses does not answer, libcurl tries the next one not before it is called for another
- * reason: it sets no timer, and waits for no socket meanwhile. So while a connection is being opened, all are looked at now
- * and then. */
+/* When the first of a host's addresses does not answer, libcurl tries the next one not before it is called for
+ * another reason: it sets no timer, and waits for no socket meanwhile. So while a connection is being opened, all
+ * are looked at now and then. */
 static void look_at_opening(hsa_transport *transport)
 {
   int64_t now = hsa_now();

@@ -138,8 +138,8 @@ static bool set_proxy(CURL *easy, const hsa_transport *transport)
   return ok;
 }
 
-/* Where libcurl does not tell of refusals, what must be applied once goes over HTTP/1.1: there a server says in its last
- * answer that it will close. So does all else where libcurl cannot keep the versions apart. */
+/* Where libcurl does not tell of refusals, what must be applied once goes over HTTP/1.1: there a server says in its
+ * last answer that it will close. So does all else where libcurl cannot keep the versions apart. */
 static long http_version(const hsa_transfer *transfer)
 {
   const hsa_transport *transport = transfer->transport;

@@ -15,7 +15,8 @@ static const char *variable(const char *name)
   return value && *value ? value : NULL;
 }
 
-/* As the program curl does: CURL_CA_BUNDLE, or else SSL_CERT_FILE and SSL_CERT_DIR, go before what libcurl was built with. */
+/* As the program curl does: CURL_CA_BUNDLE, or else SSL_CERT_FILE and SSL_CERT_DIR, go before what libcurl was built
+ * with. */
 bool hsa_trust_read(hsa_trust *trust, const char *ca_file)
 {
   const char *bundle = variable("CURL_CA_BUNDLE"), *folder = NULL, *file = ca_file;
@@ -90,8 +91,9 @@ hsa_tls_fault hsa_tls_judge(CURLcode code, const char *text)
   /* Of OpenSSL and its kin, of GnuTLS. */
   static const char *const versions[] = {"protocol version", "unsupported protocol", "unsupported version",
                                          "unsupported or", "wrong version", "wrong ssl version", "no protocols", NULL};
-  static const char *const refusals[] = {"handshake failure", "handshake_failure", "no shared cipher", "certificate required",
-                                         "unknown ca", "bad certificate", "unexpected TLS packet", NULL};
+  static const char *const refusals[] = {"handshake failure",    "handshake_failure", "no shared cipher",
+                                         "certificate required", "unknown ca",        "bad certificate",
+                                         "unexpected TLS packet", NULL};
   static const char *const names[] = {"host name", "hostname", NULL};
 
   switch (code) {
@@ -114,7 +116,8 @@ void hsa_tls_describe(hsa_tls_fault fault, const hsa_trust *trust, const char *t
 {
   switch (fault) {
   case HSA_TLS_AUTHORITY:
-    snprintf(detail, size, "%.140s. Trusted are the authorities of %s; ca_file can name others (or is the clock wrong?)", text,
+    snprintf(detail, size,
+             "%.140s. Trusted are the authorities of %s; ca_file can name others (or is the clock wrong?)", text,
              trust->source);
     break;
   case HSA_TLS_DATE:
