@@ -184,7 +184,7 @@ describe("the shared limiter learns", function()
     local limiter = shdict.new(dict, { now = clock.read })
     for _, max in ipairs { 5, 200, 3, 50, 1, 10 } do
       limiter:observe { max = max, remaining = max, interval_ms = 1000 }
-      clock.now = clock.now + 100
+      clock.now = clock.now + 50
       local waits = waits_of(limiter, 2 * max)
       assert.equal(0, waits[max])
       within(1, 1.1, waits[max + 1])
@@ -280,6 +280,19 @@ describe("the shared limiter learns", function()
     local limiter = shdict.new(dict, { now = clock.read })
     limiter:observe { max = 1, remaining = 0, interval_ms = 86399999 }
     within(60, 60.5, limiter:reserve(1))
+  end)
+
+  it("a window for as long as answers tell it, and a minute more", function()
+    local limiter = shdict.new(dict, { now = clock.read })
+    local rate = { max = 1, interval_ms = 86399999 }
+    for _ = 1, 2 do
+      limiter:observe(rate)
+      clock.now = clock.now + 50
+    end
+    limiter:reserve(1)
+    within(60, 60.5, limiter:reserve(1, 5))
+    clock.now = clock.now + 15
+    assert.same({ 0, 0, 0 }, waits_of(limiter, 3))
   end)
 
   it("how long answers take, and widens the window by that, for a while", function()

@@ -236,6 +236,25 @@ static void a_senseless_answer_silences_for_a_minute(void **state)
   hsa_pace_free(&pace);
 }
 
+/* What no header has told again for a minute is forgotten; what one tells again stays. */
+static void a_senseless_answer_is_forgotten(void **state)
+{
+  const hsa_rate_limit rate = limits(1, 0, 86399999);
+  hsa_pace pace = make(100, 10 * S, false);
+
+  (void)state;
+  learn(&pace, &rate, 0);
+  assert_int_equal(next(&pace, 1 * S), 60300 * MS);
+  exchange(&pace, COUNTED, 60300 * MS, 0); /* without headers */
+  assert_int_equal(burst(&pace, 60301 * MS), 99);
+  learn(&pace, &rate, 80 * S);
+  assert_int_equal(burst(&pace, 80 * S), 0);
+  learn(&pace, &rate, 140 * S);
+  exchange(&pace, COUNTED, 141 * S, 0);
+  assert_int_equal(burst(&pace, 142 * S), 0);
+  hsa_pace_free(&pace);
+}
+
 static void learns_again(void **state)
 {
   hsa_pace pace = make(10, 1 * S, false);
@@ -863,6 +882,7 @@ int main(void)
     cmocka_unit_test(holds_slots_until_the_answer),
     cmocka_unit_test(learns_the_rate),
     cmocka_unit_test(a_senseless_answer_silences_for_a_minute),
+    cmocka_unit_test(a_senseless_answer_is_forgotten),
     cmocka_unit_test(learns_again),
     cmocka_unit_test(growth_keeps_the_sends),
     cmocka_unit_test(foreign_sends),

@@ -143,10 +143,23 @@ void hsa_pace_free(hsa_pace *pace)
   }
 }
 
+/* Until when the group's window holds that headers have told; INT64_MIN: they have told none. */
+static int64_t told_until(const hsa_group *group)
+{
+  int64_t interval = group->server.interval;
+
+  return group->server.requests ? group->told_at + (interval > MAX_INTERVAL ? interval : MAX_INTERVAL) : INT64_MIN;
+}
+
+static bool is_told(const hsa_group *group, int64_t now)
+{
+  return now <= told_until(group);
+}
+
 /* Is what is known of the group's rate older than its window? */
 static bool is_stale(const hsa_pace *pace, const hsa_group *group, int64_t now)
 {
-  int64_t interval = group->server.requests ? group->server.interval : pace->own.interval;
+  int64_t interval = is_told(group, now) ? group->server.interval : pace->own.interval;
 
   return group->heard_at == INT64_MIN || now - group->heard_at > interval;
 }
@@ -156,9 +169,14 @@ static bool is_crowded(const hsa_group *group, int64_t now)
 {
   const hsa_window *window = &group->server;
 
-  if (window->open == 0 || group->foreign_at == INT64_MIN || now - group->foreign_at > window->interval)
+  if (window->open == 0 || !is_told(group, now) || group->foreign_at == INT64_MIN || now - group->foreign_at > window->interval)
     return false;
   return window->open >= (window->requests - (int64_t)ended_since(window, now - window->interval)) / 2;
+}
+
+static int64_t sooner(int64_t a, int64_t b)
+{
+  return a < b ? a : b;
 }
 
 static void later(hsa_leave *leave, int64_t at, hsa_pace_reason reason)
@@ -171,12 +189,14 @@ hsa_leave hsa_pace_next(const hsa_pace *pace, int group_number, int64_t now)
 {
   const hsa_group *group = &pace->groups[group_number];
   hsa_leave leave = {now, HSA_PACE_NOW};
+  bool has_told = is_told(group, now);
 
   if (pace->own.requests == 0)
     return leave;
-  if (pace->is_ceiling || group->server.requests == 0)
+  if (pace->is_ceiling || !has_told)
     later(&leave, window_next(&pace->own, now), HSA_PACE_OWN);
-  later(&leave, window_next(&group->server, now), HSA_PACE_SERVER);
+  if (has_told)
+    later(&leave, sooner(window_next(&group->server, now), told_until(group) + 1), HSA_PACE_SERVER);
   later(&leave, pace->hold, HSA_PACE_HOLD);
   if (group->open > 0 && is_stale(pace, group, now))
     later(&leave, group->probed_at + PROBE_WAIT, HSA_PACE_PROBE);
@@ -261,7 +281,7 @@ int64_t hsa_pace_oldest(const hsa_pace *pace, int group, int64_t now)
   const hsa_window *window = &pace->groups[group].server;
   uint64_t n;
 
-  if (window->requests == 0)
+  if (!is_told(&pace->groups[group], now))
     window = &pace->own;
   if (window->requests == 0)
     return -1;
@@ -332,6 +352,7 @@ hsa_status hsa_pace_learn(hsa_pace *pace, int group_number, const hsa_rate_limit
   if (grow(&group->server, rate->max) != HSA_OK)
     return HSA_NOMEM;
   group->told = interval;
+  group->told_at = now;
   set_window(&group->server, rate->max - spared, interval, pace->shares);
   if (rate->remaining < 0 || rate->remaining > rate->max || pace->shares > 1)
     return HSA_OK;

@@ -6,6 +6,7 @@
  * window.) A small margin covers clocks that run at different speeds.
  *
  * The server's headers tell its own window. The configured one is replaced by it, or, if it is a ceiling, both hold.
+ * That is for a minute: where no header tells it again, a single senseless one is forgotten.
  * Calls are of groups that the server may count apart (HubSpot exempts some from its limit), so headers are learned
  * for each group by itself. Every window counts the sends of all groups until the server has surely counted fewer.
  *
@@ -44,6 +45,7 @@ typedef struct hsa_window {
 typedef struct hsa_group {
   hsa_window server;    /* as the headers tell it */
   int64_t told;         /* its interval, us, without margin */
+  int64_t told_at;      /* when headers last told it */
   bool is_apart;        /* the server does not count the other groups' sends in it */
   int64_t heard_at;     /* when an answer last told, or could have told, of the rate */
   int64_t refused_at;   /* answers to what left before then tell nothing new */

@@ -246,16 +246,15 @@ local function lateness(window, rate_limit)
   return math.min(rate_limit.late or 0, MAX_HOLD) + math.min(rate_limit.age or 0, window.wait * MAX_ANSWER)
 end
 
---- @return does the answer tell of a window that makes sense?
+--- What no answer has told again for a minute is forgotten.
+-- @return does the answer tell of a window that makes sense?
 local function learn_window(self, max, interval)
   if not is_count(max) or not is_interval(interval) then
     return false
   end
   interval = math.min(interval, MAX_INTERVAL)
   local text = ("%d %.17g"):format(max, interval)
-  if text ~= self.dict:get(self.window_key) then
-    write(self, "safe_set", self.window_key, text)
-  end
+  write(self, "safe_set", self.window_key, text, math.max(MAX_INTERVAL, new_window(max, interval).wait))
   return true
 end
 
