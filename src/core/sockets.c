@@ -17,8 +17,7 @@ static bool set_flags(int fd)
   return fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 && fcntl(fd, F_SETFL, O_NONBLOCK) == 0;
 }
 
-/* After a descriptor could not be made. */
-static hsa_status why_not(void)
+hsa_status hsa_sockets_why_not(void)
 {
   return errno == EMFILE || errno == ENFILE ? HSA_NOFILES : HSA_NOMEM;
 }
@@ -70,7 +69,7 @@ hsa_status hsa_sockets_init(hsa_sockets *sockets)
   atomic_init(&sockets->is_woken, false);
   sockets->epoll = epoll_create1(EPOLL_CLOEXEC);
   if (sockets->epoll < 0 || !open_pipe(sockets))
-    return why_not();
+    return hsa_sockets_why_not();
   return hsa_sockets_watch(sockets, sockets->pipe[0], POLLIN);
 }
 
@@ -203,7 +202,7 @@ hsa_status hsa_sockets_init(hsa_sockets *sockets)
 {
   *sockets = (hsa_sockets){.pipe = {-1, -1}};
   atomic_init(&sockets->is_woken, false);
-  return open_pipe(sockets) ? hsa_sockets_watch(sockets, sockets->pipe[0], POLLIN) : why_not();
+  return open_pipe(sockets) ? hsa_sockets_watch(sockets, sockets->pipe[0], POLLIN) : hsa_sockets_why_not();
 }
 
 void hsa_sockets_free(hsa_sockets *sockets)

@@ -34,6 +34,9 @@ typedef struct hsa_sockets {
   atomic_bool is_woken;    /* there is a byte in the pipe, or about to be */
 } hsa_sockets;
 
+/* Why errno says that something could not be made: HSA_NOFILES where no descriptor was left, else HSA_NOMEM. */
+hsa_status hsa_sockets_why_not(void);
+
 /* HSA_NOMEM; HSA_NOFILES; hsa_sockets_free is fine in any case. */
 hsa_status hsa_sockets_init(hsa_sockets *sockets);
 

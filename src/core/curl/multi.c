@@ -1,4 +1,5 @@
 /* multi.c - all transfers of an engine in one libcurl multi handle, and the sockets that it waits for. */
+#include <errno.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdatomic.h>
@@ -438,9 +439,15 @@ hsa_status hsa_transport_new(const hsa_config *config, hsa_transport **out)
   transport->errands_tail = &transport->errands;
   status = hsa_sockets_init(&transport->sockets);
   if (status != HSA_OK || !hsa_trust_read(&transport->trust, config->ca_file) ||
-      hsa_base_url_read(config->base_url, true, &transport->base) || !open_multi(transport)) {
+      hsa_base_url_read(config->base_url, true, &transport->base)) {
     hsa_transport_free(transport);
     return status != HSA_OK ? status : HSA_NOMEM;
+  }
+  errno = 0; /* newer versions of libcurl need a descriptor or two for a multi handle, and say so by errno alone */
+  if (!open_multi(transport)) {
+    status = hsa_sockets_why_not();
+    hsa_transport_free(transport);
+    return status;
   }
   *out = transport;
   return HSA_OK;
