@@ -101,10 +101,11 @@ function M.inputs(body, fields, most)
   return inputs
 end
 
---- The ids of an object type, or raises a 400.
+--- The id of an object type, or raises a 400.
 local function object_type(name)
   return schema.object_type(name) or error(errors.validation("Unable to infer object type from: " .. name))
 end
+M.object_type = object_type
 
 --- The two object types of a call's path, as ids, or raises a 400.
 function M.pair(call)

@@ -68,6 +68,18 @@ function Links:count(kind, from_id)
   return count
 end
 
+--- How many records each record has by this type: a list of { id, count }, in the order of the ids.
+function Links:counts(kind)
+  local found = {}
+  for place in pairs(self.sides) do
+    local from, id, to = place:match "^([^/]+)/(%d+)/(.+)$"
+    local count = from == kind.from and to == kind.to and self:count(kind, id) or 0
+    if count > 0 then found[#found + 1] = { id = id, count = count } end
+  end
+  table.sort(found, function(a, b) return M.less(a.id, b.id) end)
+  return found
+end
+
 --- The records of a type that a record is associated with: a list of { id, kinds }, in the order of their ids; the
 -- association types in that of their type ids.
 function Links:of(from, from_id, to)

@@ -159,9 +159,8 @@ function M.read(call)
   end, 200, false, by_from)
 end
 
---- All that associates one record with another. HubSpot's specification has it until 2026-09.
+--- All that associates one record with another. (From 2026-09 on it stands in HubSpot's specification of objects.)
 function M.list(call)
-  if call.version ~= "v4" and call.version >= "2026-09" then return errors.no_such_path() end
   local from, to = input.pair(call)
   local limit = call.query.limit and tonumber(call.query.limit) or PAGE
   if limit < 1 or limit > PAGE or limit % 1 ~= 0 then

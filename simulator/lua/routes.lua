@@ -3,6 +3,7 @@ local errors = require "simulator.errors"
 local labels = require "simulator.labels"
 local limits = require "simulator.limits"
 local records = require "simulator.records"
+local usage = require "simulator.usage"
 
 local M = {}
 
@@ -52,6 +53,13 @@ for _, prefix in ipairs { "/crm/v4/objects", "/crm/objects/{date}" } do
   route("PUT", prefix .. "/{from}/{fromId}/associations/{to}/{toId}", records.associate_one)
   route("PUT", prefix .. "/{from}/{fromId}/associations/default/{to}/{toId}", records.associate_one_default)
   route("DELETE", prefix .. "/{from}/{fromId}/associations/{to}/{toId}", records.archive_one)
+end
+
+for _, prefix in ipairs { "/crm/v3/limits/associations", "/crm/limits/{date}/associations" } do
+  route("GET", prefix .. "/records/from", usage.types_from)
+  route("GET", prefix .. "/records/{from}/to", usage.types_to)
+  route("GET", prefix .. "/records/{from}/{to}", usage.records)
+  route("GET", prefix .. "/labels", usage.labels)
 end
 
 -- Dated versions begin with 2025-09; any later one is taken for granted.

@@ -8,6 +8,8 @@ local OBJECT_TYPES = {
   ["0-1"] = "0-1", ["0-2"] = "0-2", ["0-3"] = "0-3", ["0-5"] = "0-5",
 }
 
+local IDS = { "0-1", "0-2", "0-3", "0-5" }
+local PLURAL = { ["0-1"] = "contacts", ["0-2"] = "companies", ["0-3"] = "deals", ["0-5"] = "tickets" }
 local SINGULAR = { ["0-1"] = "contact", ["0-2"] = "company", ["0-3"] = "deal", ["0-5"] = "ticket" }
 
 -- from, to, category, type id, label and name (none: the pair's unlabelled type). Types of the same category and name
@@ -55,6 +57,16 @@ end
 --- "contact" for "0-1".
 function M.singular(object_type)
   return SINGULAR[object_type]
+end
+
+--- "contacts" for "0-1".
+function M.plural(object_type)
+  return PLURAL[object_type]
+end
+
+--- The ids of all object types.
+function M.object_types()
+  return IDS
 end
 
 --- A new account's association types: a list of { from, to, category, type_id, label, name }.

@@ -285,7 +285,8 @@ static bool is_id(const scan *s, const char *start)
   if (p <= s->begin)
     return false;
   if (p[-1] == 'd')
-    return ends_key(s, p, "id", 2) || ends_key(s, p, "toObjectId", 10) || ends_key(s, p, "fromObjectId", 12);
+    return ends_key(s, p, "id", 2) || ends_key(s, p, "toObjectId", 10) || ends_key(s, p, "fromObjectId", 12) ||
+           ends_key(s, p, "objectId", 8);
   return p[-1] == 'r' && ends_key(s, p, "after", 5);
 }
 

@@ -100,7 +100,17 @@ static const lhsa_field list_options[] = {
   {.name = NULL},
 };
 
+static const lhsa_field usage_options[] = {
+  LHSA_SECONDS("timeout"),
+  LHSA_SECONDS("deadline"),
+  LHSA_ATTEMPTS,
+  {.name = "from", .type = LHSA_SEGMENT},
+  {.name = "to", .type = LHSA_SEGMENT},
+  {.name = NULL},
+};
+
 #define FROM {.place = LHSA_PATH, .field = {.name = "from", .type = LHSA_SEGMENT, .required = true}}
+#define ANY_FROM {.place = LHSA_PATH, .field = {.name = "from", .type = LHSA_SEGMENT}}
 #define TO {.place = LHSA_PATH, .field = {.name = "to", .type = LHSA_SEGMENT, .required = true}}
 #define TYPE_ID \
   {.place = LHSA_PATH, .field = {.name = "typeId", .type = LHSA_INTEGER, .required = true, .max = INT32_MAXIMUM}}
@@ -257,8 +267,7 @@ const lhsa_endpoint lhsa_endpoints[] = {
     .empty_ok = true,
     .effect = HSA_IDEMPOTENT,
   },
-  /* HubSpot's specification of 2026-09 has no such path; there its answer, an error perhaps, is what the caller
-   * gets. */
+  /* HubSpot's specification of associations 2026-09 has no such path; that of objects has it. */
   {
     .name = "list",
     .method = "GET",
@@ -266,7 +275,7 @@ const lhsa_endpoint lhsa_endpoints[] = {
     .path_v4 = "/crm/v4/objects/{from}/{fromId}/associations/{to}",
     .args = {FROM, PATH_ID("fromId"), TO},
     .options = list_options,
-    .query = {"after", "limit"},
+    .query = {{"after", "after"}, {"limit", "limit"}},
     .shape = LHSA_RESULTS,
     .effect = HSA_SAFE,
     .is_counted = true,
@@ -313,6 +322,42 @@ const lhsa_endpoint lhsa_endpoints[] = {
     .options = call_options,
     .shape = LHSA_WHOLE,
     .effect = HSA_ONCE,
+    .is_counted = true,
+  },
+  /* Limits tracking: who is at or near a limit. */
+  {
+    .name = "get_types_at_limit",
+    .method = "GET",
+    .path = "/crm/limits/{version}/associations/records/{from}/to",
+    .path_v4 = "/crm/v3/limits/associations/records/{from}/to",
+    .path_short = "/crm/limits/{version}/associations/records/from",
+    .path_short_v4 = "/crm/v3/limits/associations/records/from",
+    .args = {ANY_FROM},
+    .options = call_options,
+    .shape = LHSA_RESULTS,
+    .effect = HSA_SAFE,
+    .is_counted = true,
+  },
+  {
+    .name = "get_records_at_limit",
+    .method = "GET",
+    .path = "/crm/limits/{version}/associations/records/{from}/{to}",
+    .path_v4 = "/crm/v3/limits/associations/records/{from}/{to}",
+    .args = {FROM, TO},
+    .options = call_options,
+    .shape = LHSA_WHOLE,
+    .effect = HSA_SAFE,
+    .is_counted = true,
+  },
+  {
+    .name = "get_label_usage",
+    .method = "GET",
+    .path = "/crm/limits/{version}/associations/labels",
+    .path_v4 = "/crm/v3/limits/associations/labels",
+    .options = usage_options,
+    .query = {{"from", "fromObjectTypeId"}, {"to", "toObjectTypeId"}},
+    .shape = LHSA_RESULTS,
+    .effect = HSA_SAFE,
     .is_counted = true,
   },
   {.name = NULL},

@@ -84,6 +84,10 @@ typedef struct lhsa_argument {
   lhsa_field field;
 } lhsa_argument;
 
+typedef struct lhsa_query {
+  const char *option, *name; /* the option's, and the query parameter's */
+} lhsa_query;
+
 typedef enum lhsa_shape {
   LHSA_RESULTS, /* the array `results` of the answer; an answer without content gives {} */
   LHSA_WHOLE,   /* the answer's object */
@@ -95,9 +99,10 @@ typedef struct lhsa_endpoint {
   const char *method;
   const char *path;    /* of the dated API versions; {version} stands for one */
   const char *path_v4; /* NULL: the same */
+  const char *path_short, *path_short_v4; /* without the argument that is not required */
   lhsa_argument args[LHSA_MAX_ARGS]; /* up to the first whose field has no name */
   const lhsa_field *options; /* call options */
-  const char *query[LHSA_MAX_QUERY]; /* names of the options that go into the query */
+  lhsa_query query[LHSA_MAX_QUERY]; /* options that go into the query, up to the first without a name */
   const char *identity[LHSA_MAX_IDENTITY]; /* each input that differs in one of these fields from others has a result */
   int max_inputs;            /* of one request */
   lhsa_shape shape;

@@ -67,6 +67,8 @@ static void take_arguments(lua_State *L, int level)
     blame(L, level, n + 1, "options");
   lua_settop(L, n + 2);
   for (i = 0; i < n; i++) {
+    if (!endpoint->args[i].field.required && lua_isnil(L, i + 2))
+      continue;
     if (!lhsa_accept(L, i + 2, &endpoint->args[i].field))
       blame(L, level, i + 1, endpoint->args[i].field.name);
     lua_replace(L, i + 2);
@@ -116,13 +118,13 @@ static void set_params(lua_State *L, lhsa_call *call, int query)
   char *end = call->text;
 
   for (i = 0; i < n; i++)
-    if (endpoint->args[i].place == LHSA_PATH)
+    if (endpoint->args[i].place == LHSA_PATH && !lua_isnil(L, i + 2))
       set_param(L, i + 2, endpoint->args[i].field.name, &call->segments[call->nsegments++], &end);
   call->segments[call->nsegments++] =
     (hsa_param){.name = "version", .value = call->client->version, .len = strlen(call->client->version)};
-  for (i = 0; i < LHSA_MAX_QUERY && endpoint->query[i]; i++)
+  for (i = 0; i < LHSA_MAX_QUERY && endpoint->query[i].name; i++)
     if (!lua_isnil(L, query + i))
-      set_param(L, query + i, endpoint->query[i], &call->query[call->nquery++], &end);
+      set_param(L, query + i, endpoint->query[i].name, &call->query[call->nquery++], &end);
 }
 
 /* Pushes the query options as texts or nil; returns how many bytes the texts of the call take. */
@@ -135,8 +137,8 @@ static size_t push_query(lua_State *L, int options)
   for (i = 0; i < n; i++)
     if (endpoint->args[i].place == LHSA_PATH)
       size += lua_rawlen(L, i + 2) + 1;
-  for (i = 0; i < LHSA_MAX_QUERY && endpoint->query[i]; i++) {
-    lua_pushstring(L, endpoint->query[i]);
+  for (i = 0; i < LHSA_MAX_QUERY && endpoint->query[i].name; i++) {
+    lua_pushstring(L, endpoint->query[i].option);
     if (lua_istable(L, options))
       lua_rawget(L, options);
     else {

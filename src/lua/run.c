@@ -68,8 +68,12 @@ static const char *find_token(const lhsa_client *client, const char **problem)
 static const char *path_of(const lhsa_call *call)
 {
   const lhsa_endpoint *endpoint = call->endpoint;
+  bool is_short = endpoint->path_short && call->nsegments == 1; /* the version alone */
+  const char *path_v4 = is_short ? endpoint->path_short_v4 : endpoint->path_v4;
 
-  return endpoint->path_v4 && strcmp(call->client->version, "v4") == 0 ? endpoint->path_v4 : endpoint->path;
+  if (path_v4 && strcmp(call->client->version, "v4") == 0)
+    return path_v4;
+  return is_short ? endpoint->path_short : endpoint->path;
 }
 
 /* Pushes the body of the next request, or nil; returns how many inputs it has. */
