@@ -431,11 +431,24 @@ static int count_promised(lua_State *L, int reply, const lhsa_request_info *info
   return count_different(L, endpoint);
 }
 
+/* How many objects has the list at the top? JSON null, which keeps its place among the results, is none. */
+static int count_objects(lua_State *L)
+{
+  int list = lua_gettop(L), n = (int)lua_rawlen(L, list), objects = 0, i;
+
+  for (i = 1; i <= n; i++) {
+    lua_rawgeti(L, list, i);
+    objects += lua_istable(L, -1);
+    lua_pop(L, 1);
+  }
+  return objects;
+}
+
 /* Adds an error if the list of results at the top has fewer than the request promises: nobody knows what became of the
  * others. */
 static bool add_missing(lua_State *L, int reply, const lhsa_request_info *info, const hsa_outcome *outcome)
 {
-  int n = (int)lua_rawlen(L, -1);
+  int n = count_objects(L);
   int promised = outcome->http_status == NO_CONTENT ? 0 : count_promised(L, reply, info, n);
   hsa_outcome missing = *outcome;
 
