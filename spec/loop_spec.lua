@@ -1,4 +1,5 @@
 -- Event loops: calls in a coroutine yield, and everything else goes on. With the real libraries.
+local assoc = require "hubspot_assoc"
 local binding = require "spec.support.binding"
 local child = require "spec.support.child"
 local conformance = require "spec.support.loop_conformance"
@@ -70,9 +71,18 @@ local function own_host()
         watched[object] = nil
       end
     end,
-    suspend = function(start)
-      local thread = coroutine.running()
-      start(function() resume(thread) end)
+    suspend = function(start, seconds)
+      local thread, timer = coroutine.running(), nil
+      if seconds then
+        timer = { at = socket.gettime() + seconds, thread = thread }
+        timers[#timers + 1] = timer
+      end
+      start(function()
+        for i = #timers, 1, -1 do
+          if timers[i] == timer then table.remove(timers, i) end
+        end
+        resume(thread)
+      end)
       coroutine.yield()
     end,
   }
@@ -95,8 +105,10 @@ local function own_host()
     for _, object in ipairs(ready) do
       if watched[object] then watched[object]() end
     end
+    timer = next_timer() -- another one perhaps
     if timer and timer.at <= socket.gettime() then
-      resume(table.remove(timers, 1).thread)
+      table.remove(timers, 1)
+      resume(timer.thread)
     end
   end
   function host.run()
@@ -161,6 +173,35 @@ describe("a coroutine that dies while it waits", function()
       assert.is_table(results)
       collectgarbage()
     end
+  end)
+
+  it("and whose loop does not tell leaves the call to others after some seconds", function()
+    local host = own_host()
+    local asked, future = 0, nil
+    local client = assoc.new { loop = host.loop, base_url = "http://127.0.0.1:1", access_token = "pat-x", deadline = 20,
+      limiter = { reserve = function()
+        asked = asked + 1
+        return 0
+      end, observe = function() end },
+      transport = function()
+        if asked < 2 then return nil, "connect" end
+        return { status = 200, body = '{"results":[]}' }
+      end }
+    local is_dead
+    host.loop.suspend = function(start)
+      start(function() end) -- it is woken, and nothing comes of it
+      is_dead = true
+      coroutine.yield()
+    end
+    host.start(function()
+      future = client.async:get_limits("contacts", "companies")
+      future:wait()
+    end)
+    local give_up_at = socket.gettime() + 15
+    while client:pending() > 0 and socket.gettime() < give_up_at do client:step(0.1) end
+    assert.is_true(is_dead)
+    assert.same({ 0, 2 }, { client:pending(), asked })
+    assert.same({}, (future:wait()))
   end)
 
   it("of an error lets the others go on", function()

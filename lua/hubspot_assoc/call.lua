@@ -72,7 +72,7 @@ call_of.is_answered_here = is_answered_here
 local function is_abandoned(future)
   local question, is_alive = future.question, future.client.loop and future.client.loop.is_alive
   local thread = question.thread
-  if future.state == "asks" then -- it was to be answered in a thread that has not begun
+  if future.state == "asks" then -- it was to be answered in a thread that has not begun, or by a waiter that was woken
     return question.asked_at and now() - question.asked_at > TAKE_OVER
   elseif thread == (running() or MAIN) then
     return not core.is_running(question.frame)
@@ -168,6 +168,11 @@ local function leader_of(future)
   end
 end
 
+--- The call to follow: it asks for the token that this one asks for, and that is not known yet.
+local function token_leader_of(future)
+  return future.question.kind == "token" and not known_answer(future) and leader_of(future) or nil
+end
+
 --- Remembers what came of an expired token.
 local function remember(client, key, ok, value, second)
   if key == NONE then
@@ -244,8 +249,8 @@ local function follow(future, leader)
   local question = leader.question
   question.followers = question.followers or {}
   question.followers[#question.followers + 1] = future
-  future.question.leader = question
-  future.client.asking[future] = nil
+  future.question.leader, future.question.asked_at = question, nil
+  future.client.asking[future], future.client.answering[future] = nil, nil
 end
 
 -- ---- who answers ----
@@ -262,6 +267,15 @@ local function answer_and_route(future)
   end
 end
 
+--- As a coroutine of its own, which begins when others may have begun to answer the same question.
+local function answer_beside(future)
+  local leader = future.state == "asks" and token_leader_of(future)
+  if leader then
+    return follow(future, leader)
+  end
+  answer_and_route(future)
+end
+
 --- Answers where nobody waits: beside everything else, if the host can do that, for it may take long.
 local function answer_aside(future)
   local loop, question = future.client.loop, future.question
@@ -270,10 +284,10 @@ local function answer_aside(future)
   end
   question.asked_at = now()
   future.client.answering[future] = true -- so that it is not forgotten if the host does not keep its word
-  if loop.spawn and loop.spawn(answer_and_route, future) then
+  if loop.spawn and loop.spawn(answer_beside, future) then
     return nil
   end
-  local thread = create(answer_and_route)
+  local thread = create(answer_beside)
   local ok, message = resume(thread, future)
   if not ok then
     error(message, 0)
@@ -283,10 +297,12 @@ end
 --- Finds somebody to answer the question of a call.
 local function find_answer(future)
   local client, question = future.client, future.question
-  local leader = question.kind == "token" and not known_answer(future) and leader_of(future)
+  local leader = token_leader_of(future)
   if leader then
     follow(future, leader)
   elseif future.waiting[1] then
+    question.asked_at = now()
+    client.answering[future] = true -- it is put again if who is woken does not come
     scheduler.wake(client, future.waiting)
   elseif future.is_left or not future.is_ordinary then -- else it has just been made, and who made it answers
     answer_aside(future)
@@ -308,7 +324,7 @@ function route(client)
   end
 end
 
---- Questions that cannot be answered any more are put again.
+--- Questions that cannot be answered any more are put again. That the deadline passes in observe tells call:run alone.
 local function check_answering(client)
   local time = now()
   if next(client.answering) == nil or client.loop and time - client.checked_at < CHECK_EVERY then
@@ -318,7 +334,9 @@ local function check_answering(client)
   for future in pairs(client.answering) do
     local question = future.question
     if question and is_abandoned(future) then
-      if question.kind == "answer" then -- nobody knows whether the request has left: it is not sent again unasked
+      if future.state == "asks" then
+        future.is_left = true
+      elseif question.kind == "answer" then -- nobody knows whether the request has left: it is not sent again unasked
         future.call:answer(question.number, true, nil, "other")
       end
       future.question, future.state = nil, "running"
@@ -329,6 +347,8 @@ local function check_answering(client)
           follower.question = nil
         end
       end
+    elseif question and question.kind == "observe" then
+      advance(future)
     end
   end
 end
@@ -446,7 +466,7 @@ local function must_answer(future, loop)
   if future.state ~= "asks" then
     return false
   end
-  local leader = loop and future.question.kind == "token" and not known_answer(future) and leader_of(future)
+  local leader = loop and token_leader_of(future)
   if leader and future.question.leader ~= leader.question then
     follow(future, leader)
   end

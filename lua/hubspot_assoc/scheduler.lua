@@ -12,6 +12,7 @@
 local core = require "hubspot_assoc.core"
 
 local error, pcall, running, tostring = error, pcall, coroutine.running, tostring
+local is_yieldable = coroutine.isyieldable -- not in Lua 5.1 and 5.2
 local huge = 1 / 0
 
 local scheduler = {}
@@ -100,7 +101,8 @@ function scheduler.wait(client, loop, waiting, seconds, future)
   local n = #waiting
   for i = n, 1, -1 do
     if waiting[i] == waiter then
-      waiting[i], waiting[n] = waiting[n], nil
+      waiting[i] = waiting[n]
+      waiting[n] = nil -- apart, for i may be n, and Lua does not say which is assigned last
       return true
     end
   end
@@ -171,6 +173,9 @@ function scheduler.loop_to_wait_in(client, name, level)
   local can_suspend, why = is_in_coroutine(), nil
   if loop.can_suspend then
     can_suspend, why = loop.can_suspend()
+  end
+  if can_suspend and is_yieldable and not is_yieldable() then
+    why = "no coroutine can yield inside on_event, on_done, or another function that C calls"
   end
   if why then
     error(("'%s' cannot wait here: %s"):format(name, why), level + 1)

@@ -231,6 +231,69 @@ return function(busted, name, new_host)
       assert.same({ 3, 3 }, { counts() })
     end)
 
+    it("a wait ends when its time is up, and the call goes on", function()
+      local client = client_of(silent)
+      local kind, took
+      host.start(function()
+        local future = client.async:batch_update("contacts", "companies", { binding.limit() })
+        local started = socket.gettime()
+        kind = select(2, future:wait(0.1))[1].kind
+        took = socket.gettime() - started
+        assert.is_false(future:done())
+        client:close()
+      end)
+      host.run()
+      assert.equal("pending", kind)
+      assert.is_true(took >= 0.1 and took < 2, ("%.2f s"):format(took))
+    end)
+
+    it("a limiter that is told and never returns holds no call beyond its deadline", function()
+      local thread
+      local client = assoc.new { loop = host.loop, base_url = "http://127.0.0.1:1", access_token = "pat-x",
+        deadline = 0.4,
+        transport = function() return { status = 200, body = '{"results":[]}' } end,
+        limiter = { reserve = function() return 0 end, observe = function()
+          thread = coroutine.running()
+          host.sleep(3)
+        end } }
+      local results, took
+      host.start(function()
+        local future = client.async:get_limits("contacts", "companies")
+        host.sleep(0.05)
+        local started = socket.gettime()
+        host.start(function()
+          results = future:wait()
+          took = socket.gettime() - started
+        end)
+        future:wait()
+      end)
+      host.run()
+      assert.is_truthy(thread)
+      assert.same({}, results)
+      assert.is_true(took < 2.5, ("%.2f s"):format(took))
+    end)
+
+    it("on_event cannot wait for a call, which raises and leaves nothing behind", function()
+      if not coroutine.isyieldable then return end -- Lua 5.1 and 5.2 cannot tell
+      local other = client_of(slow)
+      local message, results
+      local client = assoc.new { loop = host.loop, base_url = "http://127.0.0.1:1", access_token = "pat-x",
+        transport = function() return { status = 200, body = '{"results":[]}' } end,
+        on_event = function(event)
+          if event.type == "done" then
+            message = select(2, pcall(other.get_limits, other, "contacts", "companies"))
+          end
+        end }
+      host.start(function()
+        results = client:get_limits("contacts", "companies")
+        host.sleep(0.05)
+      end)
+      host.run()
+      assert.same({}, results)
+      assert.matches("'get_limits' cannot wait here: no coroutine can yield inside on_event", message, 1, true)
+      assert.equal(0, other:pending())
+    end)
+
     it("close ends all waits at once", function()
       local client = client_of(silent)
       local kinds, started = {}, socket.gettime()
@@ -318,6 +381,31 @@ return function(busted, name, new_host)
       end
       host.run()
       assert.same({ 50, 1 }, { n, asked })
+    end)
+
+    it("so do 50 asynchronous calls that nobody waits for", function()
+      local asked, n = { ["nil"] = 0, expired = 0 }, 0
+      local client = assoc.new { loop = host.loop, base_url = "http://127.0.0.1:1", rate = false, max_connections = 50,
+        access_token = function(reason)
+          asked[tostring(reason)] = asked[tostring(reason)] + 1
+          host.sleep(0.05)
+          return "pat-x"
+        end,
+        transport = function()
+          if asked.expired > 0 then return { status = 200, body = '{"results":[]}' } end
+          return { status = 401, body = '{"status":"error","category":"EXPIRED_AUTHENTICATION"}' }
+        end }
+      host.start(function()
+        for _ = 1, 50 do
+          client.async:get_limits("contacts", "companies"):on_done(function(limits) n = n + (limits and 1 or 0) end)
+        end
+        while client:pending() > 0 do
+          host.sleep(0.01)
+          if host.looks_by_itself == false then client:step(0.01) end
+        end
+      end)
+      host.run()
+      assert.same({ 50, 1, 1 }, { n, asked["nil"], asked.expired })
     end)
   end)
 end

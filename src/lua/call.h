@@ -42,6 +42,7 @@ typedef struct lhsa_call {
   lhsa_asks overdue;        /* the deadline passed in this question */
   hsa_event event;          /* to be told */
   bool must_tell_limiter, must_tell_event;
+  bool is_limiter_late;     /* the deadline passed while it was told: it is told no more */
   bool is_unfit;            /* it cannot begin; LHSA_REFUSAL says why */
   bool is_refused;          /* it was refused what it asked for; likewise */
   bool is_canceled;

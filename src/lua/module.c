@@ -79,10 +79,14 @@ static void set_closure(lua_State *L, const lhsa_endpoint *endpoint, lua_CFuncti
   lua_setfield(L, -2, endpoint->name);
 }
 
-/* require "hubspot_assoc.core" -> { NAME(...)           every API call, on the default client -> results, errors,
- * response new(options), configure(options) -> client, with client:NAME(...) call(fn, ...)       calls a function
- * that must not yield call_once, is_running, default   for the Lua layer: above now()               seconds on the
- * monotonic clock calls               NAME -> start(client, ...) -> call: what the Lua layer builds upon _VERSION }
+/* require "hubspot_assoc.core" -> {
+ *   NAME(...)           every API call, on the default client -> results, errors, response
+ *   new(options), configure(options) -> client, with client:NAME(...)
+ *   call(fn, ...)       calls a function that must not yield
+ *   call_once, is_running, default   for the Lua layer: above
+ *   now()               seconds on the monotonic clock
+ *   calls               NAME -> start(client, ...) -> call: what the Lua layer builds upon
+ *   _VERSION }
  * What the user's functions are called for they must do without yielding here; in calls of hubspot_assoc they may
  * yield. Raises if the libcurl that was found is too old. */
 int luaopen_hubspot_assoc_core(lua_State *L)

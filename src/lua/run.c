@@ -319,7 +319,7 @@ static bool next_event(lhsa_call *call)
   while (!call->must_tell_limiter && !call->must_tell_event) {
     if (!hsa_call_event(call->request, &call->event))
       return false;
-    call->must_tell_limiter = client->has_limiter && tells_rate(&call->event);
+    call->must_tell_limiter = client->has_limiter && !call->is_limiter_late && tells_rate(&call->event);
     call->must_tell_event = client->has_on_event;
   }
   return true;
@@ -329,6 +329,17 @@ static bool next_event(lhsa_call *call)
 static bool is_open(const lhsa_call *call, hsa_state state)
 {
   return call->asks && state == HSA_PARKED && call->engine_question == hsa_call_questions(call->request);
+}
+
+/* Is the call telling somebody something? A limiter's observe may yield for ever: the deadline ends that. */
+static bool is_telling(lhsa_call *call)
+{
+  if (call->asks == LHSA_TELLS_LIMITER && hsa_now() >= call->deadline) {
+    call->asks = LHSA_ASKS_NOTHING;
+    call->must_tell_limiter = false;
+    call->is_limiter_late = true;
+  }
+  return call->asks >= LHSA_TELLS_LIMITER;
 }
 
 /* ---- running ---- */
@@ -352,7 +363,7 @@ static lhsa_run_state step(lua_State *L, int user, lhsa_call *call, int64_t unti
   hsa_state state;
   int64_t pause;
 
-  if (call->asks >= LHSA_TELLS_LIMITER)
+  if (is_telling(call))
     return LHSA_ASKS;
   if (call->mark.is_dirty)
     lhsa_reply_rewind(L, user, &call->mark);
