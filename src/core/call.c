@@ -172,11 +172,20 @@ static bool asks_answer(const hsa_call *call)
   return call->stage == STAGE_PARKED && call->reason == HSA_REASON_SEND;
 }
 
+/* The call asks for leave no longer, if it did. */
+static void end_asking(hsa_call *call)
+{
+  if (!call->is_expected || call->has_leave)
+    return;
+  call->engine->asking--;
+  call->engine->slow -= call->ask_number <= call->engine->slow_number;
+}
+
 /* No connection is kept free for the call any longer. */
 static void forget_leave(hsa_call *call)
 {
+  end_asking(call);
   call->engine->expected -= call->is_expected;
-  call->engine->asking -= call->is_expected && !call->has_leave;
   call->is_expected = call->has_leave = false;
 }
 
@@ -387,6 +396,7 @@ void hsa_call_ask_leave(hsa_call *call, int64_t now)
   call->engine->expected++;
   call->engine->asking++;
   call->engine->asked_at = now;
+  call->ask_number = ++call->engine->asks;
   hsa_call_park(call, call->attempts > 0 ? HSA_REASON_RETRY : HSA_REASON_FIRST);
 }
 
@@ -400,7 +410,7 @@ void hsa_call_ask_at_once(hsa_call *call)
 
 void hsa_call_have_leave(hsa_call *call)
 {
-  call->engine->asking -= call->is_expected && !call->has_leave;
+  end_asking(call);
   call->has_leave = true;
   call->is_first = call->is_first || call->park == HSA_PARK_EVERY; /* its turn has come */
 }

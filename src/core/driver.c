@@ -29,20 +29,28 @@ static hsa_call *first_of(hsa_engine *engine, int group, int64_t now, hsa_leave 
   return queue->first;
 }
 
+static bool is_free(const hsa_engine *engine, const hsa_call *call)
+{
+  return hsa_transport_has_room(engine->transport, call->has_leave ? 0 : engine->expected - engine->slow);
+}
+
 /* Is a connection free for the first call of a queue? One is kept for each that has leave, or asks for it; but who
  * asks holds others up for a moment at most: the answer may take long, or itself need a call. Sets *at to when to
  * look again, if that is sooner. */
 static bool has_room(hsa_engine *engine, const hsa_call *call, int64_t now, int64_t *at)
 {
-  bool is_patient = now < engine->asked_at + ASKING_TIME;
-  int expected = call->has_leave ? 0 : engine->expected - (is_patient ? 0 : engine->asking);
+  int64_t patience = engine->asking > engine->slow ? engine->asked_at + ASKING_TIME : INT64_MAX;
 
-  engine->needs_room = !hsa_transport_has_room(engine->transport, expected);
+  if (!is_free(engine, call) && now >= patience) {
+    engine->slow = engine->asking;
+    engine->slow_number = engine->asks;
+    patience = INT64_MAX;
+  }
+  engine->needs_room = !is_free(engine, call);
   if (!engine->needs_room)
     return true;
   engine->queues[call->group].obstacle = (hsa_leave){now, HSA_PACE_NOW};
-  if (is_patient && engine->asking > 0 && engine->asked_at + ASKING_TIME < *at)
-    *at = engine->asked_at + ASKING_TIME;
+  *at = patience < *at ? patience : *at;
   return false;
 }
 

@@ -44,6 +44,7 @@ struct hsa_call {
   bool ambiguous;
   bool has_leave;           /* HSA_PARK_EVERY: hsa_call_proceed has been called for the next attempt */
   bool is_expected;         /* a connection is kept free for it: its turn has come, and it asks for leave, or has it */
+  uint64_t ask_number;      /* of the engine's asks */
   bool told_wait;           /* this time in the queue has its WAIT event */
   bool is_first;            /* goes to the head of the queue: it was throttled, or has leave already */
   int group;                /* of the rate: which queue it waits in */
@@ -96,6 +97,9 @@ struct hsa_engine {
   int sending;              /* calls that are SENDING */
   int expected, asking;     /* calls for which one is kept free; those of them that have no leave yet */
   int64_t asked_at;         /* when a call began to ask last */
+  uint64_t asks;            /* how often one did */
+  uint64_t slow_number;     /* of those that ask, the ones up to this ask are slow: nothing is kept free for them */
+  int slow;                 /* how many these are */
   uint64_t random;
 };
 
