@@ -169,7 +169,8 @@ static bool is_crowded(const hsa_group *group, int64_t now)
 {
   const hsa_window *window = &group->server;
 
-  if (window->open == 0 || !is_told(group, now) || group->foreign_at == INT64_MIN || now - group->foreign_at > window->interval)
+  if (window->open == 0 || !is_told(group, now) || group->foreign_at == INT64_MIN ||
+      now - group->foreign_at > window->interval)
     return false;
   return window->open >= (window->requests - (int64_t)ended_since(window, now - window->interval)) / 2;
 }
