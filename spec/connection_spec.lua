@@ -247,6 +247,41 @@ describe("a connection", function()
   end)
 end)
 
+describe("a libcurl that refuses", function()
+  after_each(fault_server.stop_all)
+
+  -- Forty calls at once, with that option of curl_easy_setopt refused from that value on: how many went well, the last
+  -- error, how often it was tried.
+  local function call_many(option, value)
+    local server = fault_server.start { "acts.once", "serve" }
+    local report = child.run({ LD_PRELOAD = child.preload(child.shared_object "refuses_option"),
+      REFUSED_OPTION = option, REFUSED_VALUE = value }, [[
+      local wire = require "spec.support.wire"
+      local client = wire.client(..., { rate = false, timeout = 10, max_attempts = 1 })
+      local futures, good, errors = {}, 0, nil
+      for i = 1, 40 do futures[i] = client.async:get_limits("contacts", "companies") end
+      for i = 1, 40 do
+        local results, failed = futures[i]:wait()
+        good, errors = good + (results and 1 or 0), failed or errors
+      end
+      return good, errors and errors[1].message, errors and errors[1].attempts
+    ]], server.url)
+    assert.equal("0", report.status)
+    return report
+  end
+
+  it("HTTP/2, because it was built without, speaks HTTP/1.1", function()
+    local report = call_many(84, 3) -- CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_2_0
+    assert.same({ "40", "nil", "nil" }, { report[1], report[2], report[3] })
+  end)
+
+  it("to begin a transfer (memory ran out) ends each call at once, those that waited for a connection too", function()
+    local report = call_many(155, 0) -- CURLOPT_TIMEOUT_MS
+    assert.same({ "0", "memory ran out in libcurl", "1" }, { report[1], report[2], report[3] })
+    assert.is_true(report.seconds < 9, report.seconds)
+  end)
+end)
+
 -- A server that closes idle connections soon: what a client sends may cross that.
 describe("#nginx closes idle connections soon, and over", function()
   after_each(nginx.stop_all)

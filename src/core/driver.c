@@ -169,8 +169,10 @@ void hsa_engine_turn(hsa_engine *engine, int64_t until, const hsa_call *awaited)
     engine->queue_at = INT64_MIN;
   if (end_attempts(engine) || engine->needs_room)
     pump(engine, hsa_now()); /* the rate may let more go, or a connection is free */
-  if (hsa_transport_is_unsettled(engine->transport))
+  if (hsa_transport_is_unsettled(engine->transport)) {
     settle(engine);
+    end_attempts(engine); /* those that could not even begin */
+  }
   now = hsa_now();
   at = next_wake(engine, until);
   if (engine->given_up || has_news(engine, awaited) || at <= now)

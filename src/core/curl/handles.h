@@ -76,6 +76,7 @@ struct hsa_transfer {
   int runs, fruitless; /* so often begun; so often refused while nobody got an answer */
   uint64_t answers;    /* the transport's, when it was refused last */
   bool is_started;     /* and not ended yet */
+  bool has_ended;      /* it is in ended */
   bool is_waiting;     /* to leave */
   bool was_sent;       /* an earlier run may have been processed */
   hsa_connection *connection; /* that it was sent on; NULL: not known */

@@ -179,7 +179,8 @@ hsa_status hsa_transport_start(hsa_transport *transport, const hsa_attempt *atte
 
 void hsa_transfer_time_out(hsa_transfer *transfer)
 {
-  note(transfer, ERRAND_TIME_OUT);
+  if (!transfer->has_ended)
+    note(transfer, ERRAND_TIME_OUT);
 }
 
 /* Keeps the transfer for the next attempt. */
@@ -192,8 +193,25 @@ static void keep(hsa_transfer *transfer)
   transport->idle = transfer;
 }
 
+/* Takes the transfer out of those that have ended, if it is there. */
+static void leave_ended(hsa_transfer *transfer)
+{
+  hsa_transport *transport = transfer->transport;
+  hsa_transfer **at = &transport->ended;
+
+  if (!transfer->has_ended)
+    return;
+  transfer->has_ended = false;
+  while (*at != transfer)
+    at = &(*at)->next;
+  *at = transfer->next;
+  if (!transfer->next)
+    transport->ended_tail = at;
+}
+
 void hsa_transfer_release(hsa_transfer *transfer)
 {
+  leave_ended(transfer);
   if (transfer->link || transfer->errand || transfer->is_spoiled)
     note(transfer, ERRAND_DROP);
   else
@@ -308,6 +326,7 @@ static void end(hsa_transfer *transfer, CURLcode code)
   transfer->is_spoiled = transfer->is_spoiled || code != CURLE_OK;
   transport->answers += transfer->result.http_status > 0;
   transfer->next = NULL;
+  transfer->has_ended = true;
   *transport->ended_tail = transfer;
   transport->ended_tail = &transfer->next;
 }
@@ -417,11 +436,8 @@ hsa_transfer *hsa_transport_ended(hsa_transport *transport)
 {
   hsa_transfer *transfer = transport->ended;
 
-  if (transfer) {
-    transport->ended = transfer->next;
-    if (!transport->ended)
-      transport->ended_tail = &transport->ended;
-  }
+  if (transfer)
+    leave_ended(transfer);
   return transfer;
 }
 

@@ -149,6 +149,13 @@ static long http_version(const hsa_transfer *transfer)
   return needs_http1 || others_do || !hsa_libcurl_speaks_http2() ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS;
 }
 
+/* A libcurl that was built without HTTP/2 refuses its name. */
+static bool set_http_version(const hsa_transfer *transfer)
+{
+  return curl_easy_setopt(transfer->easy, CURLOPT_HTTP_VERSION, http_version(transfer)) == CURLE_OK ||
+         curl_easy_setopt(transfer->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK;
+}
+
 /* What is the same for every attempt. */
 static bool set_up(hsa_transfer *transfer)
 {
@@ -315,9 +322,9 @@ static bool set_run(hsa_transfer *transfer)
   const hsa_attempt *attempt = &transfer->attempt;
   CURL *easy = transfer->easy;
   int64_t ms = (transfer->run_out_at - hsa_now() + 999) / 1000;
-  bool ok = set_url(transfer, attempt->url) && set_headers(transfer, attempt) && set_method(easy, attempt);
+  bool ok = set_url(transfer, attempt->url) && set_headers(transfer, attempt) && set_method(easy, attempt) &&
+            set_http_version(transfer);
 
-  SET(CURLOPT_HTTP_VERSION, http_version(transfer));
   SET(CURLOPT_TIMEOUT_MS, ms < 1 ? 1L : ms > LONG_MAX ? LONG_MAX : (long)ms);
   clear(transfer);
   transfer->runs++;
