@@ -189,6 +189,17 @@ describe("the default client", function()
   end)
 end)
 
+describe("the default client that hubspot_assoc.core made", function()
+  it("is refused where its loop is none", function()
+    local lines = child.run({}, [[
+      require "hubspot_assoc.core".configure { access_token = "x", loop = "nonsense" }
+      local ok, message = pcall(require "hubspot_assoc".get_limits, "a", "b")
+      return ok, message:match "wrong options.loop: .*" ]])
+    assert.equal("false", lines[1])
+    assert.matches('got "nonsense"', lines[2], 1, true)
+  end)
+end)
+
 describe("a host", function()
   it("may replace globals after require", function()
     local lines = child.run({}, [[

@@ -202,7 +202,11 @@ local function default()
     default_client = client_module.new(nil, 2, "new")
     core.default(default_client.core)
   elseif not default_client or default_client.core ~= core_client then
-    default_client = wrap(core_client, find_loop(core_client:loop() or default_loop))
+    local loop, problem = find_loop(core_client:loop() or default_loop)
+    if problem then
+      error(("the default client was made with a wrong options.loop: %s"):format(problem), 3)
+    end
+    default_client = wrap(core_client, loop)
   end
   return default_client
 end
