@@ -58,7 +58,8 @@ local function try(io_thread, n, run)
 end
 
 for _, io_thread in ipairs { true, false } do
-  describe("memory that runs out, " .. (io_thread and "with" or "without") .. " an I/O thread", function()
+  -- lua-cjson's decoder leaks its buffer where Lua raises inside it, which a sanitizer reports.
+  describe("memory that runs out, " .. (io_thread and "with" or "without") .. " an I/O thread #cjson_leaks", function()
     for _, scenario in ipairs(scenarios) do
       it("loses nothing in " .. scenario[1], function()
         local problems, n, refused = {}, 0, 1
