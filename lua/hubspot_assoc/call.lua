@@ -512,6 +512,9 @@ function call_of.perform(client, loop, call, class)
   while not future.results do
     call_of.wait_for(future, loop, huge)
   end
+  if client.count == 0 then -- it may have ended before anybody waited
+    scheduler.settle(client)
+  end
   return unpack_results(future)
 end
 

@@ -50,6 +50,14 @@ return function(busted, name, new_host)
       assert.same({ nil, 200 }, { inside[2], inside[3].http_status })
     end)
 
+    it("nothing is watched any more after a call that has ended at once", function()
+      local client = binding.client { loop = host.loop }
+      local results
+      host.start(function() results = client:batch_update("contacts", "companies", {}) end)
+      host.run() -- it ends when nothing is watched
+      assert.same({}, results)
+    end)
+
     it("calls go on side by side, and so does everything else", function()
       local client = client_of(slow)
       local results, ticks, started = {}, 0, socket.gettime()
