@@ -258,13 +258,18 @@ end
 local route
 
 --- Answers, and finds who answers what is asked then. The answer may have ended the last call.
+--- Where no call is under way any more, the event loop has nothing to watch. Whoever ends a call sees to it.
+local function settle_if_idle(client)
+  if client.count == 0 then
+    scheduler.settle(client)
+  end
+end
+
 local function answer_and_route(future)
   local client = future.client
   answer(future)
   route(client)
-  if client.count == 0 then
-    scheduler.settle(client)
-  end
+  settle_if_idle(client)
 end
 
 --- As a coroutine of its own, which begins when others may have begun to answer the same question.
@@ -385,9 +390,7 @@ function call_of.look_around(client, most)
   route(client)
   local ok, message = dispatch(client)
   route(client)
-  if client.count == 0 then
-    scheduler.settle(client)
-  end
+  settle_if_idle(client)
   if not ok then
     error(message, 0)
   end
@@ -512,9 +515,7 @@ function call_of.perform(client, loop, call, class)
   while not future.results do
     call_of.wait_for(future, loop, huge)
   end
-  if client.count == 0 then -- it may have ended before anybody waited
-    scheduler.settle(client)
-  end
+  settle_if_idle(client) -- it may have ended before anybody waited
   return unpack_results(future)
 end
 

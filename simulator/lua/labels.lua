@@ -3,9 +3,9 @@
 local errors = require "simulator.errors"
 local input = require "simulator.input"
 local json = require "simulator.json"
+local schema = require "simulator.schema"
 
 local M = {}
-local MOST_LABELS = 10 -- of one's own, a pair of object types
 
 local function definition(kind)
   return { category = kind.category, typeId = kind.type_id, label = kind.label or json.null }
@@ -30,8 +30,8 @@ local function check_new(account, from, to, name)
       if account:inverse(kind).type_id >= kind.type_id or from ~= to then count = count + 1 end
     end
   end
-  if count >= MOST_LABELS then
-    error(errors.validation(("An object pair may have no more than %d labels"):format(MOST_LABELS)))
+  if count >= schema.MOST_LABELS then
+    error(errors.validation(("An object pair may have no more than %d labels"):format(schema.MOST_LABELS)))
   end
 end
 

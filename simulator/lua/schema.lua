@@ -1,5 +1,7 @@
 -- The object types and association types that every account starts with. HubSpot's own ids, as in its documentation.
-local M = {}
+local M = {
+  MOST_LABELS = 10, -- of one's own, a pair of object types
+}
 
 -- name in a path → object type id
 local OBJECT_TYPES = {

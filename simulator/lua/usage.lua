@@ -5,7 +5,6 @@ local schema = require "simulator.schema"
 
 local M = {}
 local NEAR = 0.8 -- of a limit, and more
-local MOST_LABELS = 10 -- of one's own, a pair of object types
 local MOST_SAMPLES = 10
 
 -- The records of a pair that are at its limit, and those near it: lists of { id, count }; and the limit, if it is set.
@@ -102,7 +101,8 @@ function M.labels(call)
       local labels = labels_of(call.account, from, to)
       if #labels > 0 and (not only_from or from == only_from) and (not only_to or to == only_to) then
         results[#results + 1] = { fromObjectType = type_fields(from), toObjectType = type_fields(to),
-          allLabels = labels, limit = MOST_LABELS, usage = #labels, percentage = 100 * #labels / MOST_LABELS }
+          allLabels = labels, limit = schema.MOST_LABELS, usage = #labels,
+          percentage = 100 * #labels / schema.MOST_LABELS }
       end
     end
   end
