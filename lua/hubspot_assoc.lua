@@ -58,4 +58,10 @@ assoc.async = client_module.default_async
 
 client_module.add_functions(assoc)
 
+-- The rooms over calls: what whole jobs need. Each is a table of methods (client_module.add_methods).
+local ROOMS = {}
+for i = 1, #ROOMS do
+  client_module.add_methods(assoc, require("hubspot_assoc." .. ROOMS[i]))
+end
+
 return assoc

@@ -271,4 +271,23 @@ function client_module.add_functions(module)
   end
 end
 
+--- Gives all clients the methods of a room above, and a module the same as functions on the default client.
+-- @param module as in add_functions
+-- @param room name -> function(client, level, ...), which returns three values at most; level as in client_module.new:
+--   error(message, level + 1) blames the caller of the method
+function client_module.add_methods(module, room)
+  for name, method in pairs(room) do
+    Client[name] = function(self, ...)
+      expect_client(self, name)
+      local first, second, third = method(self, 2, ...) -- no tail call, which would take a level away
+      return first, second, third
+    end
+    module[name] = function(...)
+      expect_dot(module, ..., name)
+      local first, second, third = method(default(), 2, ...)
+      return first, second, third
+    end
+  end
+end
+
 return client_module
