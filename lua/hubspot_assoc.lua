@@ -53,6 +53,18 @@ function assoc.check(results, errors, response)
   return results, errors, response
 end
 
+--- Makes a list of errors as calls return it: it prints, concatenates, and works with check. For what is built on this
+-- library, and for tests.
+-- @param list of tables with at least kind ("api", "throttled", "timeout", "transport", "protocol", "canceled",
+--   "config", "pending") and message, and any other fields of an error; or of strings, which become errors of kind
+--   "config". Errors that a call returned are taken as they are, other tables are copied.
+-- @return errors; raises if the list is empty, or an element is no error
+function assoc.errors(list)
+  expect_dot(assoc, list, "errors")
+  local errors = core.errors(list, 2)
+  return errors
+end
+
 --- The default client's, which is made on first use.
 assoc.async = client_module.default_async
 

@@ -675,3 +675,68 @@ describe("a response", function()
     assert.is_true(response.elapsed > 0.25 and response.elapsed < 5) -- nginx's clock is a little behind
   end)
 end)
+
+describe("a list of errors made by hand", function()
+  it("reads as the library's own, and says only what is known", function()
+    local errors = assoc.errors { { kind = "timeout", message = "too slow" } }
+    assert.equal("timeout: too slow", tostring(errors))
+    assert.equal("timeout: too slow", tostring(errors[1]))
+    assert.equal("it failed: timeout: too slow!", "it failed: " .. errors .. "!")
+    errors = assoc.errors {
+      { kind = "api", category = "VALIDATION_ERROR", message = "no", http_status = 400, attempts = 2,
+        ambiguous = true, call = "associate", from = "contacts", to = "deals", first = 1, last = 3 },
+      { kind = "throttled", message = "later", retry_after = 7, policyName = "DAILY" },
+    }
+    assert.equal("2 errors:\n- associate contacts -> deals, inputs 1 to 3: "
+      .. "VALIDATION_ERROR: no (HTTP 400, 2 attempts; it may have been applied)\n"
+      .. "- throttled: later (come back in 7 s; the daily limit is reset at midnight in the account's time zone)",
+      tostring(errors))
+  end)
+
+  it("goes through check", function()
+    local errors = assoc.errors { { kind = "api", message = "no" } }
+    local ok, message = pcall(assoc.check, {}, errors)
+    assert.same({ false, "api: no" }, { ok, message })
+  end)
+
+  it("takes strings, and errors that calls returned, as they are", function()
+    local client = assoc.new { access_token = "pat-x" }
+    client:close()
+    local _, own = client:get_all_limits()
+    local given = { kind = "api", message = "no" }
+    local errors = assoc.errors { "no file", own[1], given }
+    assert.same({ "config", "no file" }, { errors[1].kind, errors[1].message })
+    assert.equal(own[1], errors[2])
+    assert.is_nil(getmetatable(given))
+    assert.same({ kind = "api", message = "no" }, given)
+    assert.equal("config: no file", tostring(errors[1]))
+  end)
+
+  it("takes nothing that is no error, and says where", function()
+    for expected, list in pairs {
+      ["errors: list expected, got nil"] = false,
+      ["errors: list of at least one error expected: { { kind = , message = }, ... }"] = { kind = "api" },
+      ["errors[1].kind: unknown kind 'apy'; did you mean 'api'?"] = { { kind = "apy", message = "x" } },
+      ["errors[1].kind: unknown kind 'x-ray'; it is one of api, throttled, timeout, transport, protocol, canceled, "
+        .. "config, pending"] = { { kind = "x-ray", message = "x" } },
+      ["errors[2].kind: string expected, got nil"] = { "x", { message = "x" } },
+      ["errors[1].message: string expected, got number"] = { { kind = "api", message = 5 } },
+      ["errors[2]: table or string expected, got boolean"] = { "x", true },
+    } do
+      local ok, message = pcall(assoc.errors, list or nil)
+      assert.is_false(ok)
+      assert_in("bad argument #1 to 'errors' (" .. expected .. ")", message)
+      ok, message = pcall(require "hubspot_assoc.core".errors, list or nil)
+      assert.is_false(ok)
+      assert_in(expected, message)
+    end
+  end)
+
+  it("blames its caller", function()
+    local function caller() assoc.errors {} end
+    local _, message = pcall(caller)
+    assert.matches("error_spec.lua:%d+: bad argument #1 to 'errors'", message)
+    _, message = pcall(assoc.errors, assoc)
+    assert_in("call it with a dot", message)
+  end)
+end)

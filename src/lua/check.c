@@ -93,7 +93,7 @@ static size_t distance(const char *a, const char *b)
   return row[n];
 }
 
-static const char *nearest(const lhsa_field *fields, const char *name)
+const char *lhsa_nearest(const lhsa_field *fields, const char *name)
 {
   const char *best = NULL;
   size_t least = MAX_NAME, far;
@@ -112,7 +112,7 @@ static const char *nearest(const lhsa_field *fields, const char *name)
 
 static accept_result fail_unknown(lua_State *L, const lhsa_field *fields, const char *name)
 {
-  const char *known = nearest(fields, name);
+  const char *known = lhsa_nearest(fields, name);
 
   if (known)
     lua_pushfstring(L, ".%s: unknown field; did you mean '%s'?", name, known);

@@ -187,11 +187,15 @@ static void append_scopes(lua_State *L, int idx)
   lua_settop(L, text);
 }
 
-/* "batch_update contacts -> companies, inputs 1 to 2000: " */
+/* "batch_update contacts -> companies, inputs 1 to 2000: "; nothing where no call is known. */
 static void append_place(lua_State *L, int idx)
 {
   double first = number_field(L, idx, "first", 0);
+  bool has_call = text_field(L, idx, "call") != NULL;
 
+  lua_pop(L, 1);
+  if (!has_call)
+    return;
   append_field(L, idx, "", "call", "");
   append_field(L, idx, " ", "from", "");
   append_field(L, idx, " -> ", "to", "");
@@ -219,41 +223,71 @@ static void append_message(lua_State *L, int idx)
   append_scopes(L, idx);
 }
 
-/* " (HTTP 400, correlationId x, 2 attempts; it may have been applied)" */
+/* Appends one of the facts in parentheses, which is at the top; pops it. The first one opens them. */
+static void append_fact(lua_State *L, bool *has_facts, const char *separator)
+{
+  lua_pushstring(L, *has_facts ? separator : " (");
+  lua_insert(L, -2);
+  lua_concat(L, 3);
+  *has_facts = true;
+}
+
+/* What to know before one calls again. */
+static void append_advice(lua_State *L, int idx, double retry_after, bool *has_facts)
+{
+  char text[64];
+  const char *policy;
+
+  if (boolean_field(L, idx, "ambiguous")) {
+    lua_pushliteral(L, "it may have been applied");
+    append_fact(L, has_facts, "; ");
+  }
+  if (boolean_field(L, idx, "out_of_budget")) {
+    lua_pushliteral(L, "not tried again: the client's retry_budget is used up");
+    append_fact(L, has_facts, "; ");
+  }
+  if (retry_after >= 0) {
+    snprintf(text, sizeof text, "come back in %.0f s", retry_after);
+    lua_pushstring(L, text);
+    append_fact(L, has_facts, "; ");
+  }
+  policy = text_field(L, idx, "policyName");
+  if (policy && strcmp(policy, "DAILY") == 0) {
+    lua_pop(L, 1);
+    lua_pushliteral(L, "the daily limit is reset at midnight in the account's time zone");
+    append_fact(L, has_facts, "; ");
+  } else
+    lua_pop(L, 1);
+}
+
+/* " (HTTP 400, correlationId x, 2 attempts; it may have been applied)", of that what is known */
 static void append_facts(lua_State *L, int idx)
 {
   int http_status = (int)number_field(L, idx, "http_status", 0);
-  int attempts = (int)number_field(L, idx, "attempts", 0);
+  int attempts = (int)number_field(L, idx, "attempts", -1);
   double retry_after = number_field(L, idx, "retry_after", -1);
   char text[64];
-  bool is_said;
+  bool has_facts = false;
 
-  lua_pushfstring(L, "HTTP %d", http_status);
-  is_said = strstr(lua_tostring(L, -2), lua_tostring(L, -1)) != NULL;
-  lua_pop(L, 1);
-  append(L, " (");
-  if (http_status && !is_said) {
-    lua_pushfstring(L, "HTTP %d, ", http_status);
-    lua_concat(L, 2);
+  snprintf(text, sizeof text, "HTTP %d", http_status);
+  if (http_status && !strstr(lua_tostring(L, -1), text)) {
+    lua_pushstring(L, text);
+    append_fact(L, &has_facts, ", ");
   }
-  append_field(L, idx, "correlationId ", "correlationId", ", ");
-  lua_pushfstring(L, attempts == 1 ? "%d attempt" : "%d attempts", attempts);
-  lua_concat(L, 2);
-  if (boolean_field(L, idx, "ambiguous"))
-    append(L, "; it may have been applied");
-  if (boolean_field(L, idx, "out_of_budget"))
-    append(L, "; not tried again: the client's retry_budget is used up");
-  if (retry_after >= 0) {
-    snprintf(text, sizeof text, "; come back in %.0f s", retry_after);
-    append(L, text);
+  if (text_field(L, idx, "correlationId")) {
+    make_printable(L);
+    lua_pushfstring(L, "correlationId %s", lua_tostring(L, -1));
+    lua_remove(L, -2);
+    append_fact(L, &has_facts, ", ");
+  } else
+    lua_pop(L, 1);
+  if (attempts >= 0) {
+    lua_pushfstring(L, attempts == 1 ? "%d attempt" : "%d attempts", attempts);
+    append_fact(L, &has_facts, ", ");
   }
-  if (text_field(L, idx, "policyName") && strcmp(lua_tostring(L, -1), "DAILY") == 0) {
-    lua_pop(L, 1);
-    append(L, "; the daily limit is reset at midnight in the account's time zone)");
-  } else {
-    lua_pop(L, 1);
+  append_advice(L, idx, retry_after, &has_facts);
+  if (has_facts)
     append(L, ")");
-  }
 }
 
 static void push_error_text(lua_State *L, int idx)
@@ -357,4 +391,100 @@ void lhsa_push_errors(lua_State *L)
 {
   lua_newtable(L);
   set_metatable(L, ERRORS_TYPE);
+}
+
+/* ---- lists made by hand ---- */
+
+enum { KINDS = HSA_PENDING };
+
+/* Puts ".kind: unknown kind 'x'" at the top unless the string at idx is a kind; is it one? */
+static bool check_kind(lua_State *L, int idx)
+{
+  lhsa_field kinds[KINDS + 1] = {{.name = NULL}};
+  const char *kind = lua_tostring(L, idx), *known;
+  int i;
+
+  for (i = 0; i < KINDS; i++) {
+    kinds[i].name = hsa_kind_name((hsa_kind)(i + 1));
+    if (strcmp(kinds[i].name, kind) == 0)
+      return true;
+  }
+  known = lhsa_nearest(kinds, kind);
+  if (known)
+    lua_pushfstring(L, ".kind: unknown kind '%s'; did you mean '%s'?", kind, known);
+  else
+    lua_pushfstring(L, ".kind: unknown kind '%s'; it is one of api, throttled, timeout, transport, protocol, "
+                       "canceled, config, pending", kind);
+  return false;
+}
+
+/* Is the field of the table at the top a string, as it has to be? Else what is wrong is at the top. */
+static bool check_string_field(lua_State *L, const char *name)
+{
+  int table = lua_gettop(L);
+
+  if (text_field(L, table, name))
+    return strcmp(name, "kind") != 0 || check_kind(L, table + 1);
+  lua_pushfstring(L, ".%s: string expected, got %s", name, luaL_typename(L, -1));
+  return false;
+}
+
+/* Replaces the element at the top by an error of its own, or by what is wrong with it. */
+static bool make_element(lua_State *L)
+{
+  int element = lua_gettop(L);
+
+  if (has_metatable(L, element, ERROR_TYPE))
+    return true;
+  if (lua_type(L, element) == LUA_TSTRING) {
+    lua_createtable(L, 0, 2);
+    lua_insert(L, element);
+    lua_setfield(L, element, "message");
+    lhsa_set_string(L, "kind", hsa_kind_name(HSA_CONFIG));
+  } else if (lua_istable(L, element))
+    lhsa_copy_table(L);
+  else {
+    lua_pushfstring(L, ": table or string expected, got %s", luaL_typename(L, element));
+    return false;
+  }
+  if (!check_string_field(L, "kind"))
+    return false;
+  lua_settop(L, element);
+  if (!check_string_field(L, "message"))
+    return false;
+  lua_settop(L, element);
+  lhsa_make_error(L);
+  return true;
+}
+
+/* Raises what is wrong with the list, the text at the top, or with its element i. */
+static int refuse_errors(lua_State *L, int level, int i)
+{
+  if (i > 0)
+    lua_pushfstring(L, "[%d]%s", i, lua_tostring(L, -1));
+  return lhsa_bad_argument(L, level, 1, "errors", "errors");
+}
+
+int lhsa_errors(lua_State *L)
+{
+  int level = (int)luaL_optinteger(L, 2, 1), n, i;
+
+  lua_settop(L, 1);
+  if (!lua_istable(L, 1)) {
+    lua_pushfstring(L, ": list expected, got %s", luaL_typename(L, 1));
+    return refuse_errors(L, level, 0);
+  }
+  n = (int)lua_rawlen(L, 1);
+  if (n == 0) {
+    lua_pushliteral(L, ": list of at least one error expected: { { kind = , message = }, ... }");
+    return refuse_errors(L, level, 0);
+  }
+  lhsa_push_errors(L);
+  for (i = 1; i <= n; i++) {
+    lua_rawgeti(L, 1, i);
+    if (!make_element(L))
+      return refuse_errors(L, level, i);
+    lua_rawseti(L, 2, i);
+  }
+  return 1;
 }

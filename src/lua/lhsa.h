@@ -41,6 +41,9 @@ typedef struct lhsa_field {
  * behind the value's name, and returns false: "[2].typeId: integer expected, got string \"x\"". */
 bool lhsa_accept(lua_State *L, int idx, const lhsa_field *field);
 
+/* The name among the fields that is most like this one, if any is like it at all; else NULL. */
+const char *lhsa_nearest(const lhsa_field *fields, const char *name);
+
 /* Replaces the table at the top by a copy of it, one level deep. */
 void lhsa_copy_table(lua_State *L);
 
@@ -147,6 +150,11 @@ void lhsa_push_errors(lua_State *L);
 
 /* Makes the table at the top an error. */
 void lhsa_make_error(lua_State *L);
+
+/* Lua: errors(list [, level]) -> a list of errors as a call returns it, of tables with at least kind and message, or of
+ * strings, which become errors of kind "config". Errors of ours are taken as they are, other tables copied. Raises if
+ * the list is empty or wrong, with the position of the code at this level of the call stack (1: the caller). */
+int lhsa_errors(lua_State *L);
 
 /* Set a field of the table at the top. A string that is NULL leaves it absent. */
 void lhsa_set_string(lua_State *L, const char *name, const char *value);

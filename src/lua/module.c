@@ -85,6 +85,7 @@ static void set_closure(lua_State *L, const lhsa_endpoint *endpoint, lua_CFuncti
  *   call(fn, ...)       calls a function that must not yield
  *   call_once, is_running, default   for the Lua layer: above
  *   now()               seconds on the monotonic clock
+ *   errors(list)        a list of errors as a call returns it
  *   calls               NAME -> start(client, ...) -> call: what the Lua layer builds upon
  *   _VERSION }
  * What the user's functions are called for they must do without yielding here; in calls of hubspot_assoc they may
@@ -124,6 +125,8 @@ int luaopen_hubspot_assoc_core(lua_State *L)
   lua_setfield(L, module, "default");
   lua_pushcfunction(L, now);
   lua_setfield(L, module, "now");
+  lua_pushcfunction(L, lhsa_errors);
+  lua_setfield(L, module, "errors");
   lua_pushliteral(L, HSA_VERSION);
   lua_setfield(L, module, "_VERSION");
   return 1;
