@@ -92,6 +92,36 @@ static void masks_its_token(void **state)
   hsa_call_free(call);
 }
 
+/* A form bears no token; what is secret in it is masked, wherever a server repeats it. */
+static void sends_a_form_without_a_token(void **state)
+{
+  static const server_step steps[] = {
+    {.reply = "HTTP/1.1 400 x\r\nX-HubSpot-Correlation-Id: id-two\r\nContent-Length: 9\r\n\r\none, two!"}};
+  static const hsa_param secrets[] = {{"", "one", 3}, {"", "", 0}, {"", "two", 3}};
+  fixture *f = *state;
+  hsa_request request = request_of(HSA_IDEMPOTENT, HSA_PARK_NEVER);
+  const hsa_outcome *outcome;
+  hsa_call *call;
+  char text[10];
+
+  begin(f, steps, 1);
+  request.token = NULL;
+  request.bears_no_token = true;
+  request.is_form = true;
+  request.secrets = secrets;
+  request.nsecrets = COUNT(secrets);
+  call = start(f, &request);
+  outcome = outcome_of(call);
+  assert_int_equal(outcome->http_status, 400);
+  assert_string_equal(outcome->correlation_id, "id-***");
+  snprintf(text, sizeof text, "%s", outcome->body);
+  assert_true(hsa_call_mask(call, text, strlen(text)));
+  assert_string_equal(text, "***, ***!");
+  assert_null(strstr(seen(f, 0)->head, "Authorization"));
+  assert_non_null(strstr(seen(f, 0)->head, "Content-Type: application/x-www-form-urlencoded\r\n"));
+  hsa_call_free(call);
+}
+
 /* What a limiter outside hears of the answers: when each attempt left, and for how long all are to hold still. */
 static void tells_of_every_answer(void **state)
 {
@@ -424,6 +454,7 @@ int main(void)
     TEST(parks_first),
     TEST(parks_every_attempt),
     TEST(masks_its_token),
+    TEST(sends_a_form_without_a_token),
     TEST(expired_tokens),
     TEST(tells_of_every_answer),
     TEST(leave_goes_before_need),

@@ -105,6 +105,7 @@ static void says_when_it_does_not_fit(void **state)
 static void encodes_every_byte(void **state)
 {
   static const char unreserved[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
+  char text[4];
   int c;
 
   (void)state;
@@ -120,7 +121,11 @@ static void encodes_every_byte(void **state)
     assert_int_equal(hsa_url_encode(&out, &byte, 1), HSA_OK);
     assert_string_equal(hsa_buf_str(&out), expected);
     hsa_buf_free(&out);
+    assert_int_equal(hsa_percent_encode(&byte, 1, text), strlen(expected));
+    assert_string_equal(text, expected);
   }
+  assert_int_equal(hsa_percent_encode("", 0, text), 0);
+  assert_string_equal(text, "");
 }
 
 static void encodes_whole_characters_only(void **state)

@@ -425,6 +425,7 @@ void hsa_call_send(hsa_call *call, int64_t now)
     .token = call->token,
     .body = call->body,
     .body_len = call->body_len,
+    .is_form = call->is_form,
     .once = call->effect == HSA_ONCE,
     .timeout = call->timeout < left ? call->timeout : left,
     .owner = call,
@@ -481,6 +482,16 @@ static void hold(hsa_call *call, const hsa_verdict *verdict, int64_t now)
   hsa_pace_hold(&call->engine->pace, now + call->hold, call->result.http_status, verdict->is_named, now);
 }
 
+bool hsa_call_hide(const hsa_call *call, char *text, size_t len)
+{
+  bool found = call->token && hsa_mask(text, len, call->token);
+  const char *secret;
+
+  for (secret = call->secrets; secret && *secret; secret += strlen(secret) + 1)
+    found |= hsa_mask(text, len, secret);
+  return found;
+}
+
 static void conclude_attempt(hsa_call *call, int64_t now)
 {
   hsa_engine *engine = call->engine;
@@ -500,6 +511,7 @@ static void conclude_attempt(hsa_call *call, int64_t now)
   };
   hsa_verdict verdict = hsa_retry_judge(&input, &engine->budget);
 
+  hsa_call_hide(call, call->result.headers.correlation_id, strlen(call->result.headers.correlation_id));
   call->ambiguous = verdict.ambiguous;
   call->hold = -1;
   call->is_news = true;
@@ -533,7 +545,7 @@ void hsa_call_end_attempt(hsa_transfer *transfer)
 }
 
 /* Reads the headers and the body of an answer from outside. */
-static hsa_status read_answer(const hsa_call *call, const hsa_answer *answer, hsa_result *result)
+static hsa_status read_answer(const hsa_answer *answer, hsa_result *result)
 {
   hsa_status status = HSA_OK;
   hsa_buf line;
@@ -554,7 +566,6 @@ static hsa_status read_answer(const hsa_call *call, const hsa_answer *answer, hs
   if (status == HSA_NOMEM)
     return status;
   status = hsa_buf_add(&result->body, answer->body_len ? answer->body : "", answer->body_len);
-  hsa_mask(result->headers.correlation_id, strlen(result->headers.correlation_id), call->token);
   result->too_large = status == HSA_TOOLARGE;
   return status == HSA_NOMEM ? status : HSA_OK;
 }
@@ -583,7 +594,7 @@ hsa_status hsa_call_take_answer(hsa_call *call, const hsa_answer *answer, int64_
   result.sent_at = call->asked_at;
   hsa_headers_reset(&result.headers);
   hsa_buf_init(&result.body, call->engine->config.max_response_bytes);
-  if (read_answer(call, answer, &result) != HSA_OK) {
+  if (read_answer(answer, &result) != HSA_OK) {
     hsa_buf_free(&result.body);
     return HSA_NOMEM;
   }
@@ -622,6 +633,7 @@ void hsa_call_destroy(hsa_call *call)
   free(call->url);
   free(call->body);
   free(call->token);
+  free(call->secrets);
   free(call->events);
   hsa_buf_free(&call->result.body);
   free(call);

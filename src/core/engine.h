@@ -32,8 +32,10 @@ struct hsa_call {
   hsa_reason reason;        /* while PARKED */
   void *user;
   const char *method;
-  char *url, *body, *token;
+  char *url, *body, *token; /* the token is "" where it bears none */
+  char *secrets;            /* of its body: texts that end with a NUL, one after the other; an empty one ends them */
   size_t body_len;
+  bool is_form;
   hsa_effect effect;
   hsa_park park;
   bool asks_answer;
@@ -135,6 +137,9 @@ void hsa_engine_cancel_calls(hsa_engine *engine, const char *detail);
 
 /* Can it be that HubSpot has done, or is doing, what the call asks for? */
 bool hsa_call_may_be_applied(const hsa_call *call);
+
+/* As hsa_call_mask. */
+bool hsa_call_hide(const hsa_call *call, char *text, size_t len);
 
 /* Takes the call out of whatever it is doing; only who drives the engine may do it to one that is SENDING. */
 void hsa_call_stop(hsa_call *call);

@@ -193,6 +193,27 @@ static char *copy(const char *bytes, size_t len)
   return text;
 }
 
+/* An empty one, which would end them, is passed over. */
+static hsa_status keep_secrets(hsa_call *call, const hsa_request *request)
+{
+  size_t size = 1, i;
+  char *end;
+
+  if (request->nsecrets == 0)
+    return HSA_OK;
+  for (i = 0; i < request->nsecrets; i++)
+    size += request->secrets[i].len + 1;
+  call->secrets = end = calloc(1, size);
+  if (!end)
+    return HSA_NOMEM;
+  for (i = 0; i < request->nsecrets; i++)
+    if (request->secrets[i].len > 0) {
+      memcpy(end, request->secrets[i].value, request->secrets[i].len);
+      end += request->secrets[i].len + 1;
+    }
+  return HSA_OK;
+}
+
 static hsa_status set_up_call(hsa_call *call, const hsa_request *request)
 {
   hsa_buf url;
@@ -203,12 +224,14 @@ static hsa_status set_up_call(hsa_call *call, const hsa_request *request)
   call->url = url.data;
   if (status != HSA_OK)
     return status;
-  if (!request->token && request->park == HSA_PARK_NEVER)
+  if (!request->token && !request->bears_no_token && request->park == HSA_PARK_NEVER)
     return HSA_INVALID;
-  if (request->token) {
-    if (hsa_check_header_value(request->token, strlen(request->token)))
+  if (request->token || request->bears_no_token) {
+    const char *token = request->bears_no_token ? "" : request->token;
+
+    if (!request->bears_no_token && hsa_check_header_value(token, strlen(token)))
       return HSA_INVALID;
-    call->token = copy(request->token, strlen(request->token));
+    call->token = copy(token, strlen(token));
     if (!call->token)
       return HSA_NOMEM;
   }
@@ -218,7 +241,7 @@ static hsa_status set_up_call(hsa_call *call, const hsa_request *request)
     if (!call->body)
       return HSA_NOMEM;
   }
-  return HSA_OK;
+  return keep_secrets(call, request);
 }
 
 static hsa_call *new_call(hsa_engine *engine, const hsa_request *request)
@@ -234,7 +257,8 @@ static hsa_call *new_call(hsa_engine *engine, const hsa_request *request)
   call->park = request->park;
   call->group = request->rate_group;
   call->asks_answer = request->asks_answer;
-  call->is_refreshable = request->token == NULL;
+  call->is_form = request->is_form;
+  call->is_refreshable = !request->token && !request->bears_no_token;
   call->timeout = request->timeout;
   call->deadline = request->deadline;
   call->max_attempts = request->max_attempts;
@@ -434,7 +458,7 @@ hsa_status hsa_call_answer(hsa_call *call, const hsa_answer *answer)
 
 bool hsa_call_mask(const hsa_call *call, char *text, size_t len)
 {
-  return call && call->token && hsa_mask(text, len, call->token);
+  return call && hsa_call_hide(call, text, len);
 }
 
 bool hsa_call_event(hsa_call *call, hsa_event *event)

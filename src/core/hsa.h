@@ -119,13 +119,17 @@ typedef struct hsa_request {
   size_t nsegments;
   const hsa_param *query;
   size_t nquery;
-  const char *body; /* JSON; NULL: none */
+  const char *body; /* JSON, or a form; NULL: none */
   size_t body_len;
+  bool is_form;
+  const hsa_param *secrets; /* what else hsa_call_mask masks: of a body that bears secrets; their names do not matter */
+  size_t nsecrets;
   int rate_group;   /* 0 to HSA_RATE_GROUPS - 1 */
   hsa_effect effect;
   hsa_park park;
   bool asks_answer;   /* its answers come from outside, in place of the network: each attempt parks it */
   const char *token;  /* NULL, where hsa_call_proceed is to bring it: then once more if it expires */
+  bool bears_no_token; /* and never asks for one */
   int64_t timeout;    /* us, one attempt */
   int64_t deadline;   /* point in time: the whole call with waits and retries */
   int max_attempts; /* those that 429, 423 and 477 end are not counted */
@@ -149,7 +153,7 @@ typedef struct hsa_outcome {
   bool too_large;           /* the answer is larger than max_response_bytes */
   int64_t retry_after;      /* us from now until it is worth coming back; -1: unknown */
   int64_t elapsed;          /* us */
-  const char *detail;       /* a sentence on what broke; never NULL, never holds the token */
+  const char *detail;       /* a sentence on what broke; never NULL, never holds the token or a secret */
   const char *body;         /* NUL-terminated; as it came: see hsa_call_mask */
   size_t body_len;
   const char *correlation_id; /* from the response header; "" if none */
@@ -193,6 +197,10 @@ const char *hsa_check_transport(void);
 const char *hsa_check_base_url(const char *url, bool allow_http);
 const char *hsa_check_header_value(const char *value, size_t len);
 const char *hsa_check_segment(const char *value, size_t len);
+
+/* Writes the bytes to `out`, all but unreserved characters as %XX, as forms and URLs have them, and a NUL; returns how
+ * many there are before that. There must be room for 3 * len + 1. */
+size_t hsa_percent_encode(const char *bytes, size_t len, char *out);
 
 /* Makes an engine; opens no connection and starts nothing. HSA_NOMEM. */
 hsa_status hsa_engine_new(const hsa_config *config, hsa_engine **out);
@@ -279,8 +287,8 @@ bool hsa_call_event(hsa_call *call, hsa_event *event);
 /* What came out; only when HSA_DONE. */
 const hsa_outcome *hsa_call_outcome(const hsa_call *call);
 
-/* Overwrites the call's token wherever the text has it (a server may repeat it); returns whether it did. A call
- * that is NULL has none. */
+/* Overwrites the call's token and its secrets wherever the text has them (a server may repeat them); returns whether it
+ * did. A call that is NULL has none. */
 bool hsa_call_mask(const hsa_call *call, char *text, size_t len);
 
 /* As hsa_call_free, for a call that is not done; tells how it ended, with HSA_CANCELED. */

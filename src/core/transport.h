@@ -20,9 +20,10 @@ void hsa_transport_free(hsa_transport *transport);
 void hsa_transport_abandon(hsa_transport *transport);
 
 typedef struct hsa_attempt {
-  const char *method, *url, *token; /* these and the body must outlive the transfer's end */
+  const char *method, *url, *token; /* these and the body must outlive the transfer's end; "": without a token */
   const char *body; /* NULL: none */
   size_t body_len;
+  bool is_form;     /* else the body is JSON */
   bool once;        /* never let libcurl send it a second time by itself */
   int64_t timeout;  /* us */
   void *owner;
@@ -67,7 +68,7 @@ void hsa_transfer_move_result(hsa_transfer *transfer, hsa_result *result);
 /* Ends the attempt if it is under way and gives the transfer back. */
 void hsa_transfer_release(hsa_transfer *transfer);
 
-/* Overwrites the token wherever the text has it; returns whether it did. */
+/* Overwrites the token wherever the text has it; returns whether it did. One that is "" is nowhere. */
 bool hsa_mask(char *text, size_t len, const char *token);
 
 #endif

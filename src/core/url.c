@@ -10,23 +10,44 @@ static bool is_unreserved(unsigned char c)
          c == '_' || c == '~';
 }
 
-hsa_status hsa_url_encode(hsa_buf *out, const char *bytes, size_t len)
+/* Writes one byte; returns how many characters that took, three at most. */
+static size_t encode(unsigned char c, char *out)
 {
   static const char hex[] = "0123456789ABCDEF";
+
+  if (is_unreserved(c)) {
+    out[0] = (char)c;
+    return 1;
+  }
+  out[0] = '%';
+  out[1] = hex[c >> 4];
+  out[2] = hex[c & 15];
+  return 3;
+}
+
+size_t hsa_percent_encode(const char *bytes, size_t len, char *out)
+{
+  size_t i, n = 0;
+
+  for (i = 0; i < len; i++)
+    n += encode((unsigned char)bytes[i], out + n);
+  out[n] = '\0';
+  return n;
+}
+
+hsa_status hsa_url_encode(hsa_buf *out, const char *bytes, size_t len)
+{
   hsa_status status = HSA_OK;
+  char code[3];
   size_t i = 0, from;
 
   while (i < len && status == HSA_OK) {
-    unsigned char c = (unsigned char)bytes[i];
-
     for (from = i; i < len && is_unreserved((unsigned char)bytes[i]); i++)
       ;
     if (i > from)
       status = hsa_buf_add(out, bytes + from, i - from);
-    else {
-      status = hsa_buf_add(out, (const char[]){'%', hex[c >> 4], hex[c & 15]}, 3);
-      i++;
-    }
+    else
+      status = hsa_buf_add(out, code, encode((unsigned char)bytes[i++], code));
   }
   return status;
 }

@@ -228,7 +228,7 @@ bool hsa_mask(char *text, size_t len, const char *token)
   bool found = false;
   char *at;
 
-  while (len >= n && (at = memmem(text, len, token, n)) != NULL) {
+  while (n > 0 && len >= n && (at = memmem(text, len, token, n)) != NULL) {
     memset(at, '*', n);
     len -= (size_t)(at - text) + n;
     text = at + n;
@@ -302,5 +302,4 @@ void hsa_transfer_conclude(hsa_transfer *transfer, CURLcode code)
     judge_whole(transfer);
   result->sent = (result->sent && transfer->end != RUN_END_REFUSED) || transfer->was_sent;
   result->retry_after = hsa_headers_retry_after(&result->headers, hsa_wall_seconds());
-  hsa_mask(result->headers.correlation_id, strlen(result->headers.correlation_id), transfer->attempt.token);
 }

@@ -19,7 +19,7 @@
 
 /* Which headers a request has. Only for a body that long does libcurl send Expect, which is then
  * switched off: it costs a wait where a server does not know it. */
-typedef enum header_set { HEADERS_NO_BODY, HEADERS_BODY, HEADERS_LARGE_BODY } header_set;
+typedef enum header_set { HEADERS_NO_BODY, HEADERS_BODY, HEADERS_LARGE_BODY, HEADERS_FORM } header_set;
 
 /* What is known of a connection beside what libcurl knows. Those that are open are in the transport's list. */
 typedef struct hsa_connection {

@@ -236,7 +236,17 @@ static header_set which_headers(const hsa_attempt *attempt)
 {
   if (!attempt->body)
     return HEADERS_NO_BODY;
+  if (attempt->is_form)
+    return HEADERS_FORM;
   return attempt->body_len < LARGE_BODY ? HEADERS_BODY : HEADERS_LARGE_BODY;
+}
+
+static bool add_content_type(struct curl_slist **list, header_set which)
+{
+  if (which == HEADERS_NO_BODY)
+    return add_header(list, "Content-Type:", ""); /* libcurl would say it is a form */
+  return add_header(list, "Content-Type: ",
+                    which == HEADERS_FORM ? "application/x-www-form-urlencoded" : "application/json");
 }
 
 /* The header list changes with the token only: it is kept from attempt to attempt. */
@@ -251,9 +261,8 @@ static bool set_headers(hsa_transfer *transfer, const hsa_attempt *attempt)
     return true;
   token = strdup(attempt->token);
   ok = token && add_header(&list, "User-Agent: ", transfer->transport->config->user_agent) &&
-       add_header(&list, "Authorization: Bearer ", token) && add_header(&list, "Accept: ", "application/json") &&
-       (which == HEADERS_NO_BODY ? add_header(&list, "Content-Type:", "") /* libcurl would say it is a form */
-                                 : add_header(&list, "Content-Type: ", "application/json")) &&
+       (token[0] == '\0' || add_header(&list, "Authorization: Bearer ", token)) &&
+       add_header(&list, "Accept: ", "application/json") && add_content_type(&list, which) &&
        (which != HEADERS_LARGE_BODY || add_header(&list, "Expect:", "")) &&
        curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, list) == CURLE_OK;
   if (!ok) {
