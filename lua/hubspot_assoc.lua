@@ -15,7 +15,7 @@
 local client_module = require "hubspot_assoc.client"
 local core = require "hubspot_assoc.core"
 
-local error, tostring = error, tostring
+local error, pairs, tostring = error, pairs, tostring
 local expect_dot = client_module.expect_dot
 
 local assoc = { _VERSION = core._VERSION }
@@ -70,10 +70,12 @@ assoc.async = client_module.default_async
 
 client_module.add_functions(assoc)
 
--- The rooms over calls: what whole jobs need. Each is a table of methods (client_module.add_methods).
-local ROOMS = {}
-for i = 1, #ROOMS do
-  client_module.add_methods(assoc, require("hubspot_assoc." .. ROOMS[i]))
+-- The rooms over calls, what whole jobs need: file -> its methods, by which it is loaded when one is called first.
+local ROOMS = {
+  labels = { "label_types", "set_limits" },
+}
+for room, names in pairs(ROOMS) do
+  client_module.add_methods(assoc, room, names)
 end
 
 return assoc

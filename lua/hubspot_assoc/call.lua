@@ -421,11 +421,12 @@ end
 
 --- Makes a call one that is under way.
 -- @param is_ordinary nobody needs step for it
+-- @param is_left nobody waits for it yet: its questions are answered as those of asynchronous calls
 -- @return its future
-function call_of.submit(client, call, class, is_ordinary)
+function call_of.submit(client, call, class, is_ordinary, is_left)
   local problem = scheduler.watch(client)
   local future = setmetatable({ client = client, call = call, state = "running", is_ordinary = is_ordinary,
-    functions = scheduler.new_queue(), waiting = {}, token_clock = client.token_clock }, class)
+    is_left = is_left, functions = scheduler.new_queue(), waiting = {}, token_clock = client.token_clock }, class)
   local was_unsure = client.is_unsure
   client.is_unsure = true
   call:submit(problem)

@@ -271,20 +271,55 @@ function client_module.add_functions(module)
   end
 end
 
---- Gives all clients the methods of a room above, and a module the same as functions on the default client.
+-- What rooms above begin themselves. level: as add_methods gives it, when the room's method itself calls these.
+
+--- Makes an API call for a method of a room, which is to blame for wrong arguments. It does nothing before it is begun:
+-- to make it is to check its arguments.
+-- @param method the name of the room's method, which messages have in place of the call's
+-- @param name of the API call; its arguments follow, each in the place that it has among the method's
+-- @return the call, for client_module.begin
+function client_module.make_call(client, level, method, name, ...)
+  local ok, call = pcall(core.calls[name], client.core, ...)
+  if not ok then
+    local problem = tostring(call):match("bad argument .*") or tostring(call)
+    error((problem:gsub("^(bad argument #%d+ to ')[%w_]+", "%1" .. method, 1)), level + 2)
+  end
+  return call
+end
+
+--- Begins a call that make_call has made.
+-- @return its future, for which nobody needs step, whether it is waited for or dropped
+function client_module.begin(client, level, method, call)
+  scheduler.check_start(client, method, level + 2)
+  return call_of.submit(client, call, Future, true, true)
+end
+
+--- Raises where the host does not allow a method of a room to wait.
+function client_module.check_wait(client, level, method)
+  scheduler.loop_to_wait_in(client, method, level + 2)
+end
+
+--- Gives all clients the methods of a room above, and a module the same as functions on the default client. Each call
+-- may load the room: a program that uses none of it pays nothing for it, and a host without its parts of the standard
+-- library can use the rest.
 -- @param module as in add_functions
--- @param room name -> function(client, level, ...), which returns three values at most; level as in client_module.new:
---   error(message, level + 1) blames the caller of the method
-function client_module.add_methods(module, room)
-  for name, method in pairs(room) do
+-- @param room name of its file, a table: name -> function(client, level, ...), which returns three values at most; level
+--   as in client_module.new: error(message, level + 1) blames the caller of the method
+-- @param names list of its methods
+function client_module.add_methods(module, room, names)
+  for i = 1, #names do
+    local name = names[i]
+    local function load_method()
+      return require("hubspot_assoc." .. room)[name]
+    end
     Client[name] = function(self, ...)
       expect_client(self, name)
-      local first, second, third = method(self, 2, ...) -- no tail call, which would take a level away
+      local first, second, third = load_method()(self, 2, ...) -- no tail call, which would take a level away
       return first, second, third
     end
     module[name] = function(...)
       expect_dot(module, ..., name)
-      local first, second, third = method(default(), 2, ...)
+      local first, second, third = load_method()(default(), 2, ...)
       return first, second, third
     end
   end
