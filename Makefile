@@ -260,7 +260,7 @@ install: $(MODULE)
 	   mkdir -p "$(DESTDIR)$(LUADIR)/$${file%/*}" && \
 	   cp "$$file" "$(DESTDIR)$(LUADIR)/$$file" && chmod 644 "$(DESTDIR)$(LUADIR)/$$file" || exit 1; done
 	@mkdir -p '$(DESTDIR)$(DOCDIR)/simulator'
-	cp -R README.md CHANGELOG.md CONTRIBUTING.md LICENSE docs examples '$(DESTDIR)$(DOCDIR)' # all that the README links to
+	cp -R README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE docs examples '$(DESTDIR)$(DOCDIR)' # all that the README links to
 	cp simulator/README.md '$(DESTDIR)$(DOCDIR)/simulator'
 	@echo "installed into $(DESTDIR)$(LIBDIR), $(DESTDIR)$(LUADIR) and $(DESTDIR)$(DOCDIR)"
 

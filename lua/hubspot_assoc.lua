@@ -26,7 +26,7 @@ local assoc = { _VERSION = core._VERSION }
 --   max_response_bytes, rate ({ requests =, interval = (s) } or false), limiter (a table of two methods, in place of
 --   rate), transport (function(request), in place of the network), proxy, ca_file, allow_http, max_connections,
 --   user_agent, on_event (function(event)), io_thread (boolean), loop ("luv", "cqueues", "ngx", or a table of two
---   functions). The README tells their defaults.
+--   functions). docs/reference.md tells their defaults.
 -- @return client; raises if an option is unknown or wrong
 function assoc.new(options)
   expect_dot(assoc, options, "new")

@@ -356,8 +356,8 @@ describe("hubspot_assoc.socket", function()
   end)
 end)
 
--- The README's blocks that begin with "``` lua" are run here, or are part of an example, which host_spec.lua runs.
-describe("the README's section on hosts", function()
+-- The blocks of the README and the reference that begin with "``` lua" are run here, or are part of an example, which host_spec.lua runs.
+describe("the README's section on hosts, and the reference's", function()
   local function read(path)
     local file = assert(io.open(path, "rb"))
     local text = file:read "*a"
@@ -366,9 +366,9 @@ describe("the README's section on hosts", function()
   end
 
   local examples = read "examples/love/main.lua" .. read "examples/neovim/plugin/hubspot.lua"
-  local readme, n = read "README.md", 0
+  local texts, n = read "README.md" .. read "docs/reference.md", 0
 
-  for block, behind in readme:gmatch "\n``` lua\n(.-\n)```\n()" do
+  for block, behind in texts:gmatch "\n``` lua\n(.-\n)```\n()" do
     n = n + 1
     it("shows what works in block " .. n, function()
       if examples:find(block, 1, true) then return end
@@ -377,7 +377,7 @@ describe("the README's section on hosts", function()
       end
       local environment = { HUBSPOT_ACCESS_TOKEN = simulator.token(), HUBSPOT_BASE_URL = simulator.url }
       local printed = binding.run(block, environment)
-      assert.equal(readme:match("^\n```text\n(.-)\n```\n", behind), printed)
+      assert.equal(texts:match("^\n```text\n(.-)\n```\n", behind), printed)
     end)
   end
 
