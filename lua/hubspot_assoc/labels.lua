@@ -12,6 +12,7 @@ local tonumber, tostring, type = tonumber, tostring, type
 local UNLABELLED = "unlabelled"
 local MAX_LIMIT = 2147483647
 local MAX_SHOWN = 10 -- names in a message
+local ANY_TIME = -1 -- s on core.now's clock
 local MIN_DEADLINE = 0.001 -- s: what is left of one that has passed
 
 -- ---- errors ----
@@ -68,27 +69,24 @@ local function say_which(name, rows)
 end
 
 --- There is no such label: says what there is.
-local function say_unknown(name, index, inverse)
+local function say_unknown(name, index)
   local near = nearest(name, index.names)
-  if inverse and inverse.by_name[name] then
-    return ('"%s" is the name in the other direction: associate from there, by inverse():of("%s")'):format(name, name)
-  elseif near[1] then
+  if near[1] then
     return ('no label is named "%s"; did you mean %s?'):format(name, quote_all(near))
   end
-  return ('no label is named "%s"; there is %s'):format(name, quote_all(index.names))
+  return ('no label is named "%s"; there are %s'):format(name, index.names[1] and quote_all(index.names) or "none")
 end
 
 --- The association type of this name.
--- @param inverse index of the other direction, if it is known
 -- @return row, or nil and what is wrong
-local function find(index, name, inverse)
+local function find(index, name)
   local rows = index.by_name[name]
   if rows and #rows > 1 then
     return nil, say_which(name, rows)
   end
   local row = rows and rows[1] or index.by_key[name]
   if not row then
-    return nil, say_unknown(name, index, inverse)
+    return nil, say_unknown(name, index)
   end
   return row
 end
@@ -114,46 +112,62 @@ local KEPT = {} -- the key of a client's field
 local function kept_of(client)
   local kept = client[KEPT]
   if not kept then
-    kept = { types = {}, reading = {} } -- label types; the futures of requests for labels
+    kept = { types = {}, reads = {} } -- label types; reads under way: { future =, began = }
     client[KEPT] = kept
   end
   return kept
 end
 
---- The label types of a direction that have been read, or nil.
-local function find_kept(client, from, to)
-  return kept_of(client).types[from .. "\0" .. to]
+--- The label types of a direction if they have been read, by a request that began at this time or later.
+local function find_kept(client, from, to, since)
+  local types = kept_of(client).types[from .. "\0" .. to]
+  return types and types.began >= since and types or nil
 end
 
 --- Keeps what was read. Each direction has one object, whatever it is read for and how often.
-local function keep(client, from, to, rows, response)
+local function keep(client, from, to, rows, response, began)
   local types, key = kept_of(client).types, from .. "\0" .. to
   local kept = types[key] or setmetatable({ client = client, from = from, to = to }, LabelTypes)
-  kept.index, kept.response = new_index(rows), response
+  kept.index, kept.response, kept.began = new_index(rows), response, began
   types[key] = kept
   return kept
 end
 
---- Reads the labels of a direction. Coroutines that want the same at the same time share one request.
--- @return rows, errors, response
-local function read(client, from, to, options)
-  local reading, key = kept_of(client).reading, from .. "\0" .. to
-  local future = reading[key]
-  if not future then
+--- Has a request for the labels of a direction begun, unless there is one that is new enough.
+local function begin_read(client, from, to, options, since)
+  local reads, key = kept_of(client).reads, from .. "\0" .. to
+  local read = reads[key]
+  if not read or read.began < since then
     local call = client_module.make_call(client, 1, "label_types", "get_labels", from, to, options)
-    future = client_module.begin(client, 1, "label_types", call)
-    reading[key] = future
+    read = { began = core.now(), future = client_module.begin(client, 1, "label_types", call) }
+    reads[key] = read
   end
-  local rows, errors, response = future:wait()
-  if reading[key] == future then
-    reading[key] = nil
+  return read
+end
+
+--- The label types of a direction. Coroutines that want the same at the same time share one request.
+-- @param since the time before which it must not have begun
+-- @return label types, nil, response; or nil, errors, response
+local function read_direction(client, from, to, options, since)
+  local kept = find_kept(client, from, to, since)
+  if kept then
+    return kept, nil, kept.response
   end
-  return rows, errors, response
+  local reads, key = kept_of(client).reads, from .. "\0" .. to
+  local read = begin_read(client, from, to, options, since)
+  local rows, errors, response = read.future:wait()
+  if reads[key] == read then
+    reads[key] = nil
+  end
+  if errors then
+    return nil, errors, response
+  end
+  return find_kept(client, from, to, read.began) or keep(client, from, to, rows, response, read.began), nil, response
 end
 
 --- May one of these be one side of a paired label, whose other side has a text of its own?
-local function has_own_labels(rows)
-  for _, row in ipairs(rows) do
+local function has_own_labels(types)
+  for _, row in ipairs(types.index.rows) do
     if row.label and row.category == "USER_DEFINED" then
       return true
     end
@@ -161,21 +175,18 @@ local function has_own_labels(rows)
   return false
 end
 
---- Reads the labels of a pair of object types; in both directions, where there may be paired ones. (HubSpot does not
--- say which are.)
+--- The label types of a pair of object types; those of the other direction are read, too, if there may be paired labels.
+-- (HubSpot does not say which are.)
 -- @return label types, nil, response; or nil, errors, response
-local function read_pair(client, from, to, options)
-  local rows, errors, response = read(client, from, to, options)
-  if errors then
-    return nil, errors, response
-  elseif from ~= to and has_own_labels(rows) then
-    local others, other_errors, other_response = read(client, to, from, options)
-    if other_errors then
+local function read_pair(client, from, to, options, since)
+  local types, errors, response = read_direction(client, from, to, options, since)
+  if types and from ~= to and has_own_labels(types) then
+    local others, other_errors, other_response = read_direction(client, to, from, options, since)
+    if not others then
       return nil, other_errors, other_response
     end
-    keep(client, to, from, others, other_response)
   end
-  return keep(client, from, to, rows, response), nil, response
+  return types, errors, response
 end
 
 local function check_names(...)
@@ -190,6 +201,18 @@ local function check_names(...)
   return n
 end
 
+--- The association type of this name.
+-- @return row, or nil and an error
+local function find_row(types, name)
+  local row, problem = find(types.index, name)
+  local inverse = not row and find_kept(types.client, types.to, types.from, ANY_TIME)
+  if inverse and not types.index.by_name[name] and inverse.index.by_name[name] then
+    problem = ('"%s" is its name in the other direction, %s -> %s: associate from there, with types:inverse():of("%s")')
+      :format(name, types.to, types.from, name)
+  end
+  return row, problem and new_problem("label_types", types.from, types.to, problem, name)
+end
+
 --- Turns names of labels into the `types` of an input for associate and archive_labels, or of associate_one.
 -- @param ... one name or more: a label's text, exactly as HubSpot has it; "unlabelled"; or, where several have the same
 --   text, category and type id: "USER_DEFINED:38"
@@ -199,12 +222,10 @@ end
 function LabelTypes:of(...)
   expect_types(self, "of")
   local types, problems, seen = {}, {}, {}
-  local inverse = find_kept(self.client, self.to, self.from)
   for i = 1, check_names(...) do
-    local name = select(i, ...)
-    local row, problem = find(self.index, name, inverse and inverse.index)
-    if not row then
-      problems[#problems + 1] = new_problem("label_types", self.from, self.to, problem, name)
+    local row, problem = find_row(self, (select(i, ...)))
+    if problem then
+      problems[#problems + 1] = problem
     elseif not seen[row] then
       seen[row] = true
       types[#types + 1] = { associationCategory = row.category, associationTypeId = row.typeId }
@@ -240,7 +261,7 @@ end
 -- @return the label types, nil, response; or nil, errors, response, and they stay as they were
 function LabelTypes:refresh()
   expect_types(self, "refresh")
-  local types, errors, response = read_pair(self.client, self.from, self.to)
+  local types, errors, response = read_pair(self.client, self.from, self.to, nil, core.now())
   return types, errors, response
 end
 
@@ -256,12 +277,10 @@ end
 --   or nil, errors, response
 function methods.label_types(client, level, from, to, options)
   client_module.make_call(client, level, "label_types", "get_labels", from, to, options)
-  local kept = find_kept(client, from, to)
-  if kept then
-    return kept, nil, kept.response
+  if not find_kept(client, from, to, ANY_TIME) then
+    client_module.check_wait(client, level, "label_types")
   end
-  client_module.check_wait(client, level, "label_types")
-  return read_pair(client, from, to, options)
+  return read_pair(client, from, to, options, ANY_TIME)
 end
 
 -- ---- limits by name ----
