@@ -254,10 +254,25 @@ describe("the message for", function()
     assert.matches("^bad argument #5 to 'associate_one' %(types%[1%]", text)
   end)
 
-  it("a type where a limit is expected says so, too", function()
-    for _, name in ipairs { "batch_update", "batch_create", "batch_purge" } do
+  it("a type, or a row of get_limits, where a limit is expected says so, too", function()
+    local limit = { category = "USER_DEFINED", typeId = 38, label = "Employee", userEnforcedMaxToObjectIds = 7 }
+    for name, rest in pairs { batch_update = ", maxToObjectIds = ", batch_create = ", maxToObjectIds = ",
+      batch_purge = " }" } do
       local text = message(name, "contacts", "companies", { TYPE })
-      assert.equal(1, (select(2, text:gsub("category = \"USER_DEFINED\", typeId = 38", "", 1))), text)
+      assert.equal(1, (select(2, text:gsub('write { category = "USER_DEFINED", typeId = 38' .. rest, "", 1))), text)
+      text = message(name, "contacts", "companies", { limit })
+      if rest ~= " }" then
+        assert.matches('; write { category = "USER_DEFINED", typeId = 38, maxToObjectIds = 7 }%)$', text)
+      end
     end
+    assert.matches('; write { associationTypeId = 38, label = "Employee" }%)$',
+      message("update_label", "contacts", "companies", ROW))
+  end)
+
+  it("what cannot be shown has dots in its place", function()
+    assert.matches("; write { associationCategory = %.%.%., associationTypeId = %.%.%. }%)$",
+      message("associate_one", "contacts", 1, "companies", 2, { { category = ("x"):rep(100) } }))
+    assert.matches('; write { associationCategory = %.%.%., associationTypeId = "38" }%)$',
+      message("associate_one", "contacts", 1, "companies", 2, { { category = {}, typeId = "38" } }))
   end)
 end)

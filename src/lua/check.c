@@ -32,21 +32,36 @@ static accept_result fail(lua_State *L, const char *problem)
   return WRONG;
 }
 
+/* Pushes a string or a number as it is written in Lua; pushes nothing and returns false if it is neither, or is not to
+ * be shown. */
+static bool push_literal(lua_State *L, int idx, const lhsa_field *field)
+{
+  const char *text;
+  char number[40];
+  size_t len;
+
+  if (field->secret)
+    return false;
+  if (lua_type(L, idx) == LUA_TNUMBER) {
+    snprintf(number, sizeof number, "%.14g", lua_tonumber(L, idx));
+    lua_pushstring(L, number);
+    return true;
+  }
+  text = lua_type(L, idx) == LUA_TSTRING ? lua_tolstring(L, idx, &len) : NULL;
+  if (!text || len > MAX_SHOWN || strlen(text) != len || !lhsa_is_utf8(text, len))
+    return false;
+  lua_pushfstring(L, "\"%s\"", text);
+  return true;
+}
+
 /* "integer expected, got string "x"" */
 static accept_result fail_type(lua_State *L, int idx, const lhsa_field *field, const char *expected)
 {
   const char *type = luaL_typename(L, idx);
-  size_t len = 0;
-  const char *text = field->secret ? NULL : (lua_type(L, idx) == LUA_TSTRING) ? lua_tolstring(L, idx, &len) : NULL;
 
-  if (text && len <= MAX_SHOWN && strlen(text) == len && lhsa_is_utf8(text, len))
-    lua_pushfstring(L, ": %s expected, got string \"%s\"", expected, text);
-  else if (!field->secret && lua_type(L, idx) == LUA_TNUMBER) {
-    char number[40];
-
-    snprintf(number, sizeof number, "%.14g", lua_tonumber(L, idx));
-    lua_pushfstring(L, ": %s expected, got number %s", expected, number);
-  } else
+  if (push_literal(L, idx, field))
+    lua_pushfstring(L, ": %s expected, got %s %s", expected, type, lua_tostring(L, -1));
+  else
     lua_pushfstring(L, ": %s expected, got %s", expected, type);
   return WRONG;
 }
@@ -110,11 +125,64 @@ const char *lhsa_nearest(const lhsa_field *fields, const char *name)
   return best && least <= 1 + strlen(best) / 3 ? best : NULL;
 }
 
-static accept_result fail_unknown(lua_State *L, const lhsa_field *fields, const char *name)
+/* Pushes what the table at idx has for the field, by its name or its alias. */
+static void push_given(lua_State *L, int idx, const lhsa_field *field)
+{
+  lua_pushstring(L, field->name);
+  lua_rawget(L, idx);
+  if (!lua_isnil(L, -1) || !field->alias)
+    return;
+  lua_pop(L, 1);
+  lua_pushstring(L, field->alias);
+  lua_rawget(L, idx);
+}
+
+/* Is any field of the table at idx there by its alias? Then it is what another call returned. */
+static bool has_alias(lua_State *L, int idx, const lhsa_field *fields)
+{
+  bool has = false;
+
+  for (; fields->name && !has; fields++)
+    if (fields->alias) {
+      lua_pushstring(L, fields->alias);
+      lua_rawget(L, idx);
+      has = !lua_isnil(L, -1);
+      lua_pop(L, 1);
+    }
+  return has;
+}
+
+/* Pushes what to write in place of the table at idx: "{ associationTypeId = 38, label = ... }" */
+static void push_instead(lua_State *L, int idx, const lhsa_field *fields)
+{
+  const char *before = "{ ";
+
+  lua_pushliteral(L, "");
+  for (; fields->name; fields++) {
+    if (!fields->required)
+      continue;
+    push_given(L, idx, fields);
+    if (!push_literal(L, lua_gettop(L), fields))
+      lua_pushliteral(L, "...");
+    lua_remove(L, -2);
+    lua_pushfstring(L, "%s%s%s = %s", lua_tostring(L, -2), before, fields->name, lua_tostring(L, -1));
+    lua_replace(L, -3);
+    lua_pop(L, 1);
+    before = ", ";
+  }
+  lua_pushliteral(L, " }");
+  lua_concat(L, 2);
+}
+
+/* The table at idx has a field of this name. */
+static accept_result fail_unknown(lua_State *L, int idx, const lhsa_field *fields, const char *name)
 {
   const char *known = lhsa_nearest(fields, name);
 
-  if (known)
+  if (has_alias(L, idx, fields)) {
+    push_instead(L, idx, fields);
+    lua_pushfstring(L, ".%s: unknown field; write %s", name, lua_tostring(L, -1));
+  } else if (known)
     lua_pushfstring(L, ".%s: unknown field; did you mean '%s'?", name, known);
   else
     lua_pushfstring(L, ".%s: unknown field", name);
@@ -228,7 +296,7 @@ static accept_result take_object(lua_State *L, int idx, const lhsa_field *object
       return fail(L, "table with named fields expected, got a list or other keys");
     field = recall_field(L, key, object->fields, known);
     if (!field)
-      return fail_unknown(L, object->fields, lua_tostring(L, key));
+      return fail_unknown(L, idx, object->fields, lua_tostring(L, key));
     if (take_element(L, idx, result, key, field, known) == WRONG)
       return fail_in_field(L, field->name);
     seen |= 1U << (field - object->fields);

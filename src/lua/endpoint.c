@@ -12,16 +12,21 @@ enum { MAX_LIMITS = 2000, MAX_ASSOCIATED = 2000, MAX_READ = 1000, MAX_ARCHIVED =
 
 enum { MAX_PAGE = 500 }; /* records that `list` may ask for at a time */
 
+/* Rows of get_labels and get_limits name the same things differently: aliases. */
 static const lhsa_field limit_fields[] = {
-  {.name = "category", .type = LHSA_STRING, .required = true},
-  {.name = "typeId", .type = LHSA_INTEGER, .required = true, .max = INT32_MAXIMUM},
-  {.name = "maxToObjectIds", .type = LHSA_INTEGER, .required = true, .max = INT32_MAXIMUM},
+  {.name = "category", .alias = "associationCategory", .type = LHSA_STRING, .required = true},
+  {.name = "typeId", .alias = "associationTypeId", .type = LHSA_INTEGER, .required = true, .max = INT32_MAXIMUM},
+  {.name = "maxToObjectIds",
+   .alias = "userEnforcedMaxToObjectIds",
+   .type = LHSA_INTEGER,
+   .required = true,
+   .max = INT32_MAXIMUM},
   {.name = NULL},
 };
 
 static const lhsa_field limit_id_fields[] = {
-  {.name = "category", .type = LHSA_STRING, .required = true},
-  {.name = "typeId", .type = LHSA_INTEGER, .required = true, .max = INT32_MAXIMUM},
+  {.name = "category", .alias = "associationCategory", .type = LHSA_STRING, .required = true},
+  {.name = "typeId", .alias = "associationTypeId", .type = LHSA_INTEGER, .required = true, .max = INT32_MAXIMUM},
   {.name = NULL},
 };
 
@@ -34,15 +39,15 @@ static const lhsa_field new_label_fields[] = {
 };
 
 static const lhsa_field label_fields[] = {
-  {.name = "associationTypeId", .type = LHSA_INTEGER, .required = true, .max = INT32_MAXIMUM},
+  {.name = "associationTypeId", .alias = "typeId", .type = LHSA_INTEGER, .required = true, .max = INT32_MAXIMUM},
   {.name = "label", .type = LHSA_LABEL, .required = true},
   {.name = "inverseLabel", .type = LHSA_LABEL},
   {.name = NULL},
 };
 
 static const lhsa_field type_fields[] = {
-  {.name = "associationCategory", .type = LHSA_STRING, .required = true},
-  {.name = "associationTypeId", .type = LHSA_INTEGER, .required = true, .max = INT32_MAXIMUM},
+  {.name = "associationCategory", .alias = "category", .type = LHSA_STRING, .required = true},
+  {.name = "associationTypeId", .alias = "typeId", .type = LHSA_INTEGER, .required = true, .max = INT32_MAXIMUM},
   {.name = NULL},
 };
 
