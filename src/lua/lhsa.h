@@ -223,6 +223,14 @@ int lhsa_start(lua_State *L);
 int lhsa_method(lua_State *L);
 int lhsa_function(lua_State *L);
 
+/* ---- file.c: files as Lua's io does not give them ---- */
+
+void lhsa_file_open(lua_State *L);
+
+/* Lua: open_file(path) -> file, made for its owner alone if it is not there; or nil and why not. Its methods are told
+ * where they are. Everything that can go wrong returns nil and what the system says. */
+int lhsa_open_file(lua_State *L);
+
 /* ---- reply.c: outcomes become results, errors and a response ---- */
 
 /* What a call needs and what it has received so far is kept in a list, its user value, in these slots. */

@@ -71,6 +71,24 @@ static int now(lua_State *L)
   return 1;
 }
 
+/* Pushes what one must know of the calls with inputs: NAME -> { most = inputs of a request, is_once = it must not be
+ * applied twice, has_results = one for each input }. */
+static void push_batches(lua_State *L)
+{
+  const lhsa_endpoint *endpoint;
+
+  lua_newtable(L);
+  for (endpoint = lhsa_endpoints; endpoint->name; endpoint++) {
+    if (endpoint->max_inputs == 0)
+      continue;
+    lua_createtable(L, 0, 3);
+    lhsa_set_integer(L, "most", endpoint->max_inputs);
+    lhsa_set_boolean(L, "is_once", endpoint->effect == HSA_ONCE);
+    lhsa_set_boolean(L, "has_results", !endpoint->empty_ok);
+    lua_setfield(L, -2, endpoint->name);
+  }
+}
+
 static void set_closure(lua_State *L, const lhsa_endpoint *endpoint, lua_CFunction function, int module)
 {
   lua_pushlightuserdata(L, (void *)(uintptr_t)endpoint);
@@ -86,6 +104,8 @@ static void set_closure(lua_State *L, const lhsa_endpoint *endpoint, lua_CFuncti
  *   call_once, is_running, default   for the Lua layer: above
  *   now()               seconds on the monotonic clock
  *   errors(list)        a list of errors as a call returns it
+ *   batches             what one must know of the calls with inputs: push_batches
+ *   open_file(path)     a file to be locked, read and written: file.c
  *   calls               NAME -> start(client, ...) -> call: what the Lua layer builds upon
  *   _VERSION }
  * What the user's functions are called for they must do without yielding here; in calls of hubspot_assoc they may
@@ -101,6 +121,7 @@ int luaopen_hubspot_assoc_core(lua_State *L)
   lhsa_codec_open(L);
   lhsa_client_open(L);
   lhsa_call_open(L);
+  lhsa_file_open(L);
   lua_newtable(L);
   module = lua_gettop(L);
   for (endpoint = lhsa_endpoints; endpoint->name; endpoint++)
@@ -123,6 +144,10 @@ int luaopen_hubspot_assoc_core(lua_State *L)
   lua_setfield(L, module, "is_running");
   lua_pushcfunction(L, default_client);
   lua_setfield(L, module, "default");
+  push_batches(L);
+  lua_setfield(L, module, "batches");
+  lua_pushcfunction(L, lhsa_open_file);
+  lua_setfield(L, module, "open_file");
   lua_pushcfunction(L, now);
   lua_setfield(L, module, "now");
   lua_pushcfunction(L, lhsa_errors);
