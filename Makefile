@@ -1,7 +1,7 @@
 # hubspot_assoc: GNU make. `make` builds the module for LUA into build/$(LUA)/.
 #   make LUA=lua5.1|lua5.2|lua5.3|lua5.4|lua5.5|luajit   CC=clang   WERROR=-Werror   V=1 (whole command lines)
 #   make demo | test | nginx | hosts | lint | asan | tsan | valgrind | bench | bench-openresty | bench-rate | simulator |
-#        openresty | embed | env | deps | install | clean
+#        openresty | embed | env | deps | install | install-lib | install-cli | clean
 #   make test SPEC=spec/codec_spec.lua BUSTED_ARGS='--filter=null' JOBS=1 (spec files at a time)
 
 .DELETE_ON_ERROR:
@@ -252,17 +252,59 @@ LIBDIR ?= $(PREFIX)/lib/lua/$(LUA_VERSION)
 LUADIR ?= $(PREFIX)/share/lua/$(LUA_VERSION)
 DOCDIR ?= $(PREFIX)/share/doc/hubspot_assoc
 
-.PHONY: install
-install: $(MODULE)
-	@mkdir -p '$(DESTDIR)$(LIBDIR)/hubspot_assoc'
-	cp $(MODULE) '$(DESTDIR)$(LIBDIR)/hubspot_assoc/core.so'
-	@cd lua && find . -name '*.lua' | while read -r file; do \
+BINDIR ?= $(PREFIX)/bin
+DATADIR ?= $(PREFIX)/share
+MANDIR ?= $(DATADIR)/man/man1
+
+# The program hubspot-assoc is a rock of its own, for it needs argparse and lyaml, which the library does not.
+OF_CLI := -path './hubspot_assoc/cli/*' -o -path './hubspot_assoc/schema*'
+
+# copy_lua WHICH: the Lua files that find is told of
+copy_lua = @cd lua && find . -name '*.lua' $(1) | while read -r file; do \
 	   mkdir -p "$(DESTDIR)$(LUADIR)/$${file%/*}" && \
 	   cp "$$file" "$(DESTDIR)$(LUADIR)/$$file" && chmod 644 "$(DESTDIR)$(LUADIR)/$$file" || exit 1; done
+
+.PHONY: install install-lib install-cli install-cli-files
+install: install-lib install-cli
+
+install-lib: $(MODULE)
+	@mkdir -p '$(DESTDIR)$(LIBDIR)/hubspot_assoc'
+	cp $(MODULE) '$(DESTDIR)$(LIBDIR)/hubspot_assoc/core.so'
+	$(call copy_lua,! \( $(OF_CLI) \))
 	@mkdir -p '$(DESTDIR)$(DOCDIR)/simulator'
 	cp -R README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE docs examples '$(DESTDIR)$(DOCDIR)' # all that the README links to
 	cp simulator/README.md '$(DESTDIR)$(DOCDIR)/simulator'
 	@echo "installed into $(DESTDIR)$(LIBDIR), $(DESTDIR)$(LUADIR) and $(DESTDIR)$(DOCDIR)"
+
+# What its rock has. LuaRocks wraps the program, so that it finds its modules.
+install-cli-files:
+	$(call copy_lua,\( $(OF_CLI) \))
+	@mkdir -p '$(DESTDIR)$(BINDIR)'
+	cp bin/hubspot-assoc '$(DESTDIR)$(BINDIR)/hubspot-assoc'
+	@chmod 755 '$(DESTDIR)$(BINDIR)/hubspot-assoc'
+
+# Outside of LuaRocks it is told its Lua, and where its modules are. Its manual page and completions are made of what it
+# says of itself.
+install-cli: install-cli-files $(MODULE)
+	@{ echo '#!/usr/bin/env $(LUA)'; \
+	   echo 'package.path = "$(LUADIR)/?.lua;" .. package.path'; \
+	   echo 'package.cpath = "$(LIBDIR)/?.so;" .. package.cpath'; \
+	   sed 1d bin/hubspot-assoc; } >'$(DESTDIR)$(BINDIR)/hubspot-assoc'
+	@if $(LUA) -e 'require "argparse"' >/dev/null 2>&1; then $(MAKE) install-cli-pages; \
+	 else echo "hubspot-assoc needs argparse and lyaml for $(LUA) (Debian: lua-argparse, lua-yaml);" \
+	           "without them it has neither manual page nor completions"; fi
+	@echo "installed hubspot-assoc into $(DESTDIR)$(BINDIR)"
+
+COMPLETIONS := bash:bash-completion/completions/hubspot-assoc zsh:zsh/site-functions/_hubspot-assoc \
+               fish:fish/vendor_completions.d/hubspot-assoc.fish
+
+.PHONY: install-cli-pages
+install-cli-pages:
+	@mkdir -p '$(DESTDIR)$(MANDIR)'
+	@$(IN_TREE) $(LUA) bin/hubspot-assoc man >'$(DESTDIR)$(MANDIR)/hubspot-assoc.1'
+	@for pair in $(COMPLETIONS); do \
+	   file='$(DESTDIR)$(DATADIR)'/"$${pair#*:}" && mkdir -p "$${file%/*}" && \
+	   $(IN_TREE) $(LUA) bin/hubspot-assoc completion "$${pair%%:*}" >"$$file" || exit 1; done
 
 .PHONY: clean
 clean:

@@ -27,6 +27,7 @@ build = {
   -- lua_close unloads libcurl under its resolver thread. No WERROR: a newer compiler's warnings must not stop a user.
   type = "make",
   build_target = "module",
+  install_target = "install-lib", -- the program is a rock of its own, for it needs more
   variables = {
     BUILD = "build/luarocks",
     LUA_INCDIR = "$(LUA_INCDIR)",

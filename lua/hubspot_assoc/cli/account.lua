@@ -1,0 +1,139 @@
+--- Which account a command is about: --token-file, --profile, the environment, or the profile "default". Its client.
+
+local ini = require "hubspot_assoc.cli.ini"
+local nearest = require "hubspot_assoc.nearest"
+local problem = require "hubspot_assoc.cli.problem"
+local system = require "hubspot_assoc.cli.system"
+local token_file = require "hubspot_assoc.cli.token_file"
+
+local account = {}
+
+local FIELDS = { "token", "token_file", "base_url", "api_version" }
+
+local function variable(name)
+  local value = os.getenv(name)
+  return value ~= "" and value or nil
+end
+
+--- The file with the profiles.
+function account.config_path()
+  local folder = variable "XDG_CONFIG_HOME" or (variable "HOME" or "") .. "/.config"
+  return folder .. "/hubspot-assoc/config"
+end
+
+local function check_profiles(path, profiles)
+  local is_field = {}
+  for _, name in ipairs(FIELDS) do is_field[name] = true end
+  for section, profile in pairs(profiles) do
+    for key in pairs(profile) do
+      if not is_field[key] then
+        local meant = nearest(key, FIELDS)[1]
+        problem.raise(("%s: profile '%s' has an unknown key '%s'"):format(path, section, key),
+          (meant and ("Did you mean '%s'? "):format(meant) or "")
+          .. "A profile has " .. table.concat(FIELDS, ", ") .. ".")
+      end
+    end
+    if profile.token then token_file.check_mode(path) end
+  end
+end
+
+-- All profiles: name -> fields; none if there is no file.
+local function read_profiles(path)
+  local content = system.read_file(path)
+  if not content then return {} end
+  local profiles, line, wrong = ini(content)
+  if not profiles then
+    problem.raise(("%s, line %d: %s"):format(path, line, wrong), "The manual shows what the file looks like.")
+  end
+  check_profiles(path, profiles)
+  return profiles
+end
+
+local function names_of(profiles)
+  local names = {}
+  for name in pairs(profiles) do names[#names + 1] = name end
+  table.sort(names)
+  return names
+end
+
+local function find_profile(name)
+  local path = account.config_path()
+  local profiles = read_profiles(path)
+  if profiles[name] then return profiles[name], path end
+  local names = names_of(profiles)
+  local advice
+  if #names == 0 then
+    advice = ("Write it into %s:\n  [%s]\n  token_file = …"):format(path, name)
+  else
+    local meant = nearest(name, names)[1]
+    advice = (meant and ("Did you mean '%s'? "):format(meant) or "")
+      .. ("%s has: %s."):format(path, table.concat(names, ", "))
+  end
+  problem.raise(("there is no profile '%s'"):format(name), advice)
+end
+
+-- What a path in the file means: `~` is the home folder, others begin at the file's.
+local function expand(path, config_path)
+  if path:find("^~/") then return (variable "HOME" or "") .. path:sub(2) end
+  if path:find("^/") then return path end
+  return config_path:match("^(.*/)") .. path
+end
+
+local function options_of(profile, config_path)
+  local base_url = profile.base_url or variable "HUBSPOT_BASE_URL"
+  local options = { base_url = base_url, api_version = profile.api_version }
+  if profile.token_file then
+    options.access_token = token_file.read(expand(profile.token_file, config_path), base_url)
+  elseif profile.token then
+    options.access_token = profile.token
+  end
+  return options
+end
+
+local function choose(args)
+  if args.token_file then
+    return { access_token = token_file.read(args.token_file, variable "HUBSPOT_BASE_URL") }
+  elseif args.profile or variable "HUBSPOT_ASSOC_PROFILE" then
+    return options_of(find_profile(args.profile or variable "HUBSPOT_ASSOC_PROFILE"))
+  elseif variable "HUBSPOT_ACCESS_TOKEN" then
+    return {}
+  end
+  local path = account.config_path()
+  local profile = read_profiles(path).default
+  if profile then return options_of(profile, path) end
+  problem.raise("there is no access token",
+    ("Set HUBSPOT_ACCESS_TOKEN, give --token-file FILE or --profile NAME, or write a profile 'default' into %s. "
+      .. "To try without an account: hubspot-assoc simulator."):format(path))
+end
+
+local function describe(event)
+  local words = { event.type }
+  for _, name in ipairs { "call", "name", "from", "to", "attempt", "first", "last", "http_status", "kind", "delay",
+    "elapsed", "correlationId" } do
+    if event[name] ~= nil then
+      local value = event[name]
+      if type(value) == "number" and value % 1 ~= 0 then value = ("%.3f"):format(value) end
+      words[#words + 1] = name .. "=" .. tostring(value)
+    end
+  end
+  return table.concat(words, " ")
+end
+
+--- Makes the client of the account that a command line names.
+-- @param args { profile =, token_file = }
+-- @param terminal to which -v tells the requests
+-- @return client; raises a problem
+function account.client(args, terminal)
+  local assoc = require "hubspot_assoc"
+  local options = choose(args)
+  options.user_agent = "hubspot-assoc-cli/" .. assoc._VERSION
+  if terminal.verbose > 0 then
+    options.on_event = function(event) terminal:trace(describe(event)) end
+  end
+  local ok, client = pcall(assoc.new, options)
+  if ok then return client end
+  local reason = tostring(client):match("%(options%.(.*)%)$") or tostring(client)
+  problem.raise("wrong settings: " .. reason, "Look at the profile, and at the variables HUBSPOT_….")
+end
+
+return account

@@ -1,0 +1,158 @@
+--- hubspot-assoc: how it behaves on terminals, in pipes, and when it is stopped.
+
+local cli = require "spec.support.cli"
+local shell = require "spec.support.shell"
+local simulator = require "spec.support.simulator"
+
+local describe = cli.describe(describe, pending)
+
+local GET = { "limits", "get", "contacts", "companies" }
+local unpack = table.unpack or unpack -- luacheck: ignore
+
+describe("hubspot-assoc", function()
+  local token, environment
+  before_each(function()
+    token = simulator.token()
+    environment = { HUBSPOT_ACCESS_TOKEN = token }
+  end)
+
+  local function with(changes)
+    local all = { HUBSPOT_ACCESS_TOKEN = token }
+    for name, value in pairs(changes) do all[name] = value end
+    return all
+  end
+
+  local function has_colour(result)
+    return result.out:find("\27%[%d") ~= nil
+  end
+
+  it("has colours on a terminal only, and not where they are unwanted", function()
+    assert.is_true(has_colour(cli.on_terminal("", environment, unpack(GET))))
+    assert.is_false(has_colour(cli.on_terminal("", with { NO_COLOR = "1" }, unpack(GET))))
+    assert.is_false(has_colour(cli.on_terminal("", with { TERM = "dumb" }, unpack(GET))))
+    assert.is_false(has_colour(cli.on_terminal("", environment, "--color=never", unpack(GET))))
+    assert.is_true(has_colour(cli.on_terminal("", with { NO_COLOR = "" }, unpack(GET))))
+    assert.is_false(has_colour(cli.run(environment, unpack(GET))))
+    assert.is_true(has_colour(cli.run(with { NO_COLOR = "1" }, "--color=always", unpack(GET))))
+  end)
+
+  it("cuts tables to the terminal, and leaves them whole elsewhere", function()
+    local label = ("long "):rep(12) .. "label"
+    assert.equal(0, cli.run(environment, "labels", "create", "contacts", "companies", label).status)
+    local shown = cli.on_terminal("", environment, unpack(GET))
+    assert.matches("l…  ", shown.out, 1, true)
+    for line in shown.out:gmatch "[^\n]+" do
+      assert.is_true(#line:gsub("\27%[%d*m", ""):gsub("…", ".") <= 80, line)
+    end
+    shown = cli.on_terminal("", with { COLUMNS = "200" }, unpack(GET))
+    assert.matches(label, shown.out, 1, true)
+    assert.matches(label, cli.run(with { COLUMNS = "60" }, unpack(GET)).out, 1, true)
+  end)
+
+  it("shows nothing that a terminal would obey", function()
+    local evil = "\27]0;evil\7"
+    assert.equal(0, cli.run(environment, "labels", "create", "contacts", "companies", evil, "--name", "x").status)
+    for _, result in ipairs {
+      cli.run(environment, "labels", "get", "contacts", "companies"),
+      cli.run(environment, "labels", "get", "contacts", "companies", "--json"),
+      cli.run(environment, "limits", "set", "contacts", "companies", "\27[2J=5"),
+      cli.run(environment, "labels", "delete", "contacts", "companies", evil, "--yes"),
+    } do
+      assert.is_nil((result.out .. result.err):find "[%z\1-\9\11-\31\127]")
+    end
+  end)
+
+  it("ends quietly where who reads it has gone", function()
+    for _, words in ipairs { GET, { "--help" }, { "limits", "get", "--json" }, { "man" } } do
+      local by_signal = cli.command(environment, unpack(words))
+      local by_error = by_signal:gsub("%-%-default%-signal=%S+", "--ignore-signal=PIPE")
+      for _, command in ipairs { by_signal, by_error } do
+        local script = "(sleep 0.2; exec " .. command .. ") | :; echo ${PIPESTATUS[0]}"
+        local output = cli.sh("bash -c " .. shell.quote(script))
+        assert.equal("141\n", output)
+      end
+    end
+  end)
+
+  it("does not take a full disk for success", function()
+    local output, status = cli.sh(cli.command(environment, unpack(GET)) .. " 2>&1 >/dev/full")
+    assert.equal(1, status)
+    assert.matches("cannot write the output", output)
+  end)
+
+  it("is quiet with -q", function()
+    local result = cli.run(environment, "-q", "limits", "set", "contacts", "companies", "100")
+    assert.same({ 0, "", "" }, { result.status, result.out, result.err })
+  end)
+
+  it("ends with 130 after Ctrl-C", function()
+    simulator.fault(token, { delay = 30 })
+    local command = cli.command(environment, unpack(GET))
+    local output, status = cli.sh("timeout -s INT 0.7 " .. command .. " 2>&1; echo \"[$?]\"")
+    assert.equal(0, status)
+    assert.matches("interrupted", output)
+    assert.is_nil(output:find("traceback", 1, true))
+  end)
+
+  it("shows help for everything, with examples", function()
+    local help = cli.run({}, "--help")
+    assert.equal(0, help.status)
+    assert.equal("", help.err)
+    assert.equal(help.out, cli.run({}).out)
+    for _, command in ipairs((require "hubspot_assoc.cli.parser").commands()) do
+      assert.matches("\n   " .. command.name .. " ", help.out, 1, true)
+      for _, child in ipairs(command.commands or { command }) do
+        local words = child == command and { command.name } or { command.name, child.name }
+        words[#words + 1] = "--help"
+        local result = cli.run({}, unpack(words))
+        assert.equal(0, result.status)
+        assert.matches("Usage: hubspot-assoc " .. command.name, result.out, 1, true)
+        assert.matches("Examples:\n   ", result.out, 1, true)
+      end
+    end
+  end)
+
+  it("says what is wrong with a command line", function()
+    for expected, words in pairs {
+      ["unknown command 'limit'"] = { "limit" }, ["unknown command 'gte'. Did you mean 'get'?"] = { "limits", "gte" },
+      ["missing argument 'TO'"] = { "labels", "get", "contacts" }, ["unknown option '--jsn'"] = { "usage", "--jsn" },
+      ["must be one of"] = { "--color=blue", "usage" },
+    } do
+      local result = cli.run(environment, unpack(words))
+      assert.equal(64, result.status)
+      assert.matches(expected, result.err, 1, true)
+      assert.matches("--help", result.err, 1, true)
+    end
+    assert.equal(0, simulator.log(token).count)
+  end)
+
+  it("tells its version", function()
+    assert.equal("hubspot-assoc " .. require "hubspot_assoc"._VERSION .. "\n", cli.run({}, "--version").out)
+  end)
+
+  it("writes completions that the shells take", function()
+    for shell_name, check in pairs { bash = "bash -n", zsh = "zsh -n", fish = "fish -n" } do
+      local result = cli.run({}, "completion", shell_name)
+      assert.equal(0, result.status)
+      assert.matches("hubspot-assoc", result.out, 1, true)
+      if select(2, cli.sh("command -v " .. shell_name)) == 0 then
+        local path = cli.write(os.tmpname(), result.out)
+        local output, status = cli.sh(check .. " " .. path)
+        os.remove(path)
+        assert.equal(0, status, output)
+      end
+    end
+    local completed = cli.sh("bash -c " .. shell.quote([[
+      source <(]] .. cli.command({}, "completion", "bash") .. [[)
+      COMP_WORDS=(hubspot-assoc limits s) COMP_CWORD=2; _hubspot-assoc; echo "${COMPREPLY[@]}"]]))
+    assert.equal("set\n", completed)
+  end)
+
+  it("writes a manual page with every command and exit status", function()
+    local result = cli.run({}, "man")
+    assert.equal(0, result.status)
+    for _, part in ipairs { ".TH HUBSPOT", ".SH EXIT STATUS", "\\fBlabels delete\\fR", ".SH FILES", "\\fB130\\fR" } do
+      assert.matches(part, result.out, 1, true)
+    end
+  end)
+end)

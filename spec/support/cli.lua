@@ -1,0 +1,101 @@
+-- Runs the real program, in the Lua that the spec itself runs in, with an environment of its own.
+local shell = require "spec.support.shell"
+local simulator = require "spec.support.simulator"
+
+local cli = {}
+
+local MOST = 60 -- s, for a run
+
+local lua = os.getenv "LUA" or "lua5.4"
+
+--- busted's describe, where this Lua can run the program at all: argparse and lyaml cannot be had for the newest.
+function cli.describe(describe, pending)
+  for _, library in ipairs { "argparse", "yaml" } do
+    if not pcall(require, library) then
+      return function(name) describe(name, function() pending("(no " .. library .. " for this Lua)") end) end
+    end
+  end
+  return describe
+end
+
+function cli.read(path)
+  local file = assert(io.open(path, "rb"))
+  local content = file:read "*a"
+  file:close()
+  return content
+end
+
+function cli.write(path, content)
+  local file = assert(io.open(path, "wb"))
+  file:write(content)
+  file:close()
+  return path
+end
+
+function cli.sh(command)
+  local pipe = assert(io.popen("(" .. command .. ") 2>&1; echo :$?"))
+  local output, status = pipe:read("*a"):match "^(.*):(%d+)\n$"
+  pipe:close()
+  return output, tonumber(status)
+end
+
+--- A folder of its own, which is also HOME of what runs; cli.remove takes it away.
+function cli.folder()
+  return (cli.sh "mktemp -d"):match "^%S+"
+end
+
+function cli.remove(folder)
+  os.execute("rm -rf " .. shell.quote(folder))
+end
+
+-- What must not reach the program from who runs the specs.
+local UNSET = { "HUBSPOT_ACCESS_TOKEN", "HUBSPOT_BASE_URL", "HUBSPOT_API_VERSION", "HUBSPOT_ASSOC_PROFILE", "NO_COLOR",
+  "COLUMNS", "XDG_CONFIG_HOME", "LUA_INIT" }
+
+local function environment_words(environment)
+  local words = { "env", "--default-signal=PIPE,INT" }
+  for _, name in ipairs(UNSET) do words[#words + 1] = "-u " .. name end
+  local all = { TERM = "xterm", LC_ALL = "C.UTF-8", HUBSPOT_BASE_URL = simulator.url }
+  for name, value in pairs(environment) do all[name] = value end
+  for name, value in pairs(all) do
+    if value then words[#words + 1] = shell.quote(name .. "=" .. value) else table.insert(words, 2, "-u " .. name) end
+  end
+  return table.concat(words, " ")
+end
+
+--- The command line that runs the program: for specs that put it into one of their own.
+function cli.command(environment, ...)
+  local words = { environment_words(environment), shell.quote(lua), "bin/hubspot-assoc" }
+  for _, argument in ipairs { ... } do words[#words + 1] = shell.quote(argument) end
+  return table.concat(words, " ")
+end
+
+-- Runs a command line: { status =, out =, err = }.
+local function perform(command, input)
+  local out, err, stdin = os.tmpname(), os.tmpname(), os.tmpname()
+  cli.write(stdin, input or "")
+  local _, status = cli.sh(("timeout -k 5 %d %s <%s >%s 2>%s"):format(MOST, command, stdin, out, err))
+  local result = { status = status, out = cli.read(out), err = cli.read(err) }
+  for _, path in ipairs { out, err, stdin } do os.remove(path) end
+  return result
+end
+
+--- cli.run({ HUBSPOT_ACCESS_TOKEN = token, NAME = false }, "limits", "get", …) → { status =, out =, err = }
+function cli.run(environment, ...)
+  return perform(cli.command(environment, ...))
+end
+
+--- The same with text on its standard input.
+function cli.feed(input, environment, ...)
+  return perform(cli.command(environment, ...), input)
+end
+
+--- The same on a terminal of its own, 80 columns wide: out has all that was shown there. `input` is typed.
+function cli.on_terminal(input, environment, ...)
+  local command = "stty cols 80 -echo; exec " .. cli.command(environment, ...)
+  local result = perform(("script -qefc %s /dev/null"):format(shell.quote(command)), input)
+  result.out = result.out:gsub("\r\n", "\n")
+  return result
+end
+
+return cli
