@@ -505,6 +505,20 @@ local function unpack_results(future)
 end
 call_of.unpack_results = unpack_results
 
+--- Waits for the end of a call under way.
+-- @param loop to wait in; nil: the caller waits
+-- @return results, errors, response
+function call_of.wait_to_end(future, loop)
+  while not future.results do
+    call_of.wait_for(future, loop, huge)
+    if not loop then
+      look_around(future.client)
+    end
+  end
+  settle_if_idle(future.client) -- it may have ended before anybody waited
+  return unpack_results(future)
+end
+
 --- Runs a call to its end; in a coroutine of an event loop others go on meanwhile.
 -- @param class of futures
 -- @return results, errors, response
@@ -512,12 +526,7 @@ function call_of.perform(client, loop, call, class)
   if not loop then
     return finish(call)
   end
-  local future = call_of.submit(client, call, class, true)
-  while not future.results do
-    call_of.wait_for(future, loop, huge)
-  end
-  settle_if_idle(client) -- it may have ended before anybody waited
-  return unpack_results(future)
+  return call_of.wait_to_end(call_of.submit(client, call, class, true), loop)
 end
 
 -- ---- steps ----

@@ -8,6 +8,7 @@ local scheduler = require "hubspot_assoc.scheduler"
 local error, getmetatable, loaded, pcall = error, getmetatable, package.loaded, pcall
 local rawequal, rawget = rawequal, rawget
 local pairs, require, setmetatable, tostring, type = pairs, require, setmetatable, tostring, type
+local next = pairs {} -- hosts that take globals away leave pairs
 local huge = 1 / 0
 
 local function new_class(name)
@@ -147,6 +148,23 @@ local function find_loop(loop)
   return nil, ("%s, got \"%s\""):format(EXPECTED, loop)
 end
 
+--- A token function that makes calls itself must wait for them as the client does. So a table that can be called, as
+-- hubspot_assoc.oauth makes it, may have a field for_loop: function(loop) -> the function to be called in its place.
+-- @return the options, or a copy with that function
+local function bind_token(options, own_options, loop)
+  local token = rawget(own_options, "access_token")
+  local for_loop = loop and type(token) == "table" and rawget(token, "for_loop")
+  if not for_loop then
+    return options
+  end
+  local bound = {}
+  for key, value in next, own_options do
+    bound[key] = value
+  end
+  bound.access_token = for_loop(loop)
+  return bound
+end
+
 --- Wraps a client of hubspot_assoc.core.
 local function wrap(core_client, loop)
   local client = {
@@ -182,7 +200,7 @@ function client_module.new(options, level, name)
   end
   local loop, problem = find_loop(wanted)
   local shares = loop and loop.count_processes and loop.count_processes() or 1
-  local core_client = core.new(options, level + 1, name, shares)
+  local core_client = core.new(bind_token(options, own_options, loop), level + 1, name, shares)
   if problem then
     error(("bad argument #1 to '%s' (options.loop: %s)"):format(name, problem), level + 1)
   elseif loop and rawget(own_options, "io_thread") == false then

@@ -19,6 +19,7 @@ local function new(without_limits)
     faults = {}, -- a queue, see faults.lua
     seen_headers = {}, -- fault header → times seen
     log = { count = 0, calls = {} },
+    app = { expires_in = 1800, rotate = false, dead = {} }, -- as an OAuth app: oauth.lua
   }, Account)
 end
 

@@ -3,6 +3,8 @@ local accounts = require "simulator.account"
 local faults = require "simulator.faults"
 local json = require "simulator.json"
 local log = require "simulator.log"
+local ngx = ngx
+local oauth = require "simulator.oauth"
 
 local M = {}
 
@@ -54,6 +56,13 @@ local function set_rate(account, body)
   return done()
 end
 
+local function change_app(account, body, token)
+  check(body, oauth.FIELDS)
+  ngx.update_time()
+  oauth.change(account.app, token, body, ngx.now())
+  return done()
+end
+
 local function reset(_, body, token)
   check(body, { limits = "boolean" })
   accounts.reset(token, body.limits == false)
@@ -74,6 +83,7 @@ local HANDLERS = {
   ["POST /simulator/faults"] = add_fault,
   ["DELETE /simulator/faults"] = clear_faults,
   ["POST /simulator/rate"] = set_rate,
+  ["POST /simulator/oauth"] = change_app,
   ["POST /simulator/reset"] = reset,
   ["GET /simulator/log"] = read_log,
   ["DELETE /simulator/log"] = clear_log,

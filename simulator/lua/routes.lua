@@ -2,6 +2,7 @@
 local errors = require "simulator.errors"
 local labels = require "simulator.labels"
 local limits = require "simulator.limits"
+local oauth = require "simulator.oauth"
 local records = require "simulator.records"
 local usage = require "simulator.usage"
 
@@ -61,6 +62,8 @@ for _, prefix in ipairs { "/crm/v3/limits/associations", "/crm/limits/{date}/ass
   route("GET", prefix .. "/records/{from}/{to}", usage.records)
   route("GET", prefix .. "/labels", usage.labels)
 end
+
+route("POST", "/oauth/{date}/token", oauth.token)
 
 -- Dated versions begin with 2025-09; any later one is taken for granted.
 local function is_date(text)

@@ -1,4 +1,4 @@
--- One request from arrival to answer. With guard.lua and faults.lua, the only code that knows nginx.
+-- One request from arrival to answer. With guard.lua, faults.lua, control.lua and oauth.lua, the only code that knows nginx.
 local ngx = ngx
 local accounts = require "simulator.account"
 local auth = require "simulator.auth"
@@ -7,6 +7,7 @@ local errors = require "simulator.errors"
 local faults = require "simulator.faults"
 local json = require "simulator.json"
 local log = require "simulator.log"
+local oauth = require "simulator.oauth"
 local rate = require "simulator.rate"
 local routes = require "simulator.routes"
 
@@ -42,9 +43,8 @@ local function handle(request)
   local handler, segments = routes.find(request.method, split_path(request.path))
   if not handler then return segments end
   local media_type = ngx.var.http_content_type or ""
-  if request.body and not media_type:lower():find "^application/json" then
-    return errors.wrong_media_type()
-  end
+  local wanted = request.is_oauth and "^application/x%-www%-form%-urlencoded" or "^application/json"
+  if request.body and not media_type:lower():find(wanted) then return errors.wrong_media_type() end
   return guarded(handler, {
     account = request.account, version = segments.version, segments = segments,
     query = ngx.decode_args(request.query or ""), body = request.body, arrived = request.arrived, now = now,
@@ -54,7 +54,8 @@ end
 -- What HubSpot would do: authorization, then the rate limit, then the call. The answer takes a random part of
 -- latency_ms, and the call is counted at a random moment of it.
 local function serve(request)
-  local refusal = auth.refusal(request.token)
+  if request.is_oauth then return handle(request) end -- neither of the two
+  local refusal = request.has_expired and errors.expired_token() or auth.refusal(request.token)
   if refusal then return refusal end
   local latency = math.random() * request.account.rate.latency_ms / 1000
   local before = math.random() * latency
@@ -102,11 +103,23 @@ local function read_request()
   }
 end
 
+-- Whose request it is: an OAuth app's, which its access tokens belong to, or the access token's own.
+local function find_account(request)
+  request.is_oauth = oauth.is_path(request.path)
+  if request.is_oauth then
+    request.account = oauth.account(request.body)
+  else
+    request.account, request.has_expired = oauth.owner(request.token, request.arrived)
+    request.account = request.account or accounts.of(request.token)
+  end
+end
+
 -- An API call: noted, then answered, under a fault if there is one.
 local function serve_call(request)
-  request.account = accounts.of(request.token)
+  find_account(request)
   local entry = {
-    time = request.arrived, method = request.method, path = request.path, query = request.query, body = request.body,
+    time = request.arrived, method = request.method, path = request.path, query = request.query,
+    body = request.body and request.is_oauth and oauth.without_secrets(request.body) or request.body,
     headers = request.headers, scheme = ngx.var.scheme, protocol = ngx.var.server_protocol,
     connection = tonumber(ngx.var.connection),
   }

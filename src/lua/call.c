@@ -191,6 +191,8 @@ void lhsa_call_open(lua_State *L)
   lua_pop(L, 1);
   lhsa_push_client_methods(L);
   for (endpoint = lhsa_endpoints; endpoint->name; endpoint++) {
+    if (endpoint->is_private)
+      continue;
     lua_pushlightuserdata(L, (void *)(uintptr_t)endpoint);
     lua_pushcclosure(L, lhsa_method, 1);
     lua_setfield(L, -2, endpoint->name);

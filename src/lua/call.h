@@ -11,6 +11,7 @@
 #define LHSA_INPUTS_HEAD "{\"inputs\":" /* of a body with inputs */
 
 enum { LHSA_MAX_PARAMS = LHSA_MAX_ARGS + 1 };
+enum { LHSA_MAX_SECRETS = 8 }; /* of a form, each in two spellings */
 enum { LHSA_MAX_PARTS = 16 }; /* halving gives one more each time, and ends at a single input: of 1,000, at eleven */
 
 /* What a call needs from outside; it goes on when that is answered. The last two tell something: any answer will do. */

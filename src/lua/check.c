@@ -428,6 +428,20 @@ static accept_result take_id(lua_State *L, int idx, const lhsa_field *field)
   return CHANGED;
 }
 
+/* Is it a table with the metamethod __call? */
+static bool is_callable(lua_State *L, int idx)
+{
+  bool is_callable;
+
+  if (!lua_istable(L, idx) || !lua_getmetatable(L, idx))
+    return false;
+  lua_pushliteral(L, "__call");
+  lua_rawget(L, -2);
+  is_callable = lua_isfunction(L, -1);
+  lua_pop(L, 2);
+  return is_callable;
+}
+
 static accept_result take_type(lua_State *L, int idx, const lhsa_field *field, int type)
 {
   return lua_type(L, idx) == type ? AS_IT_IS : fail_type(L, idx, field, lua_typename(L, type));
@@ -462,7 +476,7 @@ static accept_result accept(lua_State *L, int idx, const lhsa_field *field, memo
       return AS_IT_IS;
     return fail_type(L, idx, field, "string or table");
   case LHSA_TOKEN:
-    return lua_isfunction(L, idx) ? AS_IT_IS : take_string(L, idx, field);
+    return lua_isfunction(L, idx) || is_callable(L, idx) ? AS_IT_IS : take_string(L, idx, field);
   default:
     return take_string(L, idx, field);
   }

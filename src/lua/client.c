@@ -49,6 +49,27 @@ static const lhsa_field option_fields[] = {
   {.name = NULL},
 };
 
+/* Of assoc.oauth: its own, and those of the client that it has for itself. */
+static const lhsa_field oauth_option_fields[] = {
+  {.name = "client_id", .type = LHSA_STRING, .required = true},
+  {.name = "client_secret", .type = LHSA_STRING, .required = true, .secret = true},
+  {.name = "refresh_token", .type = LHSA_STRING, .secret = true},
+  {.name = "on_refresh", .type = LHSA_FUNCTION},
+  {.name = "base_url", .type = LHSA_HEADER},
+  LHSA_SECONDS("timeout"),
+  LHSA_SECONDS("connect_timeout"),
+  LHSA_SECONDS("deadline"),
+  LHSA_ATTEMPTS,
+  {.name = "transport", .type = LHSA_FUNCTION},
+  {.name = "proxy", .type = LHSA_HEADER, .secret = true},
+  {.name = "ca_file", .type = LHSA_HEADER},
+  {.name = "allow_http", .type = LHSA_BOOLEAN},
+  {.name = "user_agent", .type = LHSA_HEADER},
+  {.name = "on_event", .type = LHSA_FUNCTION},
+  {.name = "loop", .type = LHSA_LOOP},
+  {.name = NULL},
+};
+
 static const lhsa_field options_field = {.type = LHSA_OBJECT, .secret = true, .fields = option_fields};
 
 /* Who gave the options: the function's name and its caller's level on the call stack; and how many share the rate. */
@@ -234,8 +255,13 @@ static void set_version(lua_State *L, int options, int idx, lhsa_client *client,
 static void keep_functions(lua_State *L, int options, int idx, lhsa_client *client)
 {
   lua_createtable(L, 0, 4);
-  client->has_token_function = lhsa_push_function_option(L, options, "access_token");
-  lua_setfield(L, -2, "access_token");
+  lua_pushliteral(L, "access_token");
+  lua_rawget(L, options);
+  client->has_token_function = !lua_isnil(L, -1) && lua_type(L, -1) != LUA_TSTRING;
+  if (client->has_token_function)
+    lua_setfield(L, -2, "access_token");
+  else
+    lua_pop(L, 1);
   client->has_on_event = lhsa_push_function_option(L, options, "on_event");
   lua_setfield(L, -2, "on_event");
   lua_pushliteral(L, "limiter");
@@ -359,6 +385,17 @@ int lhsa_client_new(lua_State *L)
     who.shares = (int)luaL_optinteger(L, 4, 1);
   }
   return new_client(L, &who);
+}
+
+int lhsa_check_oauth(lua_State *L)
+{
+  const lhsa_field options = {.type = LHSA_OBJECT, .secret = true, .fields = oauth_option_fields};
+  int level = (int)luaL_checkinteger(L, 2);
+
+  lua_settop(L, 1);
+  if (!lhsa_accept(L, 1, &options))
+    return lhsa_bad_argument(L, level, 1, "oauth", "options");
+  return 0;
 }
 
 static void keep_default(lua_State *L)

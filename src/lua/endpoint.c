@@ -81,6 +81,18 @@ static const lhsa_field archive_fields[] = {
   {.name = NULL},
 };
 
+/* HubSpot takes the credentials in the body alone. */
+static const lhsa_field oauth_fields[] = {
+  {.name = "grant_type", .type = LHSA_STRING, .required = true},
+  {.name = "client_id", .type = LHSA_STRING, .required = true},
+  {.name = "client_secret", .type = LHSA_STRING, .required = true, .secret = true},
+  {.name = "refresh_token", .type = LHSA_STRING, .secret = true},
+  {.name = "code", .type = LHSA_STRING, .secret = true},
+  {.name = "redirect_uri", .type = LHSA_STRING},
+  {.name = "code_verifier", .type = LHSA_STRING, .secret = true},
+  {.name = NULL},
+};
+
 static const lhsa_field call_options[] = {
   LHSA_SECONDS("timeout"),
   LHSA_SECONDS("deadline"),
@@ -122,6 +134,8 @@ static const lhsa_field usage_options[] = {
 #define PATH_ID(name_) {.place = LHSA_PATH, .field = {.name = name_, .type = LHSA_ID, .required = true}}
 #define BODY(name_, type_, fields_) \
   {.place = LHSA_BODY, .field = {.name = name_, .type = type_, .required = true, .min = 1, .fields = fields_}}
+#define FORM(name_, fields_) \
+  {.place = LHSA_FORM, .field = {.name = name_, .type = LHSA_OBJECT, .required = true, .fields = fields_}}
 #define INPUTS(fields_) \
   {.place = LHSA_INPUTS, .field = {.name = "inputs", .type = LHSA_LIST, .required = true, .fields = fields_}}
 
@@ -364,6 +378,18 @@ const lhsa_endpoint lhsa_endpoints[] = {
     .shape = LHSA_RESULTS,
     .effect = HSA_SAFE,
     .is_counted = true,
+  },
+  /* Tokens for a code or a refresh token. Each of them may be good for one answer only. If that is lost, whoever has
+   * sent it can do nothing but send it again: so a repetition loses nothing, and mostly gets what it asks for. */
+  {
+    .name = "oauth",
+    .method = "POST",
+    .path = "/oauth/2026-09/token",
+    .args = {FORM("form", oauth_fields)},
+    .options = call_options,
+    .shape = LHSA_WHOLE,
+    .effect = HSA_IDEMPOTENT,
+    .is_private = true,
   },
   {.name = NULL},
 };

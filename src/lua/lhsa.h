@@ -20,7 +20,7 @@ typedef enum lhsa_type {
   LHSA_NUMBER,  /* number within min and max */
   LHSA_BOOLEAN,
   LHSA_FUNCTION,
-  LHSA_TOKEN,   /* as LHSA_HEADER, or a function */
+  LHSA_TOKEN,   /* as LHSA_HEADER, or a function, or a table that can be called as one */
   LHSA_LOOP,    /* string or table: hubspot_assoc.lua knows which */
   LHSA_TABLE,   /* any */
   LHSA_OBJECT,  /* table with `fields` */
@@ -80,7 +80,8 @@ enum { LHSA_MAX_ARGS = 5, LHSA_MAX_QUERY = 2, LHSA_MAX_IDENTITY = 2 };
 typedef enum lhsa_place {
   LHSA_PATH,   /* the segment of that name in the path */
   LHSA_INPUTS, /* body {"inputs": [...]}, split into several requests where it is too long */
-  LHSA_BODY    /* the body itself */
+  LHSA_BODY,   /* the body itself */
+  LHSA_FORM    /* the fields of the body, a form; those that are secret are masked wherever a server repeats them */
 } lhsa_place;
 
 typedef struct lhsa_argument {
@@ -112,6 +113,8 @@ typedef struct lhsa_endpoint {
   lhsa_shape shape;
   hsa_effect effect;
   bool empty_ok; /* LHSA_RESULTS: there is nothing to give but {} */
+  bool is_private; /* no call of the API, but for a room above (core.private_calls): it bears no token, and its answers
+                      are secret */
   bool is_counted; /* by the app's ten-second limit, from which HubSpot exempts the other calls */
 } lhsa_endpoint;
 
@@ -203,6 +206,9 @@ void lhsa_default_client(lua_State *L, int idx);
 /* Lua: configure(options) -> client, likewise. Replaces the default client. */
 int lhsa_configure(lua_State *L);
 
+/* Lua: check_oauth(options, level): raises if the options of assoc.oauth are wrong; level as in `error`. */
+int lhsa_check_oauth(lua_State *L);
+
 /* Pushes what the client has by this name: "access_token", "on_event", "limiter", "transport" (functions and a table of
  * the user's), "user_agent". */
 void lhsa_client_value(lua_State *L, int client, const char *name);
@@ -246,7 +252,8 @@ enum {
   LHSA_NEW_TOKEN,   /* the one to send, while leave is asked for */
   LHSA_REFUSAL,     /* why it cannot go on */
   LHSA_EVENT_ERROR, /* what on_event raised */
-  LHSA_SLOTS = LHSA_EVENT_ERROR
+  LHSA_SECRETS,     /* of a form: a list of texts, each as it is and as it is sent */
+  LHSA_SLOTS = LHSA_SECRETS
 };
 
 typedef struct lhsa_request_info {

@@ -209,6 +209,54 @@ static void push_batches(lua_State *L, int idx, lhsa_call *call)
   }
 }
 
+/* Pushes the string at the top, percent-encoded. */
+static void push_encoded(lua_State *L)
+{
+  size_t len;
+  const char *text = lua_tolstring(L, -1, &len);
+  char *encoded = lua_newuserdata(L, 3 * len + 1);
+
+  lua_pushlstring(L, encoded, hsa_percent_encode(text, len, encoded));
+  lua_remove(L, -2);
+}
+
+/* Appends the string at the top to the list of secrets; pops it. */
+static void add_secret(lua_State *L, int secrets)
+{
+  lua_rawseti(L, secrets, (int)lua_rawlen(L, secrets) + 1);
+}
+
+/* Pushes the fields of the table at idx as a form, and keeps those that are secret. */
+static void push_form(lua_State *L, int user, int idx, const lhsa_field *field)
+{
+  int secrets, text;
+
+  lua_newtable(L);
+  secrets = lua_gettop(L);
+  lua_pushliteral(L, "");
+  text = secrets + 1;
+  for (; field->name; field++) {
+    lua_pushstring(L, field->name);
+    lua_rawget(L, idx);
+    if (lua_isnil(L, -1)) {
+      lua_pop(L, 1);
+      continue;
+    }
+    push_encoded(L);
+    lua_pushfstring(L, "%s%s%s=", lua_tostring(L, text), lua_rawlen(L, text) > 0 ? "&" : "", field->name);
+    lua_pushvalue(L, -2);
+    lua_concat(L, 2);
+    lua_replace(L, text);
+    if (field->secret) {
+      add_secret(L, secrets);
+      add_secret(L, secrets);
+    }
+    lua_settop(L, text);
+  }
+  lua_insert(L, secrets);
+  lua_rawseti(L, user, LHSA_SECRETS);
+}
+
 static void set_bodies(lua_State *L, int user, lhsa_call *call)
 {
   int n = count_args(call->endpoint), i;
@@ -219,6 +267,8 @@ static void set_bodies(lua_State *L, int user, lhsa_call *call)
       push_batches(L, i + 2, call);
     else if (call->endpoint->args[i].place == LHSA_BODY)
       lhsa_encode(L, i + 2);
+    else if (call->endpoint->args[i].place == LHSA_FORM)
+      push_form(L, user, i + 2, call->endpoint->args[i].field.fields);
     else
       continue;
     lua_rawseti(L, user, LHSA_BODIES);

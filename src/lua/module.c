@@ -89,12 +89,19 @@ static void push_batches(lua_State *L)
   }
 }
 
-static void set_closure(lua_State *L, const lhsa_endpoint *endpoint, lua_CFunction function, int module)
+/* Sets fields of the table at the top, one for each endpoint that is private, or is not. */
+static void set_closures(lua_State *L, bool is_private, lua_CFunction function, int module)
 {
-  lua_pushlightuserdata(L, (void *)(uintptr_t)endpoint);
-  lua_pushvalue(L, module);
-  lua_pushcclosure(L, function, 2);
-  lua_setfield(L, -2, endpoint->name);
+  const lhsa_endpoint *endpoint;
+
+  for (endpoint = lhsa_endpoints; endpoint->name; endpoint++) {
+    if (endpoint->is_private != is_private)
+      continue;
+    lua_pushlightuserdata(L, (void *)(uintptr_t)endpoint);
+    lua_pushvalue(L, module);
+    lua_pushcclosure(L, function, 2);
+    lua_setfield(L, -2, endpoint->name);
+  }
 }
 
 /* require "hubspot_assoc.core" -> {
@@ -107,12 +114,13 @@ static void set_closure(lua_State *L, const lhsa_endpoint *endpoint, lua_CFuncti
  *   batches             what one must know of the calls with inputs: push_batches
  *   open_file(path)     a file to be locked, read and written: file.c
  *   calls               NAME -> start(client, ...) -> call: what the Lua layer builds upon
+ *   private_calls       likewise, what is no call of the API: oauth(client, form)
+ *   check_oauth(options, level)   raises if they are wrong
  *   _VERSION }
  * What the user's functions are called for they must do without yielding here; in calls of hubspot_assoc they may
  * yield. Raises if the libcurl that was found is too old. */
 int luaopen_hubspot_assoc_core(lua_State *L)
 {
-  const lhsa_endpoint *endpoint;
   const char *problem = hsa_check_transport();
   int module;
 
@@ -124,12 +132,15 @@ int luaopen_hubspot_assoc_core(lua_State *L)
   lhsa_file_open(L);
   lua_newtable(L);
   module = lua_gettop(L);
-  for (endpoint = lhsa_endpoints; endpoint->name; endpoint++)
-    set_closure(L, endpoint, lhsa_function, module);
+  set_closures(L, false, lhsa_function, module);
   lua_newtable(L);
-  for (endpoint = lhsa_endpoints; endpoint->name; endpoint++)
-    set_closure(L, endpoint, lhsa_start, module);
+  set_closures(L, false, lhsa_start, module);
   lua_setfield(L, module, "calls");
+  lua_newtable(L);
+  set_closures(L, true, lhsa_start, module);
+  lua_setfield(L, module, "private_calls");
+  lua_pushcfunction(L, lhsa_check_oauth);
+  lua_setfield(L, module, "check_oauth");
   lua_pushvalue(L, module);
   lua_pushcclosure(L, lhsa_client_new, 1);
   lua_setfield(L, module, "new");

@@ -39,7 +39,17 @@ static int push_leave_question(lua_State *L, int user, const lhsa_call *call)
   return 4;
 }
 
-/* As the network would have it, but without the token. */
+/* Pushes the body of the request under way, or nil. */
+static void push_shown_body(lua_State *L, int user, const lhsa_call *call)
+{
+  lua_rawgeti(L, user, LHSA_SENT_BODY);
+  if (!call->endpoint->is_private)
+    return;
+  lhsa_push_masked(L, lua_gettop(L), call->request);
+  lua_remove(L, -2);
+}
+
+/* As the network would have it, but without the token or a form's secrets. */
 static int push_answer_question(lua_State *L, int user, const lhsa_call *call)
 {
   lua_pushliteral(L, "answer");
@@ -47,11 +57,12 @@ static int push_answer_question(lua_State *L, int user, const lhsa_call *call)
   lua_createtable(L, 0, 4);
   lhsa_set_string(L, "method", call->endpoint->method);
   lhsa_set_string(L, "url", hsa_call_url(call->request));
-  lua_rawgeti(L, user, LHSA_SENT_BODY);
+  push_shown_body(L, user, call);
   lua_createtable(L, 0, 3);
   lhsa_set_string(L, "Accept", "application/json");
   if (!lua_isnil(L, -2))
-    lhsa_set_string(L, "Content-Type", "application/json");
+    lhsa_set_string(L, "Content-Type",
+                    call->endpoint->is_private ? "application/x-www-form-urlencoded" : "application/json");
   push_client_value(L, user, "user_agent");
   lua_setfield(L, -2, "User-Agent");
   lua_setfield(L, -3, "headers");

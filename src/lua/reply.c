@@ -177,7 +177,7 @@ static void keep_body(lua_State *L, const lhsa_request_info *info, const hsa_out
 {
   size_t len = outcome->body_len < MAX_KEPT_BODY ? outcome->body_len : MAX_KEPT_BODY;
 
-  if (len == 0)
+  if (len == 0 || (info->endpoint->is_private && outcome->http_status < 400))
     return;
   lua_pushlstring(L, outcome->body, outcome->body_len < len + MAX_TOKEN ? outcome->body_len : len + MAX_TOKEN);
   lhsa_push_masked(L, lua_gettop(L), info->request); /* before it is cut */

@@ -46,13 +46,14 @@ static void stop_rest(lua_State *L, int user, lhsa_call *call, hsa_kind kind, in
   stop_rest_as(L, user, call, kind, kind == HSA_TIMEOUT || retry_after >= 0, retry_after, message);
 }
 
-/* The token to send: NULL where a function gives it; *problem where there is none. */
-static const char *find_token(const lhsa_client *client, const char **problem)
+/* The token to send: NULL where a function gives it, or none is borne; *problem where there is none. */
+static const char *find_token(const lhsa_call *call, const char **problem)
 {
+  const lhsa_client *client = call->client;
   const char *token = client->token;
 
   *problem = client->is_closed ? "the client is closed" : client->problem;
-  if (*problem || client->has_token_function)
+  if (*problem || client->has_token_function || call->endpoint->is_private)
     return NULL;
   if (!token)
     token = getenv("HUBSPOT_ACCESS_TOKEN");
@@ -149,9 +150,27 @@ static bool halve(lua_State *L, int user, lhsa_call *call)
   return true;
 }
 
+/* Fills in the secrets of the call's form, which the user value keeps; returns how many. */
+static size_t find_secrets(lua_State *L, int user, hsa_param *secrets)
+{
+  size_t n = 0;
+
+  lua_rawgeti(L, user, LHSA_SECRETS);
+  if (lua_istable(L, -1))
+    for (; n < LHSA_MAX_SECRETS && n < lua_rawlen(L, -1); n++) {
+      lua_rawgeti(L, -1, (int)n + 1);
+      secrets[n] = (hsa_param){.name = "", .value = lua_tolstring(L, -1, &secrets[n].len)};
+      lua_pop(L, 1);
+    }
+  lua_pop(L, 1);
+  return n;
+}
+
 /* Begins the next request. */
 static hsa_status start_request(lua_State *L, int user, lhsa_call *call, const char *token)
 {
+  hsa_param secrets[LHSA_MAX_SECRETS];
+  bool is_private = call->endpoint->is_private;
   hsa_request request = {
     .method = call->endpoint->method,
     .path = path_of(call),
@@ -162,8 +181,13 @@ static hsa_status start_request(lua_State *L, int user, lhsa_call *call, const c
     .effect = call->endpoint->effect,
     .rate_group = call->endpoint->is_counted ? 1 : 0,
     .asks_answer = call->client->has_transport,
-    .park = call->client->has_limiter ? HSA_PARK_EVERY : token ? HSA_PARK_NEVER : HSA_PARK_FIRST,
+    .park = call->client->has_limiter ? HSA_PARK_EVERY
+            : token || is_private     ? HSA_PARK_NEVER
+                                      : HSA_PARK_FIRST,
     .token = token,
+    .bears_no_token = is_private,
+    .is_form = is_private,
+    .secrets = secrets,
     .timeout = call->timeout,
     .deadline = call->deadline,
     .max_attempts = call->max_attempts,
@@ -172,6 +196,7 @@ static hsa_status start_request(lua_State *L, int user, lhsa_call *call, const c
   int ninputs = push_next_body(L, user, call);
   hsa_status status;
 
+  request.nsecrets = find_secrets(L, user, secrets);
   if (!lua_isnil(L, -1))
     request.body = lua_tolstring(L, -1, &request.body_len);
   status = hsa_call_start(call->client->engine, &request, &call->request);
@@ -185,7 +210,7 @@ static hsa_status start_request(lua_State *L, int user, lhsa_call *call, const c
 /* Begins the next request, or adds the error that keeps it from beginning. */
 static void begin(lua_State *L, int user, lhsa_call *call)
 {
-  const char *problem, *token = find_token(call->client, &problem);
+  const char *problem, *token = find_token(call, &problem);
   hsa_status status;
 
   lua_rawgeti(L, user, LHSA_REFUSAL);

@@ -1,0 +1,376 @@
+--- OAuth: the access tokens of an app, refreshed ahead of their end, once for all who wait.
+--
+--     local oauth = assoc.oauth { client_id = "...", client_secret = "...", refresh_token = "...",
+--       on_refresh = function(tokens) save(tokens.refresh_token) end }
+--     local client = assoc.new { access_token = oauth }
+--
+-- HubSpot: Authentication > OAuth > Manage OAuth tokens.
+--
+-- A refresh is a request to HubSpot and then on_refresh; it is over when both have done their part, and only then are
+-- its tokens used. One caller works on it, those that can wait follow him; who finds that he is gone takes his place,
+-- from where he left off. The clock is the monotonic one: it may stand still while the machine sleeps, and then
+-- HubSpot's EXPIRED_AUTHENTICATION tells that a token has died.
+
+local call_of = require "hubspot_assoc.call"
+local client_module = require "hubspot_assoc.client"
+local core = require "hubspot_assoc.core"
+local Future = require "hubspot_assoc.future"
+local protected = require "hubspot_assoc.pcall"
+local scheduler = require "hubspot_assoc.scheduler"
+
+local error, pairs, rawequal, rawget = error, pairs, rawequal, rawget
+local running, status = coroutine.running, coroutine.status
+local setmetatable, tostring, type = setmetatable, tostring, type
+local huge = 1 / 0
+local now = core.now
+
+local MARGIN, MARGIN_PART = 60, 1 / 10 -- s, or so much of its life if that is less, before its end a token is refreshed
+local AHEAD = 10 -- s that this may take, in one attempt: the old token is still good
+local PAUSE = 5 -- s until it is tried again where it failed
+local PATIENCE = 1 -- s, after which who follows looks whether the one who works on it is still there
+local TAKE_OVER = 5 -- s, after which his place is taken where nobody can tell
+local MAIN = {} -- stands for the main thread, where Lua 5.1 has no value for it
+local NONE = {} -- stands for no event loop
+
+local OWN_OPTIONS = { "client_id", "client_secret", "refresh_token", "on_refresh" }
+-- The options that go to the client which asks HubSpot for tokens.
+local CLIENT_OPTIONS = { "base_url", "timeout", "connect_timeout", "deadline", "max_attempts", "transport", "proxy",
+  "ca_file", "allow_http", "user_agent", "on_event", "loop" }
+
+local oauth_module = {}
+
+local function min(a, b)
+  return a < b and a or b
+end
+
+local function copy(fields)
+  local result = {}
+  for name, value in pairs(fields) do
+    result[name] = value
+  end
+  return result
+end
+
+-- ---- HubSpot's answers ----
+
+local ANEW = "%s; HubSpot takes this refresh token no more: the user must authorize the app anew, "
+  .. "and then oauth:exchange(code, redirect_uri)"
+
+--- Puts RFC 6749's code for what is wrong into the message.
+local function explain(errors)
+  local first = errors[1]
+  if type(first.error) == "string" then
+    first.message = first.error .. ": "
+      .. (type(first.error_description) == "string" and first.error_description or first.message)
+  end
+  return errors
+end
+
+--- Returns HubSpot's tokens, or nil and errors.
+local function take_answer(answer, errors)
+  if errors then
+    return nil, explain(errors)
+  elseif type(answer.access_token) ~= "string" then
+    return nil, core.errors({ { kind = "protocol", call = "oauth", retryable = false,
+      message = "HubSpot's answer has no access token" } }, 1)
+  end
+  return answer
+end
+
+local function is_final(errors)
+  return errors[1].error == "invalid_grant"
+end
+
+--- Uses tokens from now on. They were asked for at the time `began`.
+local function accept(state, tokens, began)
+  local life = type(tokens.expires_in) == "number" and tokens.expires_in or huge
+  state.access_token = tokens.access_token
+  state.refresh_token = tokens.refresh_token or state.refresh_token
+  state.good_until = began + life
+  state.refresh_at = state.good_until - min(MARGIN, life * MARGIN_PART)
+  state.try_again_at, state.untold, state.final = 0, nil, nil
+end
+
+-- ---- clients: one for each event loop in which somebody waits ----
+
+local function client_of(state, loop)
+  local client = state.clients[loop or NONE]
+  if not client then
+    local options = copy(state.client_options)
+    options.loop = loop
+    client = client_module.new(options, 2, "oauth")
+    state.clients[loop or NONE] = client
+  end
+  return client
+end
+
+local function new_call(state, client, form, options)
+  form.client_id, form.client_secret = state.client_id, state.client_secret
+  local call = core.private_calls.oauth(client.core, form, options)
+  return call
+end
+
+-- ---- a refresh ----
+
+--- While the old token is good, nobody is kept waiting long for a new one.
+local function haste(state)
+  local left = state.good_until - now()
+  return left > 0.001 and { max_attempts = 1, deadline = min(AHEAD, left) } or nil
+end
+
+--- Asks HubSpot for new tokens, or waits for what another one has asked.
+-- @return tokens, or nil and errors
+local function fetch(state, refresh, loop)
+  local client = refresh.client
+  if refresh.future then
+    return take_answer(call_of.wait_to_end(refresh.future, client.loop == loop and loop or nil))
+  end
+  local call = new_call(state, client, { grant_type = "refresh_token", refresh_token = state.refresh_token },
+    haste(state))
+  refresh.began = now()
+  if not loop then
+    return take_answer(call_of.perform(client, nil, call, Future))
+  end
+  refresh.future = call_of.submit(client, call, Future, true)
+  return take_answer(call_of.wait_to_end(refresh.future, loop))
+end
+
+--- What is to be stored. HubSpot may leave out a refresh token that stays the same.
+local function tokens_to_keep(state, tokens)
+  local kept = copy(tokens)
+  kept.refresh_token = kept.refresh_token or state.refresh_token
+  return kept
+end
+
+--- Does what is left to do of a refresh, unless another one has taken the worker's place meanwhile.
+-- @return nil, or errors
+local function work(state, refresh, worker, loop)
+  if not refresh.tokens then
+    local tokens, errors = fetch(state, refresh, loop)
+    if not tokens or refresh.worker ~= worker then
+      return errors
+    end
+    refresh.tokens = tokens_to_keep(state, tokens)
+  end
+  worker.since = now()
+  if state.on_refresh and state.refresh == refresh then -- else there are newer tokens, of a code
+    state.on_refresh(copy(refresh.tokens))
+  end
+end
+
+local function hide(text, secret)
+  return type(secret) == "string" and secret ~= "" and text:gsub(secret:gsub("%p", "%%%0"), "***") or text
+end
+
+--- What on_refresh, or a request that could not be begun, was stopped by; tokens are no part of it.
+local function errors_of(refresh, message)
+  local is_told = refresh.tokens ~= nil
+  message = tostring(type(message) == "string" and message or "with a value that is no string")
+  if is_told then
+    message = hide(hide(message, refresh.tokens.access_token), refresh.tokens.refresh_token)
+  end
+  return core.errors({ { kind = "config", call = "oauth", retryable = is_told,
+    message = is_told and "on_refresh failed: " .. message or message } }, 1)
+end
+
+--- A refresh is over; those who have followed go on.
+local function conclude(state, refresh, errors)
+  refresh.is_over, refresh.errors = true, errors
+  if state.refresh == refresh then
+    state.refresh = nil
+    if not errors then
+      accept(state, refresh.tokens, refresh.began)
+    else
+      state.untold = refresh.tokens and refresh
+      state.final = is_final(errors) and errors or nil
+      state.try_again_at = now() + PAUSE
+    end
+  end
+  if state.final == errors and errors then
+    errors[1].kind, errors[1].message = "config", ANEW:format(errors[1].message)
+  end
+  scheduler.wake(refresh.client, refresh.waiting)
+  call_of.look_around(refresh.client)
+end
+
+--- Works on a refresh, which the running function can be found to be doing as long as it does.
+local function lead(state, refresh, loop)
+  local worker = { thread = running() or MAIN, since = now() }
+  function worker.frame()
+    local errors = work(state, refresh, worker, loop)
+    return errors -- no tail call: the frame stays on the stack
+  end
+  refresh.worker = worker
+  local ok, errors = protected(worker.frame)
+  if refresh.worker == worker and not refresh.is_over then
+    conclude(state, refresh, not ok and errors_of(refresh, errors) or errors or nil)
+  end
+end
+
+--- Can nothing come any more of who works on a refresh?
+local function is_gone(worker, loop)
+  if worker.thread == (running() or MAIN) then
+    return not core.is_running(worker.frame)
+  elseif loop and loop.is_alive then
+    return loop.is_alive(worker.thread) == nil and now() - worker.since > TAKE_OVER
+  end
+  return worker.thread ~= MAIN and status(worker.thread) == "dead"
+end
+
+local function follow(refresh, loop)
+  while not refresh.is_over and not is_gone(refresh.worker, loop) do
+    scheduler.wait(refresh.client, loop, refresh.waiting, PATIENCE)
+  end
+end
+
+--- Sees a refresh to its end, whoever works on it.
+local function see_to_end(state, refresh, loop)
+  while not refresh.is_over do
+    if loop and refresh.worker and not is_gone(refresh.worker, loop) then
+      follow(refresh, loop)
+    else
+      lead(state, refresh, loop)
+    end
+  end
+end
+
+-- ---- tokens for clients ----
+
+--- The token in hand, if it can be used without waiting.
+local function ready_token(state, loop)
+  local time, refresh = now(), state.refresh
+  local is_good = time < state.good_until
+  local is_left = time < state.refresh_at or time < state.try_again_at or state.final
+    or refresh and refresh.worker and not is_gone(refresh.worker, loop)
+  return is_good and is_left and state.access_token or nil
+end
+
+local NOTHING_YET = "there is no refresh token yet: call oauth:exchange(code, redirect_uri) first, "
+  .. "or give the option refresh_token"
+
+--- Refreshes the token.
+-- @return token; or nil and errors
+local function renew(state, client, loop)
+  local refresh = state.refresh
+  if refresh and refresh.worker and core.is_running(refresh.worker.frame) then
+    if refresh.tokens then -- on_refresh makes calls
+      return refresh.tokens.access_token
+    end
+    return nil, "a token is being asked for already, by a caller of this call"
+  end
+  if not refresh then
+    local untold = state.untold
+    refresh = { client = client, waiting = {}, tokens = untold and untold.tokens, began = untold and untold.began }
+    state.refresh = refresh
+  end
+  see_to_end(state, refresh, loop)
+  if refresh.errors and now() >= state.good_until then
+    return nil, refresh.errors
+  end
+  return state.access_token
+end
+
+--- The token function of clients in this event loop; nil: without one.
+local function give(state, loop, reason, rejected)
+  if reason == "expired" and rejected == state.access_token then
+    state.good_until = 0
+  end
+  local token = ready_token(state, loop)
+  if token then
+    return token
+  elseif state.final then
+    return nil, state.final
+  elseif not state.refresh_token then
+    return nil, NOTHING_YET
+  end
+  local client = client_of(state, loop)
+  local problem
+  token, problem = renew(state, client, scheduler.loop_to_wait_in(client, "oauth", 2))
+  return token, problem
+end
+
+-- ---- what a program sees ----
+
+local function check_text(value, name, position, is_optional)
+  if is_optional and value == nil then
+    return
+  elseif type(value) ~= "string" or value == "" then
+    error(("bad argument #%d to 'exchange' (%s: string expected, got %s)"):format(position, name,
+      value == "" and "an empty one" or type(value)), 3)
+  end
+end
+
+--- Trades the code, with which HubSpot has sent a user's browser to redirect_uri, for tokens, which are used from then
+-- on. HubSpot: Authentication > OAuth > Manage OAuth tokens > Generate initial tokens.
+-- @param code string; good once, and for a short time
+-- @param redirect_uri string, the one that was asked for
+-- @param code_verifier string or nil: of PKCE, whose challenge went along with that
+-- @return tokens { access_token =, refresh_token =, expires_in = (s), token_type =, ... }, to be stored by the caller
+--   (on_refresh does not get these); or nil and errors. Raises if an argument is wrong.
+local function exchange(state, code, redirect_uri, code_verifier)
+  local client = client_of(state, state.loop)
+  local loop = scheduler.loop_to_wait_in(client, "exchange", 3)
+  local call = new_call(state, client, { grant_type = "authorization_code", code = code, redirect_uri = redirect_uri,
+    code_verifier = code_verifier })
+  local began = now()
+  local tokens, errors = take_answer(call_of.perform(client, loop, call, Future))
+  if not tokens then
+    return nil, errors
+  end
+  state.refresh = nil -- one that is under way is of no use any more
+  accept(state, tokens, began)
+  return tokens_to_keep(state, tokens)
+end
+
+--- The object that a program has. What is secret is in no field of it.
+local function wrap(state)
+  local oauth = {}
+
+  function oauth.exchange(self, code, redirect_uri, code_verifier)
+    if not rawequal(self, oauth) then
+      error("'exchange' is a method: call it with a colon, oauth:exchange(code, redirect_uri)", 2)
+    end
+    check_text(code, "code", 1)
+    check_text(redirect_uri, "redirect_uri", 2)
+    check_text(code_verifier, "code_verifier", 3, true)
+    local tokens, errors = exchange(state, code, redirect_uri, code_verifier)
+    return tokens, errors
+  end
+
+  --- The token function of clients in an event loop (client_module.new calls it).
+  function oauth.for_loop(loop)
+    return function(reason, rejected)
+      local token, problem = give(state, loop, reason, rejected)
+      return token, problem
+    end
+  end
+
+  return setmetatable(oauth, {
+    __call = function(_, reason, rejected)
+      local token, problem = give(state, state.loop, reason, rejected)
+      return token, problem
+    end,
+    __tostring = function() return "hubspot_assoc.oauth" end,
+    __name = "hubspot_assoc.oauth",
+    __metatable = "hubspot_assoc.oauth",
+  })
+end
+
+--- Makes what assoc.oauth returns.
+-- @param level of the call stack that is to blame for wrong options: 2 is the caller's caller
+function oauth_module.new(options, level)
+  core.check_oauth(options, level + 1)
+  local state = { clients = {}, client_options = {}, good_until = 0, refresh_at = 0, try_again_at = 0 }
+  for i = 1, #OWN_OPTIONS do
+    state[OWN_OPTIONS[i]] = rawget(options, OWN_OPTIONS[i])
+  end
+  for i = 1, #CLIENT_OPTIONS do
+    state.client_options[CLIENT_OPTIONS[i]] = rawget(options, CLIENT_OPTIONS[i])
+  end
+  local client = client_module.new(state.client_options, level + 1, "oauth")
+  state.loop = client.loop
+  state.clients[state.loop or NONE] = client
+  return wrap(state)
+end
+
+return oauth_module
