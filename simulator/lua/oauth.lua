@@ -1,5 +1,5 @@
--- OAuth: apps trade codes and refresh tokens for access tokens, which live for a while. An app is known by its client id
--- from its first call on, and is an account: that of its access tokens.
+-- OAuth: apps trade codes and refresh tokens for access tokens, which live for a while. An app is known by its
+-- client id from its first call on, and is an account: that of its access tokens.
 local accounts = require "simulator.account"
 local errors = require "simulator.errors"
 
@@ -93,7 +93,9 @@ function M.owner(token, now)
 end
 
 --- What a control request may say of an app.
-M.FIELDS = { client_secret = "string", expires_in = "number", rotate = "boolean", expire = "boolean", revoke = "string" }
+M.FIELDS = {
+  client_secret = "string", expires_in = "number", rotate = "boolean", expire = "boolean", revoke = "string",
+}
 
 --- Changes an app as a control request says.
 function M.change(app, client_id, body, now)

@@ -1,4 +1,4 @@
--- One request from arrival to answer. With guard.lua, faults.lua, control.lua and oauth.lua, the only code that knows nginx.
+-- One request from arrival to answer. With control, faults, guard and oauth, the only code that knows nginx.
 local ngx = ngx
 local accounts = require "simulator.account"
 local auth = require "simulator.auth"

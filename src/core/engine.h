@@ -35,10 +35,9 @@ struct hsa_call {
   char *url, *body, *token; /* the token is "" where it bears none */
   char *secrets;            /* of its body: texts that end with a NUL, one after the other; an empty one ends them */
   size_t body_len;
-  bool is_form;
   hsa_effect effect;
   hsa_park park;
-  bool asks_answer;
+  bool asks_answer, is_form;
   unsigned questions;       /* how often it has been parked */
   int64_t timeout, deadline, started;
   int max_attempts, attempts;
