@@ -1,48 +1,13 @@
 -- The limiter by which nginx's workers share one rate: what it lets through, whatever its workers do, at which moment.
 -- (In a real nginx: spec/nginx/limiter_spec.lua.)
+local rates = require "spec.support.rates"
 local shared_dict = require "spec.support.shared_dict"
 local shdict = require "hubspot_assoc.limiter.shdict"
 
 local MARGIN = 0.02 -- s, the least
 
--- The same in every Lua: random(n) is one of 1 to n, random() from 0 to 1.
-local function generator(seed)
-  local state = seed % 2147483647
-  if state == 0 then state = 1 end
-  local function random(n)
-    state = (state * 16807) % 2147483647
-    local share = (state - 1) / 2147483646
-    return n and math.min(n, math.floor(share * n) + 1) or share
-  end
-  for _ = 1, 5 do random() end
-  return random
-end
-
-local function new_seed()
-  return tonumber(os.getenv "SEED") or os.time()
-end
-
--- No window of so many seconds, wherever it begins, holds more than n.
-local function check_windows(times, n, interval, what)
-  table.sort(times)
-  for i = n + 1, #times do
-    if times[i] - times[i - n] < interval then
-      error(("%s: %d sends within %.4f s, at %.4f"):format(what or "", n + 1, times[i] - times[i - n], times[i]), 2)
-    end
-  end
-end
-
-local function within(low, high, value)
-  assert.is_true(value >= low - 1e-6 and value <= high + 1e-6, ("%s is not within %s and %s"):format(value, low, high))
-end
-
--- Reserves n times at once: the waits, shortest first.
-local function waits_of(limiter, n, most)
-  local waits = {}
-  for i = 1, n do waits[i] = limiter:reserve(1, most) end
-  table.sort(waits)
-  return waits
-end
+local generator, new_seed = rates.generator, rates.new_seed
+local check_windows, waits_of, within = rates.check_windows, rates.waits_of, rates.within
 
 local dict, clock
 

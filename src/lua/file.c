@@ -2,9 +2,11 @@
  * written at a place so that doing it once more does no harm. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lhsa.h"
@@ -13,8 +15,12 @@
 
 enum { OWNER_ONLY = 0600, MAX_READ = 1 << 20 };
 
+#define FIRST_PAUSE (HSA_SECOND / 10000)
+#define LONGEST_PAUSE (HSA_SECOND / 1000)
+
 typedef struct lhsa_file {
   int fd; /* -1: closed */
+  pid_t pid; /* who opened it: a child has the same descriptor, and so the same lock */
 } lhsa_file;
 
 /* Returns nil and what the system says. */
@@ -53,20 +59,45 @@ int lhsa_open_file(lua_State *L)
   lhsa_file *file = lua_newuserdata(L, sizeof *file);
 
   file->fd = -1;
+  file->pid = getpid();
   luaL_getmetatable(L, FILE_TYPE);
   lua_setmetatable(L, -2);
   file->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY, OWNER_ONLY);
   return file->fd < 0 ? fail(L) : 1;
 }
 
-/* file:lock() -> true; false: another holder, in whatever process, has it; nil and why it cannot be locked */
-static int lock(lua_State *L)
+int lhsa_absolute_path(lua_State *L)
 {
+  const char *path = luaL_checkstring(L, 1);
+  char folder[PATH_MAX];
+
+  if (path[0] == '/' || !getcwd(folder, sizeof folder))
+    lua_pushvalue(L, 1);
+  else
+    lua_pushfstring(L, "%s/%s", folder, path);
+  return 1;
+}
+
+/* Looks again every now and then, for nothing wakes who waits for a lock and may not wait for ever. */
+static int try_lock(int fd, int64_t until)
+{
+  int64_t pause = FIRST_PAUSE;
   int result;
 
-  do
-    result = flock(check_file(L)->fd, LOCK_EX | LOCK_NB);
-  while (result < 0 && errno == EINTR);
+  while ((result = flock(fd, LOCK_EX | LOCK_NB)) < 0 && (errno == EINTR || (errno == EWOULDBLOCK && hsa_now() < until))) {
+    nanosleep(&(struct timespec){.tv_nsec = (long)(pause * (1000000000 / HSA_SECOND))}, NULL);
+    pause = pause * 2 < LONGEST_PAUSE ? pause * 2 : LONGEST_PAUSE;
+  }
+  return result;
+}
+
+/* file:lock([seconds]) -> true; false: another holder, in whatever process, has had it for so long (0); nil and why it
+ * cannot be locked */
+static int lock(lua_State *L)
+{
+  lhsa_file *file = check_file(L);
+  int result = try_lock(file->fd, lhsa_until(luaL_optnumber(L, 2, 0)));
+
   if (result < 0 && errno != EWOULDBLOCK)
     return fail(L);
   lua_pushboolean(L, result == 0);
@@ -77,6 +108,17 @@ static int lock(lua_State *L)
 static int unlock(lua_State *L)
 {
   return flock(check_file(L)->fd, LOCK_UN) < 0 ? fail(L) : succeed(L);
+}
+
+/* file:is_at(path) -> is it still what is found there, and was it opened by this process? */
+static int is_at(lua_State *L)
+{
+  lhsa_file *file = check_file(L);
+  struct stat ours, found;
+
+  lua_pushboolean(L, file->pid == getpid() && fstat(file->fd, &ours) == 0 && stat(luaL_checkstring(L, 2), &found) == 0 &&
+                       ours.st_dev == found.st_dev && ours.st_ino == found.st_ino);
+  return 1;
 }
 
 /* file:size() -> bytes; or nil and why not */
@@ -158,9 +200,8 @@ static int close_file(lua_State *L)
 void lhsa_file_open(lua_State *L)
 {
   static const luaL_Reg methods[] = {
-    {"lock", lock},      {"unlock", unlock},        {"size", size},      {"read", read_at},
-    {"write", write_at}, {"truncate", truncate_to}, {"sync", sync_file}, {"close", close_file},
-    {NULL, NULL}};
+    {"lock", lock},      {"unlock", unlock},        {"is_at", is_at},    {"size", size},        {"read", read_at},
+    {"write", write_at}, {"truncate", truncate_to}, {"sync", sync_file}, {"close", close_file}, {NULL, NULL}};
   const luaL_Reg *method;
 
   luaL_newmetatable(L, FILE_TYPE);

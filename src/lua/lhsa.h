@@ -237,6 +237,9 @@ void lhsa_file_open(lua_State *L);
  * where they are. Everything that can go wrong returns nil and what the system says. */
 int lhsa_open_file(lua_State *L);
 
+/* Lua: absolute_path(path) -> the same path, from the root, for who may change its folder before the file is opened. */
+int lhsa_absolute_path(lua_State *L);
+
 /* ---- reply.c: outcomes become results, errors and a response ---- */
 
 /* What a call needs and what it has received so far is kept in a list, its user value, in these slots. */

@@ -112,7 +112,7 @@ static void set_closures(lua_State *L, bool is_private, lua_CFunction function, 
  *   now()               seconds on the monotonic clock
  *   errors(list)        a list of errors as a call returns it
  *   batches             what one must know of the calls with inputs: push_batches
- *   open_file(path)     a file to be locked, read and written: file.c
+ *   open_file(path), absolute_path(path)     a file to be locked, read and written: file.c
  *   calls               NAME -> start(client, ...) -> call: what the Lua layer builds upon
  *   private_calls       likewise, what is no call of the API: oauth(client, form)
  *   check_oauth(options, level)   raises if they are wrong
@@ -159,6 +159,8 @@ int luaopen_hubspot_assoc_core(lua_State *L)
   lua_setfield(L, module, "batches");
   lua_pushcfunction(L, lhsa_open_file);
   lua_setfield(L, module, "open_file");
+  lua_pushcfunction(L, lhsa_absolute_path);
+  lua_setfield(L, module, "absolute_path");
   lua_pushcfunction(L, now);
   lua_setfield(L, module, "now");
   lua_pushcfunction(L, lhsa_errors);

@@ -6,7 +6,7 @@
 local core = require "hubspot_assoc.core"
 
 local error, ipairs, math, pairs, setmetatable = error, ipairs, math, pairs, setmetatable
-local table, tonumber, tostring, type = table, tonumber, tostring, type
+local tonumber, tostring, type = tonumber, tostring, type
 
 local MARGIN, MIN_MARGIN = 0.005, 0.02 -- share of the interval; s: clocks and processes differ a little
 local MAX_HOLD, NO_HOLD = 86400, 60 -- s: the longest that HubSpot means; what a longer one counts as
@@ -72,6 +72,22 @@ local function share_of(window, peers)
   return new_window(requests, window.interval * math.max(peers / window.requests, 1))
 end
 
+--- The text of a window, as `lesson.window` has it: requests and interval (us; no decimal point of any locale's).
+local function text_of(requests, interval)
+  return ("%.0f:%.0f"):format(requests, math.max(interval * 1e6, 1))
+end
+
+local function parse(text)
+  local requests, interval = (text or ""):match "^(%d+):(%d+)$"
+  return requests and new_window(tonumber(requests), tonumber(interval) / 1e6)
+end
+
+--- The same text, with what has to be waited (us) in place of the interval.
+local function with_wait(text)
+  local window = parse(text)
+  return text_of(window.requests, window.wait)
+end
+
 --- What the options say of a rate.
 -- @param options table or nil, of a limiter's `new`: raises where they are wrong, for the caller of `new`
 -- @param names set of the names that options may have
@@ -98,14 +114,11 @@ function Rate:windows(text)
   if self.list and text == self.text then
     return self.list
   end
-  local requests, interval = (text or ""):match "^(%d+):(%d+)$"
-  local list = {}
-  if not requests or self.is_ceiling then
+  local told, list = parse(text), {}
+  if not told or self.is_ceiling then
     list[1] = self.own
   end
-  if requests then
-    table.insert(list, new_window(tonumber(requests), tonumber(interval) / 1e6))
-  end
+  list[#list + 1] = told
   for i, window in ipairs(list) do
     list[i] = self.peers and share_of(window, self.peers) or window
   end
@@ -118,12 +131,18 @@ local function longest_of(windows)
   return math.max(windows[1].wait, windows[#windows].wait)
 end
 
---- Raises, for the caller of `reserve`, unless so many requests can be sent at once.
+--- Raises for so many requests at once, of which the rate has no more than `most`.
+-- @param level of the call stack that the error is for (1: who calls this)
+local function refuse_cost(cost, most, level)
+  error(("bad argument #1 to 'reserve' (integer from 1 to the rate's %d requests expected, got %s)"):format(most,
+    tostring(cost)), level + 1)
+end
+
+--- Raises, for that level of the call stack, unless so many requests can be sent at once.
 local function check_cost(windows, cost, level)
   for _, window in ipairs(windows) do
     if not is_count(cost) or cost > window.requests then
-      error(("bad argument #1 to 'reserve' (integer from 1 to the rate's %d requests expected, got %s)"):format(
-        window.requests, tostring(cost)), level + 1)
+      refuse_cost(cost, window.requests, level + 1)
     end
   end
 end
@@ -147,7 +166,7 @@ function Rate:lesson(rate_limit, text)
   local lesson = { age = rate_limit.age or 0 }
   if is_count(max) and is_interval(interval) then
     interval = math.min(interval, MAX_INTERVAL)
-    lesson.window = ("%.0f:%.0f"):format(max, math.max(interval * 1e6, 1)) -- us: no decimal point of any locale's
+    lesson.window = text_of(max, interval)
     lesson.window_ttl = math.max(MAX_INTERVAL, new_window(max, interval).wait)
   end
   local windows, remaining = self:windows(lesson.window or text), rate_limit.remaining
@@ -167,4 +186,4 @@ function Rate:lesson(rate_limit, text)
   return lesson
 end
 
-return { new = new, check_cost = check_cost, longest_of = longest_of }
+return { new = new, check_cost = check_cost, refuse_cost = refuse_cost, longest_of = longest_of, with_wait = with_wait }

@@ -1,0 +1,322 @@
+--- Limiter: the processes of one machine share one rate, kept in a small file.
+--
+--     local file = require "hubspot_assoc.limiter.file"
+--     local client = assoc.new { limiter = file.new "/run/user/1000/hubspot-rate" }
+--
+-- The file holds the log of limiter/log.lua, as text, one line a record. Who reads or writes it holds a lock, which the
+-- system takes from whoever dies. A process that is killed between two writes leaves a whole log: an entry counts as
+-- soon as it is there, and its line is written at once. The times are those of the machine's monotonic clock, which all
+-- its processes share, in containers too; it begins anew with the machine, and the log with it.
+
+local core = require "hubspot_assoc.core"
+local logs = require "hubspot_assoc.limiter.log"
+local rates = require "hubspot_assoc.limiter.rate"
+local shared = require "hubspot_assoc.limiter.shared"
+
+local error, io, math, pcall, setmetatable = error, io, math, pcall, setmetatable
+local table, tonumber, type = table, tonumber, type
+
+local OPTIONS = { requests = true, interval = true, prefix = true, peers = true, timeout = true, on_change = true,
+  now = true }
+
+local TIMEOUT = 0.02 -- s: others hold the lock for some 20 us
+local MAX_AHEAD = 1e6 -- s: no time in the log is later
+local CLOCKS_AGREE = 1 -- s
+
+-- ---- the file as a store of the log ----
+
+-- Lines of 64 bytes: the head, and a value each with the time until which it holds; then entries of 32 bytes. None
+-- crosses a page, so a write is whole or not there.
+local MAGIC = "hubspot_assoc limiter "
+local VERSION = "1"
+local LINE, BLANK = "%-42s %20.0f\n", (" "):rep(63) .. "\n"
+local PLACES = { last = 64, hold = 128, late = 192, window = 256 }
+local HEAD = 320 -- bytes
+local ENTRY, CAPACITY = 32, 16384 -- bytes; entries, then the oldest are overwritten
+local DAMAGED = {} -- raised
+local UNKNOWN = "unknown" -- boot
+
+local Store = {}
+Store.__index = Store
+
+local function to_us(seconds)
+  return math.floor(seconds * 1e6 + 0.5)
+end
+
+--- What tells one start of the machine from another, where the system says it.
+local function boot_id()
+  local source = io.open "/proc/sys/kernel/random/boot_id"
+  local id = source and source:read "*l"
+  if source then
+    source:close()
+  end
+  return id and id:gsub("%-", ""):match "^%x+$" and id:gsub("%-", ""):sub(1, 16) or UNKNOWN
+end
+
+local function new_store(path, rate)
+  return setmetatable({ path = core.absolute_path(path), rate = rate, now = rate.now, boot = boot_id() }, Store)
+end
+
+local function fail(self, why)
+  error(("%s: %s"):format(self.path, why), 0)
+end
+
+local function read(self, place, length)
+  local text, why = self.file:read(place, length)
+  return text or fail(self, why)
+end
+
+local function write(self, place, text)
+  local ok, why = self.file:write(text, place)
+  return ok or fail(self, why)
+end
+
+--- A value's line: text, time; nil if it is blank.
+local function parse(line)
+  if line == BLANK then
+    return nil
+  end
+  local text, at = line:match "^(%S+) +(%d+)\n$"
+  if not text then
+    error(DAMAGED, 0)
+  end
+  return text, tonumber(at) / 1e6
+end
+
+local function line_of(self, name)
+  return self.head:sub(PLACES[name] + 1, PLACES[name] + 64)
+end
+
+--- `last`, which is written with every entry, keeps the time when that was; the other values end at theirs.
+function Store:get(name)
+  local text, ends = parse(line_of(self, name))
+  if name == "last" then
+    return tonumber(text) or 0
+  elseif not text or ends <= self.now() then
+    return nil
+  elseif name == "window" then
+    return text
+  end
+  return (tonumber(text) or error(DAMAGED, 0)) / 1e6
+end
+
+local function put_line(self, name, text, at)
+  local place, line = PLACES[name], LINE:format(text, math.max(to_us(at), 0))
+  write(self, place, line)
+  self.head = self.head:sub(1, place) .. line .. self.head:sub(place + 65)
+end
+
+function Store:put(name, value, ttl)
+  put_line(self, name, name == "window" and value or ("%.0f"):format(to_us(value)), self.now() + ttl)
+end
+
+local function place_of(number)
+  return HEAD + number % CAPACITY * ENTRY
+end
+
+--- The time of an entry, which must be there if it was counted. Of one that was overwritten, the oldest that is left:
+-- it was no later.
+function Store:entry(number)
+  local last = self:get "last"
+  number = math.max(number, number >= 1 and last - CAPACITY + 1 or number)
+  if number < 1 then
+    return nil
+  end
+  local line = read(self, place_of(number), ENTRY)
+  local found, at = line:match "^(%d+) (%d+)\n$"
+  if tonumber(found) == number and #line == ENTRY and at / 1e6 < self.now() + MAX_AHEAD then
+    return at / 1e6
+  elseif number <= last then
+    error(DAMAGED, 0)
+  end
+  return nil
+end
+
+function Store:add(number, at)
+  write(self, place_of(number), ("%014.0f %016.0f\n"):format(number, math.max(to_us(at), 0)))
+  put_line(self, "last", ("%.0f"):format(number), self.now())
+  return true
+end
+
+-- ---- beginning ----
+
+--- Begins a new log, in which nobody sends before `hold` (nil: at once). The old entries go first: killed in between,
+-- the file is found damaged again.
+local function reset(self, hold)
+  local now = self.now()
+  self.head = table.concat {
+    ("%-63s\n"):format(("%s%s %s %.0f"):format(MAGIC, VERSION, self.boot, to_us(now))), -- the last tells this log
+    LINE:format("0", to_us(now)), -- last
+    hold and LINE:format(("%.0f"):format(to_us(hold)), to_us(hold)) or BLANK,
+    BLANK, BLANK, -- late, window
+  }
+  local ok, why = self.file:truncate(HEAD)
+  if not ok then
+    fail(self, why)
+  end
+  write(self, 0, self.head)
+end
+
+--- s for which no log has to be remembered.
+local function forgotten_after(self)
+  return rates.longest_of(self.rate:windows(self.told))
+end
+
+--- Nothing is known of what others have sent: a whole window has to pass.
+local function repair(self)
+  reset(self, self.now() + forgotten_after(self))
+  self.repaired = ("%s was damaged; a new log begins after %.0f s"):format(self.path, forgotten_after(self))
+end
+
+--- What the head says: boot, generation. Raises if the file is not a limiter's.
+local function check_head(self)
+  if self.head:sub(1, #MAGIC) ~= MAGIC:sub(1, #self.head) then
+    fail(self, "this is not a limiter's file; give it a path of its own")
+  end
+  local version, boot, generation = self.head:match("^(%S+) (%S+) (%d+) *\n", #MAGIC + 1)
+  if version and version ~= VERSION then
+    fail(self, ("another version of hubspot_assoc uses this file (%s, not %s)"):format(version, VERSION))
+  elseif not version or #self.head < HEAD then
+    error(DAMAGED, 0)
+  end
+  return boot, generation
+end
+
+--- Looks at what is there, and begins a log where there is none, or where the clock has begun anew: what was sent
+-- before that was sent before its beginning.
+-- @return what tells this log from those before
+local function begin(self)
+  self.head = read(self, 0, HEAD)
+  if self.head == "" then
+    reset(self)
+  end
+  local boot, generation = check_head(self)
+  local _, written = parse(line_of(self, "last"))
+  local is_ahead = (written or 0) > self.now() + CLOCKS_AGREE
+  if boot == self.boot and is_ahead and boot ~= UNKNOWN then
+    fail(self, "its times lie ahead of this process's clock: do not share it between time namespaces")
+  elseif boot ~= self.boot or is_ahead then
+    reset(self, forgotten_after(self))
+    _, generation = check_head(self)
+  end
+  self.told = self:get "window" or self.told
+  return generation
+end
+
+-- ---- the limiter ----
+
+local Far = { pause = 0 } -- a try costs nothing
+Far.__index = Far
+
+--- Does what is to be done under the lock, once more where the file was found damaged.
+local function work(self, fn, ...)
+  for _ = 1, 2 do
+    local ok, result = pcall(fn, self, ...)
+    if ok then
+      return result
+    elseif result ~= DAMAGED then
+      error(result, 0)
+    end
+    repair(self.store)
+  end
+  fail(self.store, "it is damaged again and again")
+end
+
+--- Opens the file, if it is not open, and locks it: has the lock? It may have been replaced since it was opened, and a
+-- parent's lock is no lock.
+local function lock(store, timeout)
+  for _ = 1, 8 do
+    if store.file and not store.file:is_at(store.path) then
+      store.file:close()
+      store.file = nil
+    end
+    local why, got
+    if not store.file then
+      store.file, why = core.open_file(store.path)
+    end
+    if store.file then
+      got, why = store.file:lock(timeout)
+    end
+    if got == nil then
+      fail(store, why)
+    elseif not got or store.file:is_at(store.path) then
+      return got
+    end
+  end
+  return false
+end
+
+--- Runs fn under the lock: what it returns; or nil and why there is no lock. Raises where the file cannot be used.
+local function locked(self, timeout, fn, ...)
+  if not lock(self.store, timeout) then
+    return nil, ("%s: its lock is held for more than %s ms"):format(self.store.path, math.floor(timeout * 1000))
+  end
+  local ok, result = pcall(work, self, fn, ...)
+  self.store.file:unlock()
+  if not ok then
+    error(result, 0)
+  end
+  return result
+end
+
+--- Adds what this process has sent and the log does not have: all of it, if the log is a new one.
+local function add_own(self, generation, own)
+  local n = generation ~= (self.generation or generation) and own.all or own.away
+  if n > 0 then
+    self.log:note(n, self.now() - own.age)
+  end
+  self.generation = generation
+end
+
+local function reserve(self, cost, most, own)
+  add_own(self, begin(self.store), own)
+  return self.log:reserve(cost, most)
+end
+
+function Far:reserve(cost, most, own, is_away)
+  local wait, why = locked(self, is_away and 0 or self.timeout, reserve, cost, most, own)
+  if self.store.repaired then
+    self.limiter:tell(true, self.store.repaired)
+    self.store.repaired = nil
+  end
+  return wait, why
+end
+
+local function learn(self, lesson)
+  begin(self.store)
+  self.log:learn(lesson)
+  return true
+end
+
+function Far:learn(lesson)
+  return locked(self, self.timeout, learn, lesson)
+end
+
+local function encode(prefix)
+  return (prefix:gsub("[^%w_.-]", function(byte) return ("%%%02X"):format(byte:byte()) end))
+end
+
+--- Makes a limiter; all processes make theirs with the same path and options. Nothing is opened before it is used; what
+-- is wrong with the path then is the call's error, of kind `config`.
+-- @param path of the file, on a local disk, for nothing but one limiter (one account); it is made with mode 0600
+-- @param options table or nil: requests (100) in any interval (10 s), which HubSpot's headers correct; if they are
+--   given the headers can only lower them. peers (4): how many processes there are; each takes such a part of the rate
+--   while the lock cannot be had within timeout (0.02 s), which happens when its holder is stopped. on_change(change):
+--   told when that begins and ends (change.shared, change.reason), and when a damaged file was replaced. prefix: added
+--   to the path. now: the clock, a function that returns seconds
+-- @return a limiter, for the option `limiter` of a client; raises if the options are wrong
+-- @see https://developers.hubspot.com/docs/api/usage-details
+local function new(path, options)
+  if type(path) ~= "string" or path == "" or path:find("\0", 1, true) then
+    error("bad argument #1 to 'new' (a path expected)", 2)
+  end
+  local rate = rates.new(options, OPTIONS)
+  options = options or {}
+  local store = new_store(options.prefix and path .. "." .. encode(options.prefix) or path, rate)
+  local far = setmetatable({ store = store, log = logs.new(store, rate), now = rate.now,
+    timeout = options.timeout or TIMEOUT }, Far)
+  far.limiter = shared.new(rate, options, far)
+  return far.limiter
+end
+
+return { new = new }
