@@ -1,7 +1,7 @@
 # hubspot_assoc: GNU make. `make` builds the module for LUA into build/$(LUA)/.
 #   make LUA=lua5.1|lua5.2|lua5.3|lua5.4|lua5.5|luajit   CC=clang   WERROR=-Werror   V=1 (whole command lines)
-#   make demo | test | nginx | hosts | lint | asan | tsan | valgrind | bench | bench-openresty | bench-rate | simulator |
-#        openresty | embed | env | deps | install | install-lib | install-cli | clean
+#   make demo | test | nginx | hosts | lint | asan | tsan | valgrind | fuzz | bench | bench-openresty | bench-rate |
+#        simulator | openresty | embed | env | deps | install | install-lib | install-cli | clean
 #   make test SPEC=spec/codec_spec.lua BUSTED_ARGS='--filter=null' JOBS=1 (spec files at a time)
 
 .DELETE_ON_ERROR:
@@ -74,6 +74,7 @@ UNIT_TESTS  := $(patsubst spec/core/%.c,$(BUILD)/unit/%,$(sort $(wildcard spec/c
 EMBED       := $(BUILD)/embed
 FRAME_LOOP  := $(BUILD)/frame_loop
 SHIMS       := $(patsubst spec/support/%.c,$(BUILD)/support/%.so,$(sort $(wildcard spec/support/*.c)))
+FUZZERS     := $(patsubst fuzz/%.c,$(BUILD)/fuzz/%,$(sort $(wildcard fuzz/*.c)))
 BENCHES     := $(patsubst bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard bench/*.c)))
 
 .PHONY: module
@@ -103,7 +104,7 @@ $(BUILD)/flags: FORCE
 	 echo '$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) $(CPPFLAGS) $(ALL_LDFLAGS) $(LIBFLAG) $(CURL_LIBS)' > $@
 FORCE:
 
--include $(CORE_OBJ:.o=.d) $(BINDING_OBJ:.o=.d) $(UNIT_TESTS:=.d) $(EMBED).d $(FRAME_LOOP).d $(BENCHES:=.d)
+-include $(CORE_OBJ:.o=.d) $(BINDING_OBJ:.o=.d) $(UNIT_TESTS:=.d) $(EMBED).d $(FRAME_LOOP).d $(BENCHES:=.d) $(FUZZERS:=.d)
 
 # --- programs around it -----------------------------------------------------------------------
 
@@ -129,6 +130,13 @@ $(BENCHES): $(BUILD)/bench/%: bench/%.c $(CORE_OBJ)
 	$(SAY) CC $<
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(WERROR) $(CPPFLAGS) -MMD -MP -MF $@.d -o $@ $< $(CORE_OBJ) $(ALL_LDFLAGS) $(CURL_LIBS) -lpthread -lm
+
+# What libFuzzer calls, with engine, binding, Lua and lua-cjson in it.
+$(FUZZERS): $(BUILD)/fuzz/%: fuzz/%.c $(CORE_OBJ) $(BINDING_OBJ)
+	$(SAY) CC $<
+	@mkdir -p $(@D)
+	$(Q)$(CC) -fsanitize=fuzzer $(ALL_CFLAGS) $(WERROR) $(LUA_CFLAGS) $(CPPFLAGS) -MMD -MP -MF $@.d -o $@ $< $(CORE_OBJ) $(BINDING_OBJ) \
+	   $(ALL_LDFLAGS) -l:liblua$(LUA_VERSION)-cjson.a $(STATIC_LUA) $(CURL_LIBS) -lpthread -lm -ldl
 
 .PHONY: embed frame_loop
 embed: $(EMBED)
@@ -163,6 +171,7 @@ NEEDS_hosts           := build simulator test examples
 NEEDS_asan            := build simulator test sanitizers
 NEEDS_tsan            := build test sanitizers
 NEEDS_valgrind        := build simulator test valgrind
+NEEDS_fuzz            := build fuzz
 NEEDS_lint            := build lint
 NEEDS_bench           := build simulator test bench
 NEEDS_bench-openresty := build simulator test
@@ -172,6 +181,7 @@ NEEDS_openresty       := build simulator openresty
 # What make is called with then.
 ARGS_asan = BUILD=build/asan/$(LUA) SANITIZE=address,undefined CFLAGS='-O1 -g'
 ARGS_tsan = BUILD=build/tsan SANITIZE=thread CFLAGS='-O1 -g'
+ARGS_fuzz = BUILD=build/fuzz CC=clang SANITIZE=address,undefined CFLAGS='-O1 -g -fsanitize=fuzzer-no-link'
 
 INSTALLING := $(patsubst NEEDS_%,%,$(filter NEEDS_%,$(.VARIABLES)))
 .PHONY: $(INSTALLING)
@@ -208,6 +218,11 @@ tsan: $(UNIT_TESTS)
 
 valgrind: $(MODULE) $(SHIMS)
 	@$(IN_TREE) scripts/run-tests --valgrind busted
+
+# SECONDS for each target; what it finds is kept in build/fuzz.
+SECONDS ?= 60
+fuzz: $(FUZZERS)
+	@$(IN_TREE) scripts/fuzz $(SECONDS) $(FUZZERS)
 
 lint: $(MODULE)
 	@LUA_INCDIR='$(LUA_INCDIR)' MODULE='$(MODULE)' scripts/lint

@@ -60,6 +60,14 @@ describe("hubspot_assoc.core", function()
     assert.equal("userdata", type(client))
   end)
 
+  it("names the function that it is told, a string that nobody else holds", function()
+    for i = 1, 300 do
+      local ok, message = pcall(core.new, { ["x" .. i] = i }, 1, ("name %d"):format(i))
+      assert.is_false(ok)
+      assert.truthy(message:find(("to 'name %d' (options.x%d: unknown field"):format(i, i), 1, true), message)
+    end
+  end)
+
   it("keeps what a client is made of out of reach", function()
     local client = core.new { access_token = "pat-x" }
     assert.is_not_table(getmetatable(client))

@@ -7,6 +7,11 @@ static bool is_blank(char c)
   return c == ' ' || c == '\t';
 }
 
+static bool is_digit(char c)
+{
+  return c >= '0' && c <= '9';
+}
+
 static void begin(hsa_head *head, hsa_head_stage stage)
 {
   *head = (hsa_head){.stage = stage, .content_length = -1};
@@ -47,7 +52,7 @@ static const char *read_length(const char *at, const char *end, int64_t *length)
 
   while (at < end && is_blank(*at))
     at++;
-  for (digits = at, *length = 0; at < end && *at >= '0' && *at <= '9' && at - digits < 18; at++)
+  for (digits = at, *length = 0; at < end && is_digit(*at) && at - digits < 18; at++)
     *length = *length * 10 + (*at - '0');
   if (at == digits)
     return NULL;
@@ -112,13 +117,27 @@ static bool add_field(hsa_head *head, const char *line, size_t len)
   return true;
 }
 
-/* "HTTP/1.1 103 Early Hints": libcurl reads 2000 as 200. */
+/* Where the status begins behind "HTTP/1.1 " or "HTTP/2 "; NULL: there is no such version. */
+static const char *skip_version(const char *line, size_t len)
+{
+  const char *at = line + 6, *end = line + len; /* behind the first digit */
+
+  if (len < 6 || !is_digit(line[5]))
+    return NULL;
+  if (end - at >= 2 && *at == '.' && is_digit(at[1]))
+    at += 2;
+  return at < end && *at == ' ' ? at + 1 : NULL;
+}
+
+/* "HTTP/1.1 103 Early Hints": libcurl reads 2000 as 200, and takes "HTTP/..1" for a version. */
 static bool begin_response(hsa_head *head, const char *line, size_t len)
 {
-  const char *status = memchr(line, ' ', len);
-  size_t rest = status ? len - (size_t)(++status - line) : 0, digits = 0;
+  const char *status = skip_version(line, len);
+  size_t rest = status ? len - (size_t)(status - line) : 0, digits = 0;
 
-  while (digits < rest && status[digits] >= '0' && status[digits] <= '9')
+  if (!status)
+    return refuse(head, "the response's status line has no version and status");
+  while (digits < rest && is_digit(status[digits]))
     digits++;
   if (digits != 3 || (rest > 3 && status[3] != ' '))
     return refuse(head, "the response's status is not a number of three digits");

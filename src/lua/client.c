@@ -364,8 +364,9 @@ static int new_client(lua_State *L, const blame *who)
     lua_concat(L, 2);
     return lua_error(L);
   }
-  lua_settop(L, 1);
-  if (lua_isnil(L, 1)) {
+  if (lua_isnone(L, 1))
+    lua_settop(L, 1);
+  if (lua_isnil(L, 1)) { /* what lies behind it stays: who->function may be there */
     lua_newtable(L);
     lua_replace(L, 1);
   }

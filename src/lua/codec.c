@@ -261,9 +261,9 @@ static bool copy_until(scan *s, const char *to, size_t n)
 }
 
 /* Does the key that ends in the quote at `quote` have this name? */
-static bool ends_key(const scan *s, const char *quote, const char *name, size_t len)
+static bool ends_key(const scan *s, const char *quote, const char *name, ptrdiff_t len)
 {
-  return quote - s->begin > (ptrdiff_t)len + 1 && memcmp(quote - len, name, len) == 0 && quote[-len - 1] == '"' &&
+  return quote - s->begin > len + 1 && memcmp(quote - len, name, (size_t)len) == 0 && quote[-len - 1] == '"' &&
          quote[-len - 2] != '\\';
 }
 
@@ -281,9 +281,10 @@ static bool is_id(const scan *s, const char *start)
 
   if (p == s->begin || p[-1] != ':')
     return false;
-  p = skip_space_back(s, p - 1) - 1; /* the key's closing quote */
-  if (p <= s->begin)
+  p = skip_space_back(s, p - 1);
+  if (p - s->begin < 2)
     return false;
+  p--; /* the key's closing quote */
   if (p[-1] == 'd')
     return ends_key(s, p, "id", 2) || ends_key(s, p, "toObjectId", 10) || ends_key(s, p, "fromObjectId", 12) ||
            ends_key(s, p, "objectId", 8);
