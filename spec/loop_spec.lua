@@ -4,6 +4,7 @@ local binding = require "spec.support.binding"
 local child = require "spec.support.child"
 local conformance = require "spec.support.loop_conformance"
 local fault_server = require "spec.support.fault_server"
+local hosts = require "spec.support.loop_hosts"
 local simulator = require "spec.support.simulator"
 local socket = require "socket"
 
@@ -13,126 +14,11 @@ local slow = { "answers.after", 0.1 }
 -- Answers the first request of each connection after 0.3 s.
 local slower = { "acts.once", "request", { "sleep", 0.3 }, "ok" }
 
--- ---- the loops ----
--- Each in the same shape: loop (the option), start(fn) makes a coroutine, sleep(s) in one, run() until nothing is left.
-
-local function luv_host()
-  local uv = require "luv"
-  local host = { loop = "luv" }
-  function host.start(fn)
-    local thread = coroutine.create(fn)
-    assert(coroutine.resume(thread))
-    return thread
-  end
-  function host.sleep(seconds)
-    local thread, timer = coroutine.running(), uv.new_timer()
-    timer:start(seconds * 1000, 0, function()
-      timer:close()
-      assert(coroutine.resume(thread))
-    end)
-    coroutine.yield()
-  end
-  function host.run()
-    uv.run()
-  end
-  return host
-end
-
-local function cqueues_host()
-  local cqueues = require "cqueues"
-  local controller = cqueues.new()
-  local host = { loop = "cqueues", sleep = cqueues.sleep, looks_by_itself = false }
-  function host.start(fn)
-    controller:wrap(fn)
-  end
-  function host.run()
-    assert(controller:loop())
-  end
-  return host
-end
-
--- A scheduler of somebody's own, on luasocket's select: two functions make it known to us.
-local function own_host()
-  local watched, timers, host = {}, {}, {}
-
-  local function resume(thread)
-    local ok, message = coroutine.resume(thread)
-    if not ok then error(message, 0) end
-  end
-  host.loop = {
-    watch = function(fd, on_readable)
-      local object = { getfd = function() return fd end, dirty = function() return false end }
-      watched[#watched + 1] = object
-      watched[object] = on_readable
-      return function()
-        for i = #watched, 1, -1 do
-          if watched[i] == object then table.remove(watched, i) end
-        end
-        watched[object] = nil
-      end
-    end,
-    suspend = function(start, seconds)
-      local thread, timer = coroutine.running(), nil
-      if seconds then
-        timer = { at = socket.gettime() + seconds, thread = thread }
-        timers[#timers + 1] = timer
-      end
-      start(function()
-        for i = #timers, 1, -1 do
-          if timers[i] == timer then table.remove(timers, i) end
-        end
-        resume(thread)
-      end)
-      coroutine.yield()
-    end,
-  }
-  function host.start(fn)
-    local thread = coroutine.create(fn)
-    resume(thread)
-    return thread
-  end
-  function host.sleep(seconds)
-    timers[#timers + 1] = { at = socket.gettime() + seconds, thread = coroutine.running() }
-    coroutine.yield()
-  end
-  local function next_timer()
-    table.sort(timers, function(a, b) return a.at < b.at end)
-    return timers[1]
-  end
-  function host.step()
-    local timer = next_timer()
-    local ready = socket.select(watched, nil, timer and math.max(0, timer.at - socket.gettime()))
-    for _, object in ipairs(ready) do
-      if watched[object] then watched[object]() end
-    end
-    timer = next_timer() -- another one perhaps
-    if timer and timer.at <= socket.gettime() then
-      table.remove(timers, 1)
-      resume(timer.thread)
-    end
-  end
-  function host.run()
-    while watched[1] or timers[1] do host.step() end
-  end
-  return host
-end
-
-local hosts = {
-  { "luv", luv_host, "luv" },
-  { "cqueues", cqueues_host, "cqueues" },
-  { "a loop of one's own", own_host, "socket" },
-}
-
--- A library that this Lua's distribution does not have skips its specs; in CI all are there.
-local function has(library)
-  return os.getenv "CI" ~= nil or (pcall(require, library))
-end
-
 local busted = { describe = describe, it = it, before_each = before_each, after_each = after_each, assert = assert }
 
 for _, entry in ipairs(hosts) do
   local name, new_host, library = entry[1], entry[2], entry[3]
-  if has(library) then
+  if hosts.has(library) then
     conformance(busted, name, new_host)
   else
     describe("in " .. name, function() pending("(no " .. library .. " for this Lua)") end)
@@ -146,8 +32,8 @@ describe("a coroutine that dies while it waits", function()
   local close = rawget(coroutine, "close")
 
   it("is no concern of luv's loop, which ends", function()
-    if not close or not has "luv" then return pending "(cannot be killed in this Lua)" end
-    local host = luv_host()
+    if not close or not hosts.has "luv" then return pending "(cannot be killed in this Lua)" end
+    local host = hosts.luv()
     local client, server = binding.scripted(slow, { loop = "luv" })
     local dead = host.start(function() client:get_limits("contacts", "companies") end)
     local results
@@ -159,7 +45,7 @@ describe("a coroutine that dies while it waits", function()
   end)
 
   it("with its cqueues controller, is no concern of the next", function()
-    if not has "cqueues" then return pending "(no cqueues for this Lua)" end
+    if not hosts.has "cqueues" then return pending "(no cqueues for this Lua)" end
     local cqueues = require "cqueues"
     local client = binding.scripted(slower, { loop = "cqueues" })
     local dropped = cqueues.new()
@@ -176,7 +62,7 @@ describe("a coroutine that dies while it waits", function()
   end)
 
   it("and whose loop does not tell leaves the call to others after some seconds", function()
-    local host = own_host()
+    local host = hosts.own()
     local asked, future = 0, nil
     local client = assoc.new { loop = host.loop, base_url = "http://127.0.0.1:1", access_token = "pat-x", deadline = 20,
       limiter = { reserve = function()
@@ -205,7 +91,7 @@ describe("a coroutine that dies while it waits", function()
   end)
 
   it("of an error lets the others go on", function()
-    local host = own_host()
+    local host = hosts.own()
     local client = binding.scripted(slow, { loop = host.loop })
     local finished, problems = 0, {}
     for i = 1, 3 do
@@ -227,7 +113,7 @@ describe("a coroutine that dies while it waits", function()
   end)
 
   it("of an error is luv's to report, with a traceback of the coroutine", function()
-    if not has "luv" then return pending "(no luv for this Lua)" end
+    if not hosts.has "luv" then return pending "(no luv for this Lua)" end
     local server = fault_server.start(slow)
     local lines = child.run({}, [[
       local client = require "hubspot_assoc".new { loop = "luv", base_url = ..., access_token = "pat-x" }
@@ -242,7 +128,7 @@ describe("a coroutine that dies while it waits", function()
 end)
 
 describe("in cqueues", function()
-  if not has "cqueues" then
+  if not hosts.has "cqueues" then
     pending "(no cqueues for this Lua)"
     return
   end
@@ -316,7 +202,7 @@ describe("hubspot_assoc.socket", function()
 
   it("works in copas", function()
     -- Debian 12 and 13 have copas for Lua 5.1 and 5.2 (and LuaJIT) only; Debian 14's does not load.
-    if _VERSION > "Lua 5.2" and not pcall(require, "copas") or not has "copas" then
+    if _VERSION > "Lua 5.2" and not pcall(require, "copas") or not hosts.has "copas" then
       return pending "(no copas for this Lua)"
     end
     local copas = require "copas"
