@@ -53,7 +53,8 @@ for _, style in ipairs(styles) do
         local inputs = { limit { maxToObjectIds = 77 } }
         local results, errors, response = call("batch_update", "contacts", "companies", inputs)
         assert.is_nil(errors)
-        assert.same({ { category = "HUBSPOT_DEFINED", typeId = 279, userEnforcedMaxToObjectIds = 77 } }, results)
+        assert.same({ { category = "HUBSPOT_DEFINED", typeId = 279, userEnforcedMaxToObjectIds = 77, index = 1 } },
+          results)
         assert.equal(200, response.http_status)
         local logged = last_call()
         assert.equal("POST", logged.method)
@@ -65,7 +66,8 @@ for _, style in ipairs(styles) do
       it("creates a limit", function()
         local results, errors, response = call("batch_create", "contacts", "deals", { limit { typeId = 4 } })
         assert.is_nil(errors)
-        assert.same({ { category = "HUBSPOT_DEFINED", typeId = 4, userEnforcedMaxToObjectIds = 5 } }, results)
+        assert.same({ { category = "HUBSPOT_DEFINED", typeId = 4, userEnforcedMaxToObjectIds = 5, index = 1 } },
+          results)
         assert.equal(CREATED[version] or 200, response.http_status)
         assert.equal(prefix(version) .. "contacts/deals/batch/create", last_call().path)
       end)
@@ -107,8 +109,10 @@ for _, style in ipairs(styles) do
           limit { category = "USER_DEFINED", typeId = 38, maxToObjectIds = 5000 },
           limit { typeId = 99 },
         })
-        assert.same({ { category = "USER_DEFINED", typeId = 36, userEnforcedMaxToObjectIds = 30 } }, results)
+        assert.same({ { category = "USER_DEFINED", typeId = 36, userEnforcedMaxToObjectIds = 30, index = 1 } },
+          results)
         assert.equal(2, #errors)
+        assert.same({ 2, 3 }, { errors[1].index, errors[2].index })
         assert.same({ "api", "VALIDATION_ERROR", 207, "38" },
           { errors[1].kind, errors[1].category, errors[1].http_status, errors[1].context.typeId[1] })
         assert.same({ "api", "OBJECT_NOT_FOUND", 207, "99" },

@@ -29,22 +29,22 @@ local function batch_of(json, decoded)
   return { '{"status":"COMPLETE","startedAt":"2026-08-01T10:00:00.000Z","results":' .. json .. "}", decoded }
 end
 
-local PAIR = batch_of('[{"fromObjectTypeId":"0-1","fromObjectId":' .. LONG .. ',"toObjectTypeId":"0-2",'
-  .. '"toObjectId":"7","labels":["Consultant"]}]',
-  { { fromObjectTypeId = "0-1", fromObjectId = LONG, toObjectTypeId = "0-2", toObjectId = "7",
-    labels = { "Consultant" } } })
+local PAIR = batch_of('[{"fromObjectTypeId":"0-1","fromObjectId":"1","toObjectTypeId":"0-2",'
+  .. '"toObjectId":' .. LONG .. ',"labels":["Consultant"]}]',
+  { { fromObjectTypeId = "0-1", fromObjectId = "1", toObjectTypeId = "0-2", toObjectId = LONG,
+    labels = { "Consultant" }, index = 1 } })
 local DEFAULT = batch_of('[{"from":{"id":2},"to":{"id":' .. LONG .. '},'
   .. '"associationSpec":{"associationCategory":"HUBSPOT_DEFINED","associationTypeId":279}},'
   .. '{"from":{"id":1},"to":{"id":7}}]',
   { { from = { id = "2" }, to = { id = LONG },
-    associationSpec = { associationCategory = "HUBSPOT_DEFINED", associationTypeId = 279 } },
-    { from = { id = "1" }, to = { id = "7" } } })
+    associationSpec = { associationCategory = "HUBSPOT_DEFINED", associationTypeId = 279 }, index = 2 },
+    { from = { id = "1" }, to = { id = "7" }, index = 1 } })
 local READ = batch_of('[{"from":{"id":"1"},"to":[{"toObjectId":' .. LONG .. ',"associationTypes":'
   .. '[{"category":"HUBSPOT_DEFINED","typeId":279,"label":null}]}],"paging":{"next":{"after":"7"}}},'
   .. '{"from":{"id":' .. LONG .. '},"to":[]}]',
   { { from = { id = "1" }, to = { { toObjectId = LONG,
-    associationTypes = { { category = "HUBSPOT_DEFINED", typeId = 279 } } } }, paging = { next = { after = "7" } } },
-    { from = { id = LONG }, to = {} } })
+    associationTypes = { { category = "HUBSPOT_DEFINED", typeId = 279 } } } }, paging = { next = { after = "7" } },
+    index = 1 }, { from = { id = LONG }, to = {}, index = 2 } })
 local LIST = { '{"results":[{"toObjectId":' .. LONG .. ',"associationTypes":[{"category":"USER_DEFINED","typeId":36,'
   .. '"label":"Consultant"}]}],"paging":{"next":{"after":"NTI1Cg%3D%3D"}}}',
   { { toObjectId = LONG, associationTypes = { { category = "USER_DEFINED", typeId = 36, label = "Consultant" } } } } }
@@ -514,9 +514,9 @@ for _, version in ipairs(binding.versions) do
       assert.equal((v4 or version < "2026-09") and 201 or 200, response.http_status)
       assert.same({
         { fromObjectTypeId = "0-1", fromObjectId = "1", toObjectTypeId = "0-2", toObjectId = LONG,
-          labels = { "Consultant" } },
+          labels = { "Consultant" }, index = 2 },
         { fromObjectTypeId = "0-1", fromObjectId = LONG, toObjectTypeId = "0-2", toObjectId = "7",
-          labels = { "Consultant" } },
+          labels = { "Consultant" }, index = 1 },
       }, results)
       assert.same({ [LONG] = ",Consultant" }, companies_of(1))
       assert.same({ ["7"] = ",Consultant" }, companies_of(LONG))
@@ -540,7 +540,8 @@ for _, version in ipairs(binding.versions) do
       assert.is_nil(errors)
       assert.equal(200, response.http_status)
       assert.same({ { from = { id = "7" }, to = { id = LONG },
-        associationSpec = { associationCategory = "HUBSPOT_DEFINED", associationTypeId = 280 } } }, results)
+        associationSpec = { associationCategory = "HUBSPOT_DEFINED", associationTypeId = 280 }, index = 1 } },
+        results)
       assert.same({ ["7"] = "" }, companies_of(LONG))
     end)
 

@@ -139,6 +139,9 @@ static const lhsa_field usage_options[] = {
 #define INPUTS(fields_) \
   {.place = LHSA_INPUTS, .field = {.name = "inputs", .type = LHSA_LIST, .required = true, .fields = fields_}}
 
+#define LIMIT_IDENTITY {{"category", "category", "category"}, {"typeId", "typeId", "typeId"}}
+#define PAIR_IDENTITY(from_, to_) {{"from", from_, "fromObjectId"}, {"to", to_, "toObjectId"}}
+
 const lhsa_endpoint lhsa_endpoints[] = {
   {
     .name = "batch_update",
@@ -148,7 +151,7 @@ const lhsa_endpoint lhsa_endpoints[] = {
     .options = batch_options,
     .max_inputs = MAX_LIMITS,
     .shape = LHSA_RESULTS,
-    .identity = {"category", "typeId"},
+    .identity = LIMIT_IDENTITY,
     .effect = HSA_IDEMPOTENT,
   },
   {
@@ -159,7 +162,7 @@ const lhsa_endpoint lhsa_endpoints[] = {
     .options = batch_options,
     .max_inputs = MAX_LIMITS,
     .shape = LHSA_RESULTS,
-    .identity = {"category", "typeId"},
+    .identity = LIMIT_IDENTITY,
     .effect = HSA_ONCE,
   },
   {
@@ -170,6 +173,7 @@ const lhsa_endpoint lhsa_endpoints[] = {
     .options = batch_options,
     .max_inputs = MAX_LIMITS,
     .shape = LHSA_RESULTS,
+    .identity = LIMIT_IDENTITY,
     .empty_ok = true,
     .effect = HSA_IDEMPOTENT,
   },
@@ -235,7 +239,7 @@ const lhsa_endpoint lhsa_endpoints[] = {
     .options = batch_options,
     .max_inputs = MAX_ASSOCIATED,
     .shape = LHSA_RESULTS,
-    .identity = {"from", "to"},
+    .identity = PAIR_IDENTITY("fromObjectId", "toObjectId"),
     .effect = HSA_IDEMPOTENT,
   },
   {
@@ -247,7 +251,7 @@ const lhsa_endpoint lhsa_endpoints[] = {
     .options = batch_options,
     .max_inputs = MAX_ASSOCIATED,
     .shape = LHSA_RESULTS,
-    .identity = {"from", "to"},
+    .identity = PAIR_IDENTITY("from", "to"),
     .effect = HSA_IDEMPOTENT,
   },
   {
@@ -259,7 +263,7 @@ const lhsa_endpoint lhsa_endpoints[] = {
     .options = batch_options,
     .max_inputs = MAX_READ,
     .shape = LHSA_RESULTS,
-    .identity = {"id"},
+    .identity = {{"id", "from", "fromObjectId"}, {"after", NULL, NULL}},
     .effect = HSA_SAFE,
   },
   {
@@ -271,6 +275,7 @@ const lhsa_endpoint lhsa_endpoints[] = {
     .options = batch_options,
     .max_inputs = MAX_ARCHIVED,
     .shape = LHSA_RESULTS,
+    .identity = {{"from", NULL, "fromObjectId"}},
     .empty_ok = true,
     .effect = HSA_IDEMPOTENT,
   },
@@ -283,6 +288,7 @@ const lhsa_endpoint lhsa_endpoints[] = {
     .options = batch_options,
     .max_inputs = MAX_ARCHIVED,
     .shape = LHSA_RESULTS,
+    .identity = PAIR_IDENTITY(NULL, NULL),
     .empty_ok = true,
     .effect = HSA_IDEMPOTENT,
   },

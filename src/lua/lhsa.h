@@ -93,6 +93,13 @@ typedef struct lhsa_query {
   const char *option, *name; /* the option's, and the query parameter's */
 } lhsa_query;
 
+/* What tells an input from others. Of a record, { id = }, its id counts. */
+typedef struct lhsa_identity {
+  const char *input;   /* its field */
+  const char *result;  /* that of its result, if it has one */
+  const char *context; /* in the context of its error; NULL: no result and no error tells it. Such rows come last */
+} lhsa_identity;
+
 typedef enum lhsa_shape {
   LHSA_RESULTS, /* the array `results` of the answer; an answer without content gives {} */
   LHSA_WHOLE,   /* the answer's object */
@@ -108,7 +115,7 @@ typedef struct lhsa_endpoint {
   lhsa_argument args[LHSA_MAX_ARGS]; /* up to the first whose field has no name */
   const lhsa_field *options; /* call options */
   lhsa_query query[LHSA_MAX_QUERY]; /* options that go into the query, up to the first without a name */
-  const char *identity[LHSA_MAX_IDENTITY]; /* each input that differs in one of these fields from others has a result */
+  lhsa_identity identity[LHSA_MAX_IDENTITY]; /* of inputs; each that differs has a result of its own, unless empty_ok */
   int max_inputs;            /* of one request */
   lhsa_shape shape;
   hsa_effect effect;
@@ -146,6 +153,29 @@ bool lhsa_is_utf8(const char *text, size_t len);
 
 /* Where the element number n (from 1) of the JSON list begins whose '[' is at `list`; the list must have it. */
 const char *lhsa_json_element(const char *list, int n);
+
+/* ---- match.c: which input is meant ---- */
+
+typedef struct lhsa_request_info {
+  const lhsa_endpoint *endpoint;
+  const char *from, *to; /* as given to the call; or NULL */
+  int first, last;       /* inputs of this request, 1-based */
+  int left;              /* the one of them that nothing came for, if that is certain; or 0 */
+  bool is_part;          /* one of several requests */
+  const hsa_call *request; /* that the outcome is of; NULL: it was never sent */
+} lhsa_request_info;
+
+typedef struct lhsa_match {
+  int promised; /* so many results belong to inputs that are not alike */
+  int left;     /* the one input of the call for which nothing came, if that is certain; or 0 */
+} lhsa_match;
+
+/* Pushes a list of what identifies the inputs in the list at idx. */
+void lhsa_push_identities(lua_State *L, const lhsa_endpoint *endpoint, int inputs);
+
+/* Sets `index` on those of a request's results and errors, which are in two lists, of which it is certain what input
+ * of the call they mean. kept: index of what lhsa_push_identities has pushed for the call. */
+lhsa_match lhsa_match_inputs(lua_State *L, int kept, const lhsa_request_info *info, int results, int errors);
 
 /* ---- error.c: error tables ---- */
 
@@ -248,6 +278,7 @@ enum {
   LHSA_BODIES,      /* JSON text; a list of them where there are several requests */
   LHSA_PARTS,       /* a stack of such texts: parts of a request whose answer was too large */
   LHSA_SENT_BODY,   /* that of the request under way */
+  LHSA_IDENTITIES,  /* of all inputs: lhsa_push_identities */
   LHSA_RESULTS_SO_FAR,
   LHSA_ERRORS,
   LHSA_RESPONSE,    /* the last one */
@@ -258,14 +289,6 @@ enum {
   LHSA_SECRETS,     /* of a form: a list of texts, each as it is and as it is sent */
   LHSA_SLOTS = LHSA_SECRETS
 };
-
-typedef struct lhsa_request_info {
-  const lhsa_endpoint *endpoint;
-  const char *from, *to; /* as given to the call; or NULL */
-  int first, last;       /* inputs of this request, 1-based */
-  bool is_part;          /* one of several requests */
-  const hsa_call *request; /* that the outcome is of; NULL: it was never sent */
-} lhsa_request_info;
 
 /* Pushes a table of what the headers told of the rate limit. */
 void lhsa_push_rate_limit(lua_State *L, const hsa_rate_limit *rate);

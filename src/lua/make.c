@@ -263,9 +263,11 @@ static void set_bodies(lua_State *L, int user, lhsa_call *call)
 
   call->nrequests = 1;
   for (i = 0; i < n; i++) {
-    if (call->endpoint->args[i].place == LHSA_INPUTS)
+    if (call->endpoint->args[i].place == LHSA_INPUTS) {
+      lhsa_push_identities(L, call->endpoint, i + 2);
+      lua_rawseti(L, user, LHSA_IDENTITIES);
       push_batches(L, i + 2, call);
-    else if (call->endpoint->args[i].place == LHSA_BODY)
+    } else if (call->endpoint->args[i].place == LHSA_BODY)
       lhsa_encode(L, i + 2);
     else if (call->endpoint->args[i].place == LHSA_FORM)
       push_form(L, user, i + 2, call->endpoint->args[i].field.fields);

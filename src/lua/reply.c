@@ -195,6 +195,7 @@ static void add_failure(lua_State *L, int reply, const lhsa_request_info *info, 
   set_correlation_id(L, outcome);
   set_or_remove(L, "first", info->is_part, info->first);
   set_or_remove(L, "last", info->is_part, info->last);
+  set_or_remove(L, "index", info->left || info->first == info->last, info->left ? info->left : info->first);
   set_or_remove(L, "http_status", outcome->http_status != 0, outcome->http_status);
   set_or_remove(L, "retry_after", outcome->retry_after >= 0, (double)outcome->retry_after / (double)HSA_SECOND);
   lhsa_set_integer(L, "attempts", outcome->attempts);
@@ -209,19 +210,11 @@ static void add_failure(lua_State *L, int reply, const lhsa_request_info *info, 
   add_error(L, reply, info, outcome->kind);
 }
 
-/* Adds an error that came inside a 2xx. At the top: the error as it came; pops it. outcome: of the answer. */
+/* Adds an error that came inside a 2xx. At the top: the error's object as it came; pops it. outcome: of the answer. */
 static void add_partial(lua_State *L, int reply, const lhsa_request_info *info, const hsa_outcome *outcome)
 {
   lhsa_push_masked(L, lua_gettop(L), info->request);
   lua_remove(L, -2);
-  if (!lua_istable(L, -1)) {
-    lua_newtable(L);
-    lua_insert(L, -2);
-    if (lua_type(L, -1) == LUA_TSTRING)
-      lua_setfield(L, -2, "message");
-    else
-      lua_pop(L, 1);
-  }
   set_message(L, "HubSpot reports an error without a message");
   set_correlation_id(L, outcome);
   lhsa_set_integer(L, "http_status", outcome->http_status);
@@ -281,29 +274,35 @@ static void add_results(lua_State *L, int reply)
   lua_settop(L, from - 1);
 }
 
-/* Adds the errors in the field `errors` of the object at idx, and removes it there; returns how many. */
-static int add_listed(lua_State *L, int reply, int idx, const lhsa_request_info *info, const hsa_outcome *outcome)
+/* Pushes the errors in the field `errors` of the object at idx, which is removed there: a list of objects. */
+static void push_listed(lua_State *L, int idx)
 {
   int n, i, errors;
 
   take_field(L, idx, "errors");
   errors = lua_gettop(L);
-  if (lua_isnil(L, errors)) {
-    lua_pop(L, 1);
-    return 0;
-  }
-  if (!is_list(L, errors)) { /* a single one without its list */
+  if (lua_isnil(L, errors))
     lua_newtable(L);
-    lua_insert(L, errors);
-    lua_rawseti(L, errors, 1);
+  else if (!is_list(L, errors)) { /* a single one without its list */
+    lua_newtable(L);
+    lua_pushvalue(L, errors);
+    lua_rawseti(L, -2, 1);
   }
+  if (lua_gettop(L) > errors)
+    lua_replace(L, errors);
   n = (int)lua_rawlen(L, errors);
   for (i = 1; i <= n; i++) {
     lua_rawgeti(L, errors, i);
-    add_partial(L, reply, info, outcome);
+    if (!lua_istable(L, -1)) {
+      lua_newtable(L);
+      if (lua_type(L, -2) == LUA_TSTRING) {
+        lua_pushvalue(L, -2);
+        lua_setfield(L, -2, "message");
+      }
+      lua_rawseti(L, errors, i);
+    }
+    lua_settop(L, errors);
   }
-  lua_settop(L, errors - 1);
-  return n;
 }
 
 /* Pushes what is said in place of a list of errors: HubSpot only counts them, or the batch is not complete. Pushes
@@ -347,89 +346,41 @@ static bool has_partials(lua_State *L, int idx)
   return has;
 }
 
-/* Adds the errors inside the 2xx whose object is at idx; false if there are none. */
-static bool add_partials(lua_State *L, int reply, int idx, const lhsa_request_info *info, const hsa_outcome *outcome)
+/* Pushes a list of the errors inside the 2xx whose object is at idx, empty if there are none. Those that HubSpot only
+ * counts are one. */
+static void push_partials(lua_State *L, int idx)
+{
+  push_listed(L, idx);
+  if (lua_rawlen(L, -1) == 0 && push_unlisted(L, idx)) {
+    lua_newtable(L);
+    lua_insert(L, -2);
+    lua_setfield(L, -2, "message");
+    lua_rawseti(L, -2, 1);
+  }
+}
+
+/* Adds the errors in the list at `errors`, of the 2xx whose object is at idx; false if there are none. */
+static bool add_partials(lua_State *L, int reply, int idx, const lhsa_request_info *info, const hsa_outcome *outcome,
+                         int errors)
 {
   hsa_outcome answer = *outcome;
-  bool has = has_partials(L, idx);
+  int n = (int)lua_rawlen(L, errors), i;
 
-  if (!has)
+  if (n == 0)
     return false;
   lua_getfield(L, idx, "correlationId"); /* of those that have none */
   lhsa_push_masked(L, lua_gettop(L), info->request);
   if (lua_type(L, -1) == LUA_TSTRING)
     answer.correlation_id = lua_tostring(L, -1);
-  if (add_listed(L, reply, idx, info, &answer) == 0 && push_unlisted(L, idx))
+  for (i = 1; i <= n; i++) {
+    lua_rawgeti(L, errors, i);
     add_partial(L, reply, info, &answer);
+  }
   lua_pop(L, 2);
   return true;
 }
 
 /* ---- is there a result for each input? ---- */
-
-/* Pushes the text that tells the input at the top from others: the fields that HubSpot's results are keyed by. Pops
- * it. */
-static void push_identity(lua_State *L, const lhsa_endpoint *endpoint)
-{
-  int input = lua_gettop(L), i;
-  const char *text;
-
-  lua_pushliteral(L, "");
-  for (i = 0; i < LHSA_MAX_IDENTITY && endpoint->identity[i]; i++) {
-    lua_getfield(L, input, endpoint->identity[i]);
-    if (lua_istable(L, -1)) {
-      lua_getfield(L, -1, "id");
-      lua_replace(L, -2);
-    }
-    text = lua_tostring(L, -1);
-    if (text) /* "007" is the record "7" */
-      text += strspn(text, "0");
-    lua_pushfstring(L, "%s\n", text ? text : "");
-    lua_remove(L, -2);
-    lua_concat(L, 2);
-  }
-  lua_replace(L, input);
-}
-
-/* How many different inputs has the request, whose body is the JSON text at the top? Pops it. (HubSpot may give one
- * result for several that are alike.) */
-static int count_different(lua_State *L, const lhsa_endpoint *endpoint)
-{
-  int text = lua_gettop(L), inputs, i, n, different = 0;
-  size_t len;
-  const char *body = lua_tolstring(L, text, &len);
-  lhsa_json json;
-
-  if (!lhsa_decode(L, body, len, &json))
-    return lua_settop(L, text - 1), 0;
-  lua_getfield(L, -1, "inputs");
-  inputs = lua_gettop(L);
-  n = (int)lua_rawlen(L, inputs);
-  lua_newtable(L);
-  for (i = 1; i <= n; i++) {
-    lua_rawgeti(L, inputs, i);
-    push_identity(L, endpoint);
-    lua_pushvalue(L, -1);
-    lua_rawget(L, inputs + 1);
-    different += lua_isnil(L, -1);
-    lua_pop(L, 1);
-    lua_pushboolean(L, 1);
-    lua_rawset(L, inputs + 1);
-  }
-  lua_settop(L, text - 1);
-  return different;
-}
-
-/* How many results must the answer to this request have that tells of no error, if it has but n? */
-static int count_promised(lua_State *L, int reply, const lhsa_request_info *info, int n)
-{
-  const lhsa_endpoint *endpoint = info->endpoint;
-
-  if (!endpoint->identity[0] || n > info->last - info->first)
-    return 0;
-  lua_rawgeti(L, reply, LHSA_SENT_BODY);
-  return count_different(L, endpoint);
-}
 
 /* How many objects has the list at the top? JSON null, which keeps its place among the results, is none. */
 static int count_objects(lua_State *L)
@@ -446,20 +397,22 @@ static int count_objects(lua_State *L)
 
 /* Adds an error if the list of results at the top has fewer than the request promises: nobody knows what became of the
  * others. */
-static bool add_missing(lua_State *L, int reply, const lhsa_request_info *info, const hsa_outcome *outcome)
+static bool add_missing(lua_State *L, int reply, const lhsa_request_info *info, const hsa_outcome *outcome,
+                        const lhsa_match *match)
 {
   int n = count_objects(L);
-  int promised = outcome->http_status == NO_CONTENT ? 0 : count_promised(L, reply, info, n);
   hsa_outcome missing = *outcome;
+  lhsa_request_info whose = *info;
 
-  if (n >= promised)
+  if (outcome->http_status == NO_CONTENT || n >= match->promised)
     return false;
   missing.kind = HSA_PROTOCOL;
   missing.retryable = info->endpoint->effect != HSA_ONCE;
   missing.ambiguous = outcome->ambiguous || info->endpoint->effect != HSA_SAFE;
-  lua_pushfstring(L, "HTTP %d tells of no error, but has %d of %d results", outcome->http_status, n, promised);
+  whose.left = match->left;
+  lua_pushfstring(L, "HTTP %d tells of no error, but has %d of %d results", outcome->http_status, n, match->promised);
   lua_newtable(L);
-  add_failure(L, reply, info, &missing, lua_tostring(L, -2));
+  add_failure(L, reply, &whose, &missing, lua_tostring(L, -2));
   lua_pop(L, 1);
   return true;
 }
@@ -522,28 +475,53 @@ static void push_rest(lua_State *L, int idx)
   lua_pushvalue(L, idx);
 }
 
+/* Adds what the 2xx whose object is at idx says of the inputs of a batch, or lists. True if there are errors. */
+static bool add_list(lua_State *L, int reply, int idx, const lhsa_request_info *info, const hsa_outcome *outcome)
+{
+  int errors, results;
+  bool has_errors;
+  lhsa_match match = {0, 0};
+
+  push_partials(L, idx);
+  errors = lua_gettop(L);
+  lua_getfield(L, idx, "results");
+  if (lua_isnil(L, -1) || info->endpoint->empty_ok) {
+    lua_pop(L, 1);
+    lua_newtable(L);
+  }
+  results = lua_gettop(L);
+  lua_rawgeti(L, reply, LHSA_IDENTITIES);
+  if (lua_istable(L, -1))
+    match = lhsa_match_inputs(L, results + 1, info, results, errors);
+  lua_pop(L, 1);
+  has_errors = add_partials(L, reply, idx, info, outcome, errors) ||
+               add_missing(L, reply, info, outcome, &match);
+  add_results(L, reply);
+  lua_pop(L, 1);
+  return has_errors;
+}
+
 /* Adds the 2xx whose object is at idx. */
 static void add_answer(lua_State *L, int reply, int idx, const lhsa_request_info *info, const hsa_outcome *outcome)
 {
-  lhsa_shape shape = info->endpoint->shape;
-  bool has_errors = add_partials(L, reply, idx, info, outcome);
+  bool has_errors;
 
-  if (shape == LHSA_WHOLE) {
-    lua_pushvalue(L, idx);
-    lua_rawseti(L, reply, LHSA_RESULTS_SO_FAR);
-    push_envelope(L, idx);
+  if (info->endpoint->shape == LHSA_RESULTS) {
+    has_errors = add_list(L, reply, idx, info, outcome);
+    push_rest(L, idx);
   } else {
-    lua_getfield(L, idx, "results");
-    if (shape == LHSA_TRUE) {
+    push_partials(L, idx);
+    has_errors = add_partials(L, reply, idx, info, outcome, lua_gettop(L));
+    lua_pop(L, 1);
+    if (info->endpoint->shape == LHSA_WHOLE) {
+      lua_pushvalue(L, idx);
+      lua_rawseti(L, reply, LHSA_RESULTS_SO_FAR);
+      push_envelope(L, idx);
+    } else {
       lua_pushboolean(L, 1);
       lua_rawseti(L, reply, LHSA_RESULTS_SO_FAR);
-    } else {
-      if (lua_isnil(L, -1) || info->endpoint->empty_ok)
-        lua_newtable(L);
-      has_errors = has_errors || add_missing(L, reply, info, outcome);
-      add_results(L, reply);
+      push_rest(L, idx);
     }
-    push_rest(L, idx);
   }
   if (has_errors) { /* it is shown beside the errors, in a log perhaps */
     lhsa_push_masked(L, lua_gettop(L), info->request);
