@@ -321,8 +321,8 @@ end
 -- may load the room: a program that uses none of it pays nothing for it, and a host without its parts of the standard
 -- library can use the rest.
 -- @param module as in add_functions
--- @param room name of its file, a table: name -> function(client, level, ...), which returns three values at most; level
---   as in client_module.new: error(message, level + 1) blames the caller of the method
+-- @param room name of its file, a table: name -> function(client, level, ...), which returns three values at most;
+--   level as in client_module.new: error(message, level + 1) blames the caller of the method
 -- @param names list of its methods
 function client_module.add_methods(module, room, names)
   for i = 1, #names do

@@ -175,8 +175,8 @@ local function has_own_labels(types)
   return false
 end
 
---- The label types of a pair of object types; those of the other direction are read, too, if there may be paired labels.
--- (HubSpot does not say which are.)
+--- The label types of a pair of object types; those of the other direction are read, too, if there may be paired
+-- labels. (HubSpot does not say which are.)
 -- @return label types, nil, response; or nil, errors, response
 local function read_pair(client, from, to, options, since)
   local types, errors, response = read_direction(client, from, to, options, since)
@@ -528,10 +528,11 @@ end
 --   "USER_DEFINED:38", as in label_types
 -- @param options call options, of which the deadline (s) is that of all requests together if it is given; and
 --   dry_run = true: nothing is sent, and what would be done is returned
--- @return list of what was done, in order: { action = "create", "update" or "purge", category =, typeId =, label = (nil:
---   unlabelled), before =, after = (number, or false for none) }; empty if nothing differs. errors: as calls have them,
---   with `label` where it is known which one it is about; of kind "config" for a name that nothing or more than one
---   thing has, and then nothing is sent; of kind "canceled" for what was not sent because what it depends on failed.
+-- @return list of what was done, in order: { action = "create", "update" or "purge", category =, typeId =, label =
+--   (nil: unlabelled), before =, after = (number, or false for none) }; empty if nothing differs. errors: as calls
+--   have them, with `label` where it is known which one it is about; of kind "config" for a name that nothing or more
+--   than one thing has, and then nothing is sent; of kind "canceled" for what was not sent because what it depends on
+--   failed.
 --   response: the last one, with all in `requests`.
 function methods.set_limits(client, level, from, to, limits, options)
   local call_options, dry_run = take_options(client, level, from, to, options)

@@ -103,7 +103,7 @@ end
 
 --- The labels whose limits exceed the pair's, in the end: HubSpot refuses those.
 -- @param current, wanted as in steps
--- @return list of { category =, typeId =, label =, limit =, most = the pair's limit }, in no order; empty if there is none
+-- @return list of { category =, typeId =, label =, limit =, most = the pair's limit }, in no order
 function limit_steps.conflicts(current, wanted)
   local rows, most, conflicts = {}, NO_LIMIT, {}
   local function put(row, label, limit)

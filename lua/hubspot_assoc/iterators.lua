@@ -1,0 +1,458 @@
+--- Iterators over what records are associated with: of one record, page by page; of many, with several requests under
+-- way.
+
+local client_module = require "hubspot_assoc.client"
+local core = require "hubspot_assoc.core"
+
+local error, getmetatable, ipairs, math_type = error, getmetatable, ipairs, math.type
+local pairs, remove, setmetatable, tostring, type = pairs, table.remove, setmetatable, tostring, type
+
+local PAGE = 500 -- records that HubSpot gives of one record at a time
+local MAX_READ, DEFAULT_READ = 1000, 500 -- ids of a request
+local MAX_IN_FLIGHT, DEFAULT_IN_FLIGHT = 100, 4 -- requests
+local EXACT = 2 ^ 53 -- a float from here on may have been another number
+local MAX_DIGITS = 19
+
+-- ---- what both have ----
+
+--- Only one coroutine at a time can be inside: what is waited for there is next for it.
+local function enter(iterator, name)
+  if iterator.is_busy then
+    error(("this iterator of %s is in use by another coroutine, or an error has left it"):format(name), 3)
+  end
+  iterator.is_busy = true
+end
+
+--- Where a page ends, if there are more: a string, or nil.
+local function cursor_of(paging)
+  local following = type(paging) == "table" and paging.next
+  local after = type(following) == "table" and following.after
+  if type(after) == "number" then
+    return ("%.0f"):format(after)
+  end
+  return type(after) == "string" and after ~= "" and after or nil
+end
+
+local function new_cursor_error(call, from, to, cursor, response)
+  local message = ("HubSpot gives the cursor %q a second time: the pages have no end"):format(cursor)
+  return { kind = "protocol", message = message, call = call, from = from, to = to,
+    http_status = response and response.http_status, attempts = response and response.attempts or 0,
+    retryable = false, ambiguous = false }
+end
+
+local function copy(list)
+  local new = {}
+  for name, value in pairs(list or {}) do
+    new[name] = value
+  end
+  return new
+end
+
+-- ---- list_all ----
+
+local ListAll = { __name = "hubspot_assoc.list_all" }
+
+function ListAll.__tostring()
+  return ListAll.__name
+end
+
+--- Reads the next page, and sees to what comes behind it.
+local function read_page(iterator)
+  local records, errors, response = iterator.client:list(iterator.from, iterator.from_id, iterator.to, iterator.options)
+  local after = not errors and cursor_of(response.paging) or nil
+  iterator.response = response
+  iterator.page, iterator.place = records or {}, 0
+  iterator.is_last = after == nil
+  if errors then
+    iterator.errors = errors
+  elseif after and iterator.seen[after] then
+    iterator.errors = core.errors { new_cursor_error("list", iterator.from, iterator.to, after, response) }
+    iterator.is_last = true
+  elseif after then
+    iterator.seen[after] = true
+    iterator.options.after = after
+  end
+end
+
+function ListAll.__call(iterator)
+  enter(iterator, "list_all")
+  while iterator.place >= #iterator.page and not iterator.is_last do
+    read_page(iterator)
+  end
+  local place = iterator.place + 1
+  local record = iterator.page[place]
+  iterator.place = place
+  iterator.is_busy = false
+  return record
+end
+
+local methods = {}
+
+--- Iterates over all that one record is associated with, a page at a time (HubSpot: Associations v4 > List).
+--
+--     local it = client:list_all("contacts", 101, "companies")
+--     for record in it do print(record.toObjectId) end
+--     if it.errors then ... end
+--
+-- @param from, fromId, to as in list
+-- @param options as in list: after, limit (500), and call options, for each of the requests
+-- @return iterator: a table that is called for the next record. Its `errors` tell why it ended early, if it did; its
+--   `response` is the last one.
+function methods.list_all(client, level, from, from_id, to, options)
+  client_module.make_call(client, level, "list_all", "list", from, from_id, to, options)
+  local own_options = copy(options)
+  own_options.limit = own_options.limit or PAGE
+  return setmetatable({ client = client, from = from, from_id = from_id, to = to, options = own_options, page = {},
+    place = 0, is_last = false, seen = { [own_options.after or ""] = true } }, ListAll)
+end
+
+-- ---- read_all: batches of ids ----
+--
+-- A batch is what one request asks for, and what has come of it. Its fields: ids (as they were given), keys (their
+-- record ids, in the same places; false where one is none), place (of the id that was handed out last); records and
+-- failures (key -> list); asked (keys of the request under way: at first all, then those that have more pages), future (of that
+-- request; nil: all is known).
+
+--- The record id that a value stands for, as HubSpot writes it, or nil.
+local function key_of(id)
+  if type(id) == "string" then
+    return #id <= MAX_DIGITS and id:match("^0*(%d+)$") or nil
+  elseif type(id) ~= "number" or id < 0 or id % 1 ~= 0 then
+    return nil
+  elseif id < EXACT then
+    return ("%.0f"):format(id + 0) -- no sign of a zero
+  end
+  return math_type and math_type(id) == "integer" and ("%d"):format(id) or nil
+end
+
+local function new_error(iterator, kind, message, fields)
+  local failure = { kind = kind, message = message, call = "read", from = iterator.from, to = iterator.to, attempts = 0,
+    retryable = false, ambiguous = false }
+  for name, value in pairs(fields or {}) do
+    failure[name] = value
+  end
+  return failure
+end
+
+local function add(lists, key, item)
+  local list = lists[key] or {}
+  lists[key] = list
+  list[#list + 1] = item
+end
+
+--- Has a request for these inputs begin; their keys are in batch.asked.
+local function ask(iterator, batch, inputs)
+  local client = iterator.client
+  local call = client_module.make_call(client, 1, "read_all", "read", iterator.from, iterator.to, inputs,
+    iterator.options)
+  batch.future = client_module.begin(client, 1, "read_all", call)
+end
+
+--- What rules out that any other request is carried out: the error, or nil.
+local function find_end(errors)
+  for _, failure in ipairs(errors or {}) do
+    local status, kind = failure.http_status, failure.kind
+    if not failure.retryable and (status == 401 or status == 403 or failure.policyName == "DAILY" or kind == "config"
+      or kind == "canceled") then
+      return failure
+    end
+  end
+  return nil
+end
+
+--- The error of an id that is not asked for any more.
+local function new_unsent(iterator)
+  local why = iterator.ended_by
+  local reason = why.policyName == "DAILY" and "the daily limit is used up" or why.http_status
+    and "an earlier request was refused with HTTP " .. why.http_status or "an earlier request could not be sent"
+  return new_error(iterator, why.kind, "not sent: " .. reason, { policyName = why.policyName })
+end
+
+--- Reads ids, as many as a request may hold. An id that comes twice is asked for once.
+-- @return batch; nil if there are no more ids
+local function new_batch(iterator)
+  local batch = { ids = {}, keys = {}, place = 0, records = {}, failures = {}, asked = {}, inputs = {} }
+  local is_asked = {}
+  while #batch.ids < iterator.batch_size do
+    local id = iterator.next_id()
+    if id == nil then
+      iterator.has_all = true
+      break
+    end
+    local key, n = key_of(id) or false, #batch.ids + 1
+    batch.ids[n], batch.keys[n] = id, key
+    if key and not is_asked[key] then
+      is_asked[key] = true
+      batch.asked[#batch.asked + 1] = key
+      batch.inputs[#batch.inputs + 1] = { id = key }
+    end
+  end
+  return batch.ids[1] ~= nil and batch or nil
+end
+
+--- Keeps as many batches as may be under way. Nothing is read ahead of that.
+local function fill(iterator)
+  local batches = iterator.batches
+  while #batches < iterator.in_flight and not iterator.has_all do
+    local batch = new_batch(iterator)
+    if batch then
+      if iterator.ended_by then
+        batch.unsent = new_unsent(iterator)
+      elseif batch.asked[1] then
+        ask(iterator, batch, batch.inputs)
+      end
+      batch.inputs = nil
+      batches[#batches + 1] = batch
+    end
+  end
+end
+
+-- ---- what has come ----
+
+local NOTHING_FOUND = "NO_ASSOCIATIONS_FOUND"
+
+--- Is it the error that HubSpot gives for a record without associations?
+local function is_nothing_found(failure)
+  local category = failure.subCategory
+  for _, text in pairs(type(category) == "table" and category or { category }) do
+    if type(text) == "string" and text:find(NOTHING_FOUND, 1, true) then
+      return true
+    end
+  end
+  return false
+end
+
+--- Takes a result: records, and perhaps a cursor, which is asked for next.
+local function take_result(iterator, batch, result, open, inputs, response)
+  local from = type(result) == "table" and result.from
+  local key = type(from) == "table" and key_of(from.id) or nil
+  if not key or open[key] == nil then
+    return
+  end
+  open[key] = false
+  local records = batch.records[key] or {}
+  batch.records[key] = records
+  for _, record in ipairs(type(result.to) == "table" and result.to or {}) do
+    records[#records + 1] = record
+  end
+  local after = cursor_of(result.paging)
+  if not after then
+    return
+  end
+  batch.cursors = batch.cursors or {}
+  local seen = batch.cursors[key] or {}
+  batch.cursors[key] = seen
+  if seen[after] then
+    add(batch.failures, key, new_cursor_error("read", iterator.from, iterator.to, after, response))
+  else
+    seen[after] = true
+    inputs[#inputs + 1] = { id = key, after = after }
+  end
+end
+
+--- Gives an error to the ids that it is about.
+-- @return is it known which?
+local function take_error(batch, failure, open)
+  local first, last, is_known = failure.index or failure.first, failure.index or failure.last, false
+  failure.index, failure.first, failure.last = nil, nil, nil -- places in a request that nobody sees
+  for i = first or 1, first and last or 0 do
+    local key = batch.asked[i]
+    if key and is_nothing_found(failure) then
+      batch.records[key] = batch.records[key] or {}
+    elseif key then
+      add(batch.failures, key, failure)
+    end
+    if key then
+      open[key], is_known = false, true
+    end
+  end
+  return is_known
+end
+
+--- Of some ids nothing came, and of some errors it is unknown which they are about.
+local function match_rest(iterator, batch, open, loose)
+  local is_nothing, has_open = #loose > 0, false
+  for _, failure in ipairs(loose) do
+    is_nothing = is_nothing and is_nothing_found(failure)
+  end
+  for _, key in ipairs(batch.asked) do
+    if open[key] then
+      has_open = true
+      if is_nothing then
+        batch.records[key] = batch.records[key] or {}
+      end
+      for _, failure in ipairs(is_nothing and {} or loose) do
+        add(batch.failures, key, failure)
+      end
+      if not loose[1] then
+        add(batch.failures, key, new_error(iterator, "protocol", "HubSpot's answer says nothing of this record",
+          { attempts = 1 }))
+      end
+    end
+  end
+  if not has_open and not is_nothing then
+    for _, failure in ipairs(loose) do
+      iterator.loose[#iterator.loose + 1] = failure
+      iterator.errors = core.errors(iterator.loose)
+    end
+  end
+end
+
+--- Takes the answer to a batch's request, and asks for the pages behind it.
+local function take_answer(iterator, batch)
+  local results, errors, response = batch.future:wait()
+  local open, inputs, loose = {}, {}, {}
+  batch.future = nil
+  iterator.response = response or iterator.response
+  iterator.ended_by = iterator.ended_by or find_end(errors)
+  for _, key in ipairs(batch.asked) do
+    open[key] = true
+  end
+  for _, result in ipairs(results or {}) do
+    take_result(iterator, batch, result, open, inputs, response)
+  end
+  for _, failure in ipairs(errors or {}) do
+    if not take_error(batch, failure, open) then
+      loose[#loose + 1] = failure
+    end
+  end
+  match_rest(iterator, batch, open, loose)
+  batch.asked = {}
+  for i, input in ipairs(inputs) do
+    batch.asked[i] = input.id
+  end
+  if not inputs[1] then
+    batch.cursors = nil
+  elseif iterator.ended_by then
+    for _, key in ipairs(batch.asked) do
+      add(batch.failures, key, new_unsent(iterator))
+    end
+  else
+    ask(iterator, batch, inputs)
+  end
+end
+
+--- Waits until all is known of the first batch; takes the answers to others that have come meanwhile.
+local function wait_for_first(iterator)
+  local batches = iterator.batches
+  while batches[1].future do
+    batches[1].future:wait()
+    for i = 1, #batches do
+      if batches[i].future and batches[i].future:done() then
+        take_answer(iterator, batches[i])
+      end
+    end
+  end
+end
+
+-- ---- read_all ----
+
+local ReadAll = { __name = "hubspot_assoc.read_all" }
+
+function ReadAll.__tostring()
+  return ReadAll.__name
+end
+
+--- The next id of a batch of which all is known: id, records, errors; or nil if there is none.
+local function hand_out(iterator, batch)
+  local place = batch.place + 1
+  local id, key = batch.ids[place], batch.keys[place]
+  batch.place = place
+  if id == nil then
+    return nil
+  elseif not key then
+    return id, nil, core.errors { new_error(iterator, "config", ("record id (a string of digits) expected, got %s %s")
+      :format(type(id), tostring(id))) }
+  elseif batch.unsent then
+    return id, nil, core.errors { batch.unsent }
+  elseif batch.failures[key] then
+    return id, nil, core.errors(batch.failures[key])
+  end
+  return id, batch.records[key]
+end
+
+function ReadAll.__call(iterator)
+  enter(iterator, "read_all")
+  local batches, id, records, errors = iterator.batches, nil, nil, nil
+  fill(iterator)
+  while batches[1] and id == nil do
+    wait_for_first(iterator)
+    id, records, errors = hand_out(iterator, batches[1])
+    if id == nil then
+      remove(batches, 1)
+      fill(iterator)
+    end
+  end
+  iterator.is_busy = false
+  return id, records, errors
+end
+
+--- The function that gives the next id; nil if `ids` is neither a list nor can be called.
+local function new_source(ids)
+  local metatable = type(ids) == "table" and getmetatable(ids)
+  if type(ids) == "function" or type(metatable) == "table" and metatable.__call then
+    return ids
+  elseif type(ids) ~= "table" then
+    return nil
+  end
+  local place = 0
+  return function()
+    place = place + 1
+    return ids[place]
+  end
+end
+
+local OWN_OPTIONS = {
+  in_flight = { most = MAX_IN_FLIGHT, otherwise = DEFAULT_IN_FLIGHT },
+  batch_size = { most = MAX_READ, otherwise = DEFAULT_READ },
+}
+
+--- Takes our options out of all; raises if they are wrong.
+-- @return call options, in_flight, batch_size
+local function take_options(client, level, from, to, options)
+  local call_options, own = options, {}
+  if type(options) == "table" then
+    call_options = copy(options)
+  end
+  for name, limits in pairs(OWN_OPTIONS) do
+    local value = type(options) == "table" and options[name] or nil
+    if value ~= nil and not (type(value) == "number" and value >= 1 and value <= limits.most and value % 1 == 0) then
+      error(("bad argument #4 to 'read_all' (options.%s: integer from 1 to %d expected, got %s)")
+        :format(name, limits.most, type(value) == "number" and "number " .. value or type(value)), level + 2)
+    elseif value ~= nil then
+      call_options[name] = nil
+    end
+    own[name] = value or limits.otherwise
+  end
+  client_module.make_call(client, level + 1, "read_all", "read", from, to, {}, call_options)
+  return call_options, own.in_flight, own.batch_size
+end
+
+--- Iterates over what many records are associated with, in the order of their ids (HubSpot: Associations v4 > Read).
+-- Several requests are under way while the loop works on what came before; no more ids are read than these hold, and
+-- what a loop that is left had begun comes to its end by itself.
+--
+--     for id, records, errors in client:read_all("contacts", "companies", ids) do
+--       if errors then log(id .. ": " .. errors) else store(id, records) end
+--     end
+--
+-- @param from, to object types
+-- @param ids list of record ids, or a function that returns the next one, and nil when there are no more; it may yield
+--   in an event loop. An error in it leaves the loop.
+-- @param options in_flight (requests, 4), batch_size (ids of a request, 500; 1000 at most), and call options, for each
+--   of the requests
+-- @return iterator: a table that is called for the next id: id as it was given, its records, all pages of them ({}: it
+--   has none), nil; or id, nil, errors. An id that comes twice is given twice, perhaps with the same table. After 401,
+--   403 and the daily limit nothing more is sent, and the ids that are left have errors with `attempts` 0. Its `errors`
+--   are those for which HubSpot named no id, beside answers for all; its `response` is the last one.
+function methods.read_all(client, level, from, to, ids, options)
+  local call_options, in_flight, batch_size = take_options(client, level, from, to, options)
+  local next_id = new_source(ids)
+  if not next_id then
+    error(("bad argument #3 to 'read_all' (ids: list or function expected, got %s)"):format(type(ids)), level + 1)
+  end
+  return setmetatable({ client = client, from = from, to = to, next_id = next_id, has_all = false, batches = {},
+    loose = {}, options = call_options, in_flight = in_flight, batch_size = batch_size }, ReadAll)
+end
+
+return methods
