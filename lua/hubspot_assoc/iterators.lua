@@ -1,5 +1,8 @@
 --- Iterators over what records are associated with: of one record, page by page; of many, with several requests under
 -- way.
+--
+-- They wait as calls do. In Lua 5.1 (not LuaJIT) no coroutine can yield inside the iterator of a `for`: with an event
+-- loop they are called there, `local id, records, errors = it()`, until they return nil.
 
 local client_module = require "hubspot_assoc.client"
 local core = require "hubspot_assoc.core"
@@ -110,8 +113,8 @@ end
 --
 -- A batch is what one request asks for, and what has come of it. Its fields: ids (as they were given), keys (their
 -- record ids, in the same places; false where one is none), place (of the id that was handed out last); records and
--- failures (key -> list); asked (keys of the request under way: at first all, then those that have more pages), future (of that
--- request; nil: all is known).
+-- failures (key -> list); asked (keys of the request under way: at first all, then those that have more pages), future
+-- (of that request; nil: all is known).
 
 --- The record id that a value stands for, as HubSpot writes it, or nil.
 local function key_of(id)
