@@ -1,8 +1,8 @@
---- Exports what records are associated with as NDJSON, one line a record, in the order of the ids, however many there are:
+--- Exports what records are associated with as NDJSON, a line a record, in the order of the ids, however many they are:
 --
 --     lua examples/export.lua contacts companies <ids.txt >companies.ndjson
 --
--- ids.txt has a record id a line. A line of the export: {"id":"101","to":[{"toObjectId":"201","associationTypes":[...]}]}.
+-- ids.txt has a record id a line. A line of the export: {"id":"101","to":[{"toObjectId":"201","associationTypes":[...]}]}
 -- What could not be read is told on standard error, and the exit status is 1 then. HUBSPOT_ACCESS_TOKEN has to be set.
 
 local assoc = require "hubspot_assoc"

@@ -522,3 +522,60 @@ describe("read_all", function()
     assert.equal(0, simulator.log(token).count)
   end)
 end)
+
+-- ---- examples/export.lua ----
+
+describe("examples/export.lua", function()
+  local MANY = 20000
+
+  -- Runs it with the lines as its input: its output's lines, what it said on standard error, its exit status.
+  local function export(token, lines, extra)
+    local names = { os.tmpname(), os.tmpname(), os.tmpname() }
+    local file = assert(io.open(names[1], "w"))
+    file:write(table.concat(lines, "\n"), "\n")
+    file:close()
+    local command = "HUBSPOT_ACCESS_TOKEN=%s HUBSPOT_BASE_URL=%s %s examples/export.lua %s <%s >%s 2>%s; echo $?"
+    local pipe = assert(io.popen(command
+      :format(token, simulator.url, os.getenv "LUA", extra or "contacts companies", unpack(names))))
+    local status = tonumber(pipe:read "*a")
+    pipe:close()
+    local output = {}
+    for line in io.lines(names[2]) do output[#output + 1] = line end
+    file = assert(io.open(names[3]))
+    local said = file:read "*a"
+    file:close()
+    for _, name in ipairs(names) do os.remove(name) end
+    return output, said, status
+  end
+
+  it("exports 20,000 contacts, in order", function()
+    local client, token = binding.client()
+    for first = 1, MANY, 2000 do
+      local inputs = {}
+      for i = first, first + 1999 do
+        if i % 5 > 0 then inputs[#inputs + 1] = { from = { id = i }, to = { id = i } } end
+      end
+      assoc.check(client:associate_default("contacts", "companies", inputs))
+    end
+    local output, said, status = export(token, numbers(1, MANY))
+    assert.same({ "20000 records exported, 0 failed\n", 0 }, { said, status })
+    assert.equal(MANY, #output)
+    for i, line in ipairs(output) do
+      local row = cjson.decode(line)
+      assert(row.id == tostring(i), line)
+      assert((row.to[1] and row.to[1].toObjectId or "none") == (i % 5 > 0 and row.id or "none"), line)
+    end
+    assert.equal('{"id":"5","to":[]}', output[5])
+  end)
+
+  it("says what it could not export", function()
+    local output, said, status = export(simulator.token(), { "1", "x", "2" })
+    assert.same({ '{"id":"1","to":[]}', '{"id":"2","to":[]}' }, output)
+    assert.matches("^x: read contacts %-> companies: config: record id.*\n2 records exported, 1 failed\n$", said)
+    assert.equal(1, status)
+    output, said, status = export(simulator.token "noscope", numbers(1, 3))
+    assert.same({ {}, 1 }, { output, status })
+    assert.matches("MISSING_SCOPES.*\n0 records exported, 3 failed\n$", said)
+    assert.same({ 2, "usage" }, { select(3, export("x", {}, "contacts")), select(2, export("x", {}, "")):match "^usage" })
+  end)
+end)
