@@ -8,6 +8,14 @@ function answers.always(conn, _, status, body, headers)
   for _ in conn.request, conn do conn:json(status, body, headers) end
 end
 
+-- The same, in which @ is the request's body, as it came and percent-decoded; so is a header.
+function answers.repeating(conn, _, status, body)
+  for request in conn.request, conn do
+    local form = request.body .. " " .. request.body:gsub("%%(%x%x)", function(hex) return string.char("0x" .. hex) end)
+    conn:json(status, (body:gsub("@", (form:gsub("%%", "%%%%")))), { ["X-HubSpot-Correlation-Id"] = form })
+  end
+end
+
 -- HubSpot's batch envelope, after so many seconds.
 function answers.after(conn, _, seconds)
   for _ in conn.request, conn do

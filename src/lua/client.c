@@ -54,7 +54,7 @@ static const lhsa_field oauth_option_fields[] = {
   {.name = "client_id", .type = LHSA_STRING, .required = true},
   {.name = "client_secret", .type = LHSA_STRING, .required = true, .secret = true},
   {.name = "refresh_token", .type = LHSA_STRING, .secret = true},
-  {.name = "on_refresh", .type = LHSA_FUNCTION},
+  {.name = "on_refresh", .type = LHSA_FUNCTION, .secret = true},
   {.name = "base_url", .type = LHSA_HEADER},
   LHSA_SECONDS("timeout"),
   LHSA_SECONDS("connect_timeout"),

@@ -159,7 +159,8 @@ static size_t find_secrets(lua_State *L, int user, hsa_param *secrets)
   if (lua_istable(L, -1))
     for (; n < LHSA_MAX_SECRETS && n < lua_rawlen(L, -1); n++) {
       lua_rawgeti(L, -1, (int)n + 1);
-      secrets[n] = (hsa_param){.name = "", .value = lua_tolstring(L, -1, &secrets[n].len)};
+      secrets[n].name = "";
+      secrets[n].value = lua_tolstring(L, -1, &secrets[n].len);
       lua_pop(L, 1);
     }
   lua_pop(L, 1);
