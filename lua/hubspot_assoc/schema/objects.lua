@@ -1,0 +1,128 @@
+--- Object types: HubSpot's names and ids for them, and the order in which people expect them. Pure.
+-- HubSpot: Understanding the CRM > Object type IDs.
+
+local ipairs, pairs = ipairs, pairs
+
+local objects = {}
+
+-- Id and names; the first one is used in what is written. From the most usual to the rarest.
+local KNOWN = {
+  { "0-1", "contacts", "contact" }, { "0-2", "companies", "company" }, { "0-3", "deals", "deal" },
+  { "0-5", "tickets", "ticket" },
+  { "0-136", "leads", "lead" }, { "0-7", "products", "product" }, { "0-8", "line_items", "line_item" },
+  { "0-14", "quotes", "quote" }, { "0-53", "invoices", "invoice" }, { "0-69", "subscriptions", "subscription" },
+  { "0-101", "commerce_payments", "commerce_payment" }, { "0-123", "orders", "order" }, { "0-142", "carts", "cart" },
+  { "0-84", "discounts", "discount" }, { "0-85", "fees", "fee" }, { "0-86", "taxes", "tax" },
+  { "0-162", "services", "service" }, { "0-410", "courses", "course" }, { "0-420", "listings", "listing" },
+  { "0-421", "appointments", "appointment" }, { "0-970", "projects", "project" },
+  { "0-27", "tasks", "task" }, { "0-46", "notes", "note" }, { "0-47", "meetings", "meeting" },
+  { "0-48", "calls", "call" }, { "0-49", "emails", "email" }, { "0-18", "communications", "communication" },
+  { "0-116", "postal_mail" }, { "0-54", "marketing_events", "marketing_event" },
+  { "0-19", "feedback_submissions", "feedback_submission" }, { "0-115", "users", "user" },
+}
+local USUAL = 4 -- of these: those that can have labels of one's own, and that every account has
+
+local id_of, name_of, rank_of = {}, {}, {}
+objects.names = {} -- the first name of each
+
+for rank, known in ipairs(KNOWN) do
+  name_of[known[1]], rank_of[known[1]] = known[2], rank
+  for _, name in ipairs(known) do
+    id_of[name] = known[1]
+  end
+  objects.names[rank] = known[2]
+end
+
+--- The same for all names of an object type: HubSpot's own ones' id. Of a custom object only the account knows that its
+-- name and its id are one, so each stands for itself.
+function objects.id(name)
+  return id_of[name] or name
+end
+
+--- The name to write for an object type.
+-- @param given names of the caller's for custom objects, id -> name, or nil
+function objects.name(id, given)
+  id = objects.id(id)
+  return given and given[id] or name_of[id] or id
+end
+
+--- Is it an id that only one account knows? Custom objects have such ones; HubSpot's are the same everywhere.
+function objects.is_of_account(id)
+  return id:find("^2%-%d+$") ~= nil
+end
+
+--- Is the name or id of an object type one that HubSpot could have? Not: does it exist.
+function objects.is_name(text)
+  return text:find("^%a[%w_]*$") ~= nil or text:find("^%d+%-%d+$") ~= nil
+end
+
+--- Is it a name that is neither one of HubSpot's known to us nor a custom object's (p_thing, p1234_thing)?
+function objects.is_unknown(name)
+  return not id_of[name] and not name:find("^p%d*_") and not name:find("^%d+%-%d+$")
+end
+
+--- Does the object type `a` come before `b`? HubSpot's come first, in their usual order.
+function objects.is_before(a, b)
+  local rank_a, rank_b = rank_of[objects.id(a)], rank_of[objects.id(b)]
+  if rank_a and rank_b then
+    return rank_a < rank_b
+  elseif rank_a or rank_b then
+    return rank_a ~= nil
+  end
+  return a < b
+end
+
+--- What tells a pair of object types from all others, whichever of them is named first.
+function objects.pair_key(from, to)
+  from, to = objects.id(from), objects.id(to)
+  if from > to then
+    from, to = to, from
+  end
+  return from .. " " .. to
+end
+
+--- All pairs of these object types (ids), each type with itself, too: { from =, to = } each, in order.
+local function combine(list, others)
+  local found, seen = {}, {}
+  for _, from in ipairs(list) do
+    for _, to in ipairs(others) do
+      local key = objects.pair_key(from, to)
+      if not seen[key] then
+        seen[key] = true
+        found[#found + 1] = { from = from, to = to }
+      end
+    end
+  end
+  return found
+end
+
+--- The pairs that every account has.
+function objects.usual_pairs()
+  local usual = {}
+  for i = 1, USUAL do
+    usual[i] = objects.names[i]
+  end
+  return combine(usual, usual)
+end
+
+--- Pairs of the usual object types and all others.
+-- @param more list of names or ids of other object types
+function objects.further_pairs(more)
+  local all, usual, seen = {}, {}, {}
+  for i, name in ipairs(objects.names) do
+    all[i] = name
+    seen[objects.id(name)] = true
+  end
+  for _, name in pairs(more) do
+    if not seen[objects.id(name)] then
+      seen[objects.id(name)] = true
+      all[#all + 1] = name
+    end
+  end
+  for i = 1, USUAL do
+    usual[i] = objects.names[i]
+  end
+  return combine(usual, all)
+end
+
+return objects
