@@ -6,4 +6,5 @@ files["lua/hubspot_assoc/loop/ngx.lua"] = { std = "max+ngx_lua" }
 files["examples/openresty"] = { std = "max+ngx_lua" }
 files["bench/openresty"] = { std = "max+ngx_lua" }
 files["simulator"] = { std = "max+ngx_lua" }
+files["examples/testing"] = { std = "max+busted" }
 files["spec"] = { std = "max+busted" }

@@ -25,9 +25,9 @@ local assoc = { _VERSION = core._VERSION }
 -- @param options table or nil: access_token (string, or function(reason, rejected) -> token, or nil and a message or an
 --   error table), base_url, api_version ("v4", "2025-09", ...), timeout, connect_timeout, deadline (s), max_attempts,
 --   max_response_bytes, rate ({ requests =, interval = (s) } or false), limiter (a table of two methods, in place of
---   rate), transport (function(request), in place of the network), proxy, ca_file, allow_http, max_connections,
---   user_agent, on_event (function(event)), io_thread (boolean), loop ("luv", "cqueues", "ngx", or a table of two
---   functions). docs/reference.md tells their defaults.
+--   rate), transport (function(request), in place of the network), skip_waits (boolean),
+--   proxy, ca_file, allow_http, max_connections, user_agent, on_event (function(event)), io_thread (boolean), loop
+--   ("luv", "cqueues", "ngx", or a table of two functions). docs/reference.md tells their defaults.
 -- @return client; raises if an option is unknown or wrong
 function assoc.new(options)
   expect_dot(assoc, options, "new")

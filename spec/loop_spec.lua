@@ -242,7 +242,8 @@ describe("hubspot_assoc.socket", function()
   end)
 end)
 
--- The blocks of the README and the reference that begin with "``` lua" are run here, or are part of an example, which host_spec.lua runs.
+-- The blocks of the README and the reference that begin with "``` lua" are run here, or are part of an example, which
+-- host_spec.lua or testing_spec.lua runs.
 describe("the README's section on hosts, and the reference's", function()
   local function read(path)
     local file = assert(io.open(path, "rb"))
@@ -252,6 +253,7 @@ describe("the README's section on hosts, and the reference's", function()
   end
 
   local examples = read "examples/love/main.lua" .. read "examples/neovim/plugin/hubspot.lua"
+    .. read "examples/testing/limits_spec.lua"
   local texts, n = read "README.md" .. read "docs/reference.md", 0
 
   for block, behind in texts:gmatch "\n``` lua\n(.-\n)```\n()" do

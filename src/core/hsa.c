@@ -432,6 +432,11 @@ unsigned hsa_call_questions(const hsa_call *call)
   return call->questions; /* does not change while it is parked, but by its end */
 }
 
+int hsa_call_attempts(const hsa_call *call)
+{
+  return call->attempts; /* does not change while it is parked */
+}
+
 const char *hsa_call_token(const hsa_call *call)
 {
   return call->token;

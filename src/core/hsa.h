@@ -104,6 +104,7 @@ typedef struct hsa_config {
   bool rate_is_ceiling;       /* the server's headers may lower the rate but not raise it */
   int rate_shares;            /* so many processes share the rate, each with its part; 0: 1 */
   int retry_budget;           /* retries beyond what successes give back (half a one each); negative: without end */
+  bool skips_waits;           /* puts the clock forward where it would wait for time alone; for tests */
   unsigned events;            /* which to record for hsa_call_event: HSA_EVENT_BIT(type) each */
 } hsa_config;
 
@@ -262,7 +263,8 @@ void hsa_call_refuse(hsa_call *call, hsa_kind kind, bool retryable);
 /* How often the call has been parked: tells one question from the next. */
 unsigned hsa_call_questions(const hsa_call *call);
 
-/* What a parked call has: its token (NULL: none yet) and its URL. */
+/* What a parked call has: the attempts begun, its token (NULL: none yet) and its URL. */
+int hsa_call_attempts(const hsa_call *call);
 const char *hsa_call_token(const hsa_call *call);
 const char *hsa_call_url(const hsa_call *call);
 

@@ -38,6 +38,7 @@ static const lhsa_field option_fields[] = {
   {.name = "limiter", .type = LHSA_TABLE},
   {.name = "retry_budget", .type = LHSA_SWITCH, .max = 1000000},
   {.name = "transport", .type = LHSA_FUNCTION},
+  {.name = "skip_waits", .type = LHSA_BOOLEAN},
   {.name = "proxy", .type = LHSA_HEADER, .secret = true},
   {.name = "ca_file", .type = LHSA_HEADER},
   {.name = "allow_http", .type = LHSA_BOOLEAN},
@@ -194,6 +195,7 @@ static hsa_status make_engine(lua_State *L, int options, const char *base_url, i
   };
 
   config.events = events_for(client);
+  config.skips_waits = lhsa_boolean_option(L, options, "skip_waits", false);
   config.rate_shares = shares;
   config.retry_budget = retry_budget_of(L, options);
   set_rate(L, options, &config);
@@ -490,6 +492,13 @@ static lhsa_client *check_client(lua_State *L)
   return client;
 }
 
+/* client:keep_exchanges(): from now on its "done" events hold `request` and `answer`, for recordings */
+static int client_keep_exchanges(lua_State *L)
+{
+  check_client(L)->keeps_exchanges = true;
+  return 0;
+}
+
 /* client:wait(seconds): until client:next has a call to give, or the time is up */
 static int client_wait(lua_State *L)
 {
@@ -629,9 +638,10 @@ static int to_string(lua_State *L)
 void lhsa_client_open(lua_State *L)
 {
   static const luaL_Reg methods[] = {
-    {"wait", client_wait},     {"next", client_next},         {"fd", client_fd},       {"listen", client_listen},
-    {"loop", client_loop},
-    {"accept", client_accept}, {"announce", client_announce}, {"close", client_close}, {NULL, NULL}};
+    {"wait", client_wait},         {"next", client_next},     {"fd", client_fd},
+    {"listen", client_listen},     {"accept", client_accept}, {"announce", client_announce},
+    {"close", client_close},       {"loop", client_loop},     {"keep_exchanges", client_keep_exchanges},
+    {NULL, NULL}};
   const luaL_Reg *method;
 
   make_census(L);

@@ -209,6 +209,7 @@ typedef struct lhsa_client {
   bool is_finalized;     /* it is closed, and what it had is gone */
   bool has_token_function, has_on_event, has_limiter, has_transport; /* in the user value, by their options' names */
   bool may_have_thread;
+  bool keeps_exchanges; /* "done" events hold request and answer: for recordings */
   int64_t timeout, deadline; /* us */
   int max_attempts;
   lhsa_census *census;       /* of its Lua state */

@@ -64,6 +64,20 @@ static int default_client(lua_State *L)
   return 1;
 }
 
+/* decode(json) -> its value as in results: integers, exact ids, no nulls in objects; or nil and what is wrong */
+static int decode(lua_State *L)
+{
+  size_t len;
+  const char *json = luaL_checklstring(L, 1, &len);
+  lhsa_json shape;
+
+  if (lhsa_decode(L, json, len, &shape))
+    return 1;
+  lua_pushnil(L);
+  lua_insert(L, -2);
+  return 2;
+}
+
 /* now() -> seconds on the monotonic clock */
 static int now(lua_State *L)
 {
@@ -108,7 +122,7 @@ static void set_closures(lua_State *L, bool is_private, lua_CFunction function, 
  *   NAME(...)           every API call, on the default client -> results, errors, response
  *   new(options), configure(options) -> client, with client:NAME(...)
  *   call(fn, ...)       calls a function that must not yield
- *   call_once, is_running, default   for the Lua layer: above
+ *   call_once, is_running, default, decode   for the Lua layer: above
  *   now()               seconds on the monotonic clock
  *   errors(list)        a list of errors as a call returns it
  *   batches             what one must know of the calls with inputs: push_batches
@@ -163,6 +177,8 @@ int luaopen_hubspot_assoc_core(lua_State *L)
   lua_setfield(L, module, "absolute_path");
   lua_pushcfunction(L, now);
   lua_setfield(L, module, "now");
+  lua_pushcfunction(L, decode);
+  lua_setfield(L, module, "decode");
   lua_pushcfunction(L, lhsa_errors);
   lua_setfield(L, module, "errors");
   lua_pushliteral(L, HSA_VERSION);

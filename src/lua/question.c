@@ -52,9 +52,15 @@ static void push_shown_body(lua_State *L, int user, const lhsa_call *call)
 /* As the network would have it, but without the token or a form's secrets. */
 static int push_answer_question(lua_State *L, int user, const lhsa_call *call)
 {
+  lhsa_request_info info = lhsa_info_of(call);
+
   lua_pushliteral(L, "answer");
   push_client_value(L, user, "transport");
-  lua_createtable(L, 0, 4);
+  lua_createtable(L, 0, 8);
+  lhsa_set_string(L, "call", call->endpoint->name);
+  lhsa_set_string(L, "from", info.from);
+  lhsa_set_string(L, "to", info.to);
+  lhsa_set_integer(L, "attempt", hsa_call_attempts(call->request));
   lhsa_set_string(L, "method", call->endpoint->method);
   lhsa_set_string(L, "url", hsa_call_url(call->request));
   push_shown_body(L, user, call);
@@ -88,6 +94,57 @@ static int push_rate(lua_State *L, int user, const hsa_event *event)
   return 3;
 }
 
+/* The headers of an answer that mean something here. */
+static void push_answer_headers(lua_State *L, const hsa_outcome *outcome)
+{
+  const struct { const char *name; int64_t value; } rows[] = {
+    {"X-HubSpot-RateLimit-Max", outcome->rate.max},
+    {"X-HubSpot-RateLimit-Remaining", outcome->rate.remaining},
+    {"X-HubSpot-RateLimit-Interval-Milliseconds", outcome->rate.interval_ms},
+    {"X-HubSpot-RateLimit-Daily", outcome->rate.daily},
+    {"X-HubSpot-RateLimit-Daily-Remaining", outcome->rate.daily_remaining},
+    {"Retry-After", outcome->retry_after < 0 ? -1 : (outcome->retry_after + HSA_SECOND - 1) / HSA_SECOND},
+  };
+  size_t i;
+
+  lua_newtable(L);
+  for (i = 0; i < sizeof rows / sizeof *rows; i++)
+    if (rows[i].value >= 0) {
+      lua_pushfstring(L, "%d", (int)rows[i].value);
+      lua_setfield(L, -2, rows[i].name);
+    }
+  if (outcome->correlation_id[0])
+    lhsa_set_string(L, "X-HubSpot-Correlation-Id", outcome->correlation_id);
+}
+
+/* Sets what a request asked and what came of it on the event at the top, as the option transport knows both; nothing
+ * where nothing came of it. The token is in neither. */
+static void set_exchange(lua_State *L, int user, const lhsa_call *call)
+{
+  const hsa_outcome *outcome = call->request ? hsa_call_outcome(call->request) : NULL;
+
+  if (outcome && outcome->http_status && !outcome->too_large) {
+    lua_createtable(L, 0, 3);
+    lhsa_set_integer(L, "status", outcome->http_status);
+    push_answer_headers(L, outcome);
+    lua_setfield(L, -2, "headers");
+    lua_pushlstring(L, outcome->body, outcome->body_len);
+    lhsa_push_masked(L, lua_gettop(L), call->request);
+    lua_setfield(L, -3, "body");
+    lua_pop(L, 1);
+  } else if (outcome && (outcome->kind == HSA_TIMEOUT || outcome->kind == HSA_TRANSPORT) && outcome->attempts > 0)
+    lua_pushstring(L, outcome->kind == HSA_TIMEOUT ? "timeout" : hsa_code_name(outcome->code));
+  else
+    return;
+  lua_setfield(L, -2, "answer");
+  lua_createtable(L, 0, 3);
+  lhsa_set_string(L, "method", call->endpoint->method);
+  lhsa_set_string(L, "url", hsa_call_url(call->request));
+  lua_rawgeti(L, user, LHSA_SENT_BODY);
+  lua_setfield(L, -2, "body");
+  lua_setfield(L, -2, "request");
+}
+
 static int push_event(lua_State *L, int user, const lhsa_call *call)
 {
   static const char *const types[] = {"attempt", "retry", "wait", "done"};
@@ -110,6 +167,8 @@ static int push_event(lua_State *L, int user, const lhsa_call *call)
     lhsa_set_string(L, "kind", hsa_kind_name(event->kind));
   if (event->type == HSA_EVENT_RETRY || event->type == HSA_EVENT_WAIT)
     lhsa_set_number(L, "delay", (double)event->delay / (double)HSA_SECOND);
+  if (event->type == HSA_EVENT_DONE && call->client->keeps_exchanges)
+    set_exchange(L, user, call);
   return 3;
 }
 
