@@ -123,8 +123,8 @@ local function check_count(task, created, deleted)
   local most = task.pair.most_labels
   local own = count_own(task.pair.forward) + #created - #deleted
   if most and created[1] and own > most then
-    task:problem(task.wanted.at or {}, "%s to %s: %d labels of one's own, and HubSpot allows this account %d for a pair",
-      task.pair.from, task.pair.to, own, most)
+    task:problem(task.wanted.at or {}, "%s to %s: %d labels of one's own, and HubSpot allows this account %d for a "
+      .. "pair", task.pair.from, task.pair.to, own, most)
   end
 end
 
@@ -140,8 +140,7 @@ local function check_spelling(task, created)
   end
 end
 
--- Does a label that goes stand in the way of one that comes or is renamed: by its texts, by its name, or by their
--- number?
+-- Does a label that goes stand in the way of one that comes or is renamed: by its texts, its name, or their number?
 local function must_go_first(task, created, renamed, deleted)
   local words = {}
   for row in pairs(task.gone) do

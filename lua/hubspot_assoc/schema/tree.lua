@@ -7,9 +7,13 @@
 --   scalar  value = text, is_plain = written without quotes (and without a tag that says it is text)
 -- Line and column count from 1, columns in characters, as editors do.
 
-local yaml = require "yaml"
+local error, pcall, remove, require, setmetatable = error, pcall, table.remove, require, setmetatable
+local tonumber, tostring = tonumber, tostring
 
-local pcall, remove, setmetatable, tonumber, tostring = pcall, table.remove, setmetatable, tonumber, tostring
+local has_yaml, yaml = pcall(require, "yaml")
+if not has_yaml then
+  error("hubspot_assoc.schema needs lyaml (LuaRocks: lyaml, Debian: lua-yaml): " .. tostring(yaml), 0)
+end
 
 local MOST_DEPTH = 32 -- more than any schema needs; what is deeper is no schema
 local TEXT_TAG = "tag:yaml.org,2002:str"
