@@ -35,7 +35,7 @@ describe("hubspot_assoc.core", function()
     local client = core.new(options)
     local results, errors, response = client:batch_update("contacts", "companies",
       { binding.limit { maxToObjectIds = 77 }, binding.limit { typeId = 99 } })
-    assert.same({ { category = "HUBSPOT_DEFINED", typeId = 279, userEnforcedMaxToObjectIds = 77 } }, results)
+    assert.same({ { index = 1, category = "HUBSPOT_DEFINED", typeId = 279, userEnforcedMaxToObjectIds = 77 } }, results)
     assert.same({ "api", "OBJECT_NOT_FOUND" }, { errors[1].kind, errors[1].category })
     assert.truthy(tostring(errors):find("batch_update contacts -> companies", 1, true))
     assert.equal(207, response.http_status)
