@@ -2,7 +2,7 @@
 --
 --     lua examples/export.lua contacts companies <ids.txt >companies.ndjson
 --
--- ids.txt has a record id a line. A line of the export: {"id":"101","to":[{"toObjectId":"201","associationTypes":[...]}]}
+-- ids.txt has a record id a line. The export's: {"id":"101","to":[{"toObjectId":"201","associationTypes":[...]}]}
 -- What could not be read is told on standard error, and the exit status is 1 then. HUBSPOT_ACCESS_TOKEN has to be set.
 
 local assoc = require "hubspot_assoc"

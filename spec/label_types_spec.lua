@@ -166,6 +166,17 @@ describe("label_types", function()
     assert.equal(1, #server:stop())
   end)
 
+  it("takes nothing for a label that is none", function()
+    local client = binding.scripted(binding.answer(200, '{"results":[null,5,"x",{},{"category":5,"typeId":1},'
+      .. '{"category":"USER_DEFINED","typeId":"7","label":"A"},{"category":"USER_DEFINED","typeId":8,"label":{}},'
+      .. '{"category":"USER_DEFINED","typeId":9,"label":"B"}]}'))
+    local types = client:label_types("contacts", "companies")
+    assert.same({ "B" }, types:names())
+    local done, errors = client:set_limits("contacts", "companies", { B = false })
+    assert.same({}, done)
+    assert.is_nil(errors)
+  end)
+
   it("raises for misuse, before anything is sent", function()
     local client, token = binding.client()
     local function message(fn, ...)

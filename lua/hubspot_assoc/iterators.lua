@@ -113,7 +113,7 @@ end
 --
 -- A batch is what one request asks for, and what has come of it. Its fields: ids (as they were given), keys (their
 -- record ids, in the same places; false where one is none), place (of the id that was handed out last); records and
--- failures (key -> list); asked (keys of the request under way: at first all, then those that have more pages), future
+-- failures (key -> list); inputs (of the request under way: at first all ids, then those that have more pages), future
 -- (of that request; nil: all is known).
 
 --- The record id that a value stands for, as HubSpot writes it, or nil.
@@ -143,11 +143,12 @@ local function add(lists, key, item)
   list[#list + 1] = item
 end
 
---- Has a request for these inputs begin; their keys are in batch.asked.
+--- Has a request for these inputs begin.
 local function ask(iterator, batch, inputs)
   local client = iterator.client
   local call = client_module.make_call(client, 1, "read_all", "read", iterator.from, iterator.to, inputs,
     iterator.options)
+  batch.inputs = inputs
   batch.future = client_module.begin(client, 1, "read_all", call)
 end
 
@@ -174,7 +175,7 @@ end
 --- Reads ids, as many as a request may hold. An id that comes twice is asked for once.
 -- @return batch; nil if there are no more ids
 local function new_batch(iterator)
-  local batch = { ids = {}, keys = {}, place = 0, records = {}, failures = {}, asked = {}, inputs = {} }
+  local batch = { ids = {}, keys = {}, place = 0, records = {}, failures = {}, inputs = {} }
   local is_asked = {}
   while #batch.ids < iterator.batch_size do
     local id = iterator.next_id()
@@ -186,7 +187,6 @@ local function new_batch(iterator)
     batch.ids[n], batch.keys[n] = id, key
     if key and not is_asked[key] then
       is_asked[key] = true
-      batch.asked[#batch.asked + 1] = key
       batch.inputs[#batch.inputs + 1] = { id = key }
     end
   end
@@ -201,10 +201,9 @@ local function fill(iterator)
     if batch then
       if iterator.ended_by then
         batch.unsent = new_unsent(iterator)
-      elseif batch.asked[1] then
+      elseif batch.inputs[1] then
         ask(iterator, batch, batch.inputs)
       end
-      batch.inputs = nil
       batches[#batches + 1] = batch
     end
   end
@@ -226,7 +225,7 @@ local function is_nothing_found(failure)
 end
 
 --- Takes a result: records, and perhaps a cursor, which is asked for next.
-local function take_result(iterator, batch, result, open, inputs, response)
+local function take_result(iterator, batch, result, open, following, response)
   local from = type(result) == "table" and result.from
   local key = type(from) == "table" and key_of(from.id) or nil
   if not key or open[key] == nil then
@@ -249,17 +248,22 @@ local function take_result(iterator, batch, result, open, inputs, response)
     add(batch.failures, key, new_cursor_error("read", iterator.from, iterator.to, after, response))
   else
     seen[after] = true
-    inputs[#inputs + 1] = { id = key, after = after }
+    following[#following + 1] = { id = key, after = after }
   end
+end
+
+local function number_or_nil(value)
+  return type(value) == "number" and value or nil
 end
 
 --- Gives an error to the ids that it is about.
 -- @return is it known which?
 local function take_error(batch, failure, open)
-  local first, last, is_known = failure.index or failure.first, failure.index or failure.last, false
+  local index, is_known = number_or_nil(failure.index), false
+  local first, last = index or number_or_nil(failure.first), index or number_or_nil(failure.last)
   failure.index, failure.first, failure.last = nil, nil, nil -- places in a request that nobody sees
   for i = first or 1, first and last or 0 do
-    local key = batch.asked[i]
+    local key = batch.inputs[i] and batch.inputs[i].id
     if key and is_nothing_found(failure) then
       batch.records[key] = batch.records[key] or {}
     elseif key then
@@ -278,7 +282,8 @@ local function match_rest(iterator, batch, open, loose)
   for _, failure in ipairs(loose) do
     is_nothing = is_nothing and is_nothing_found(failure)
   end
-  for _, key in ipairs(batch.asked) do
+  for _, input in ipairs(batch.inputs) do
+    local key = input.id
     if open[key] then
       has_open = true
       if is_nothing then
@@ -301,18 +306,27 @@ local function match_rest(iterator, batch, open, loose)
   end
 end
 
+--- Did its deadline pass before it was sent? A loop that takes its time may have kept it from what it asks for.
+local function was_left_waiting(errors)
+  return errors and errors[1].kind == "timeout" and errors[1].attempts == 0
+end
+
 --- Takes the answer to a batch's request, and asks for the pages behind it.
 local function take_answer(iterator, batch)
   local results, errors, response = batch.future:wait()
-  local open, inputs, loose = {}, {}, {}
+  local open, following, loose = {}, {}, {}
   batch.future = nil
+  if was_left_waiting(errors) and not batch.is_asked_again then
+    batch.is_asked_again = true
+    return ask(iterator, batch, batch.inputs)
+  end
   iterator.response = response or iterator.response
   iterator.ended_by = iterator.ended_by or find_end(errors)
-  for _, key in ipairs(batch.asked) do
-    open[key] = true
+  for _, input in ipairs(batch.inputs) do
+    open[input.id] = true
   end
   for _, result in ipairs(results or {}) do
-    take_result(iterator, batch, result, open, inputs, response)
+    take_result(iterator, batch, result, open, following, response)
   end
   for _, failure in ipairs(errors or {}) do
     if not take_error(batch, failure, open) then
@@ -320,18 +334,11 @@ local function take_answer(iterator, batch)
     end
   end
   match_rest(iterator, batch, open, loose)
-  batch.asked = {}
-  for i, input in ipairs(inputs) do
-    batch.asked[i] = input.id
+  if not iterator.ended_by and following[1] then
+    return ask(iterator, batch, following)
   end
-  if not inputs[1] then
-    batch.cursors = nil
-  elseif iterator.ended_by then
-    for _, key in ipairs(batch.asked) do
-      add(batch.failures, key, new_unsent(iterator))
-    end
-  else
-    ask(iterator, batch, inputs)
+  for _, input in ipairs(following) do
+    add(batch.failures, input.id, new_unsent(iterator))
   end
 end
 
@@ -374,10 +381,19 @@ local function hand_out(iterator, batch)
   return id, batch.records[key]
 end
 
+--- Lets the requests under way go on with what they ask for, while a loop takes its time.
+local function look_after(iterator)
+  local last = iterator.batches[#iterator.batches]
+  if last and last.future then
+    last.future:done()
+  end
+end
+
 function ReadAll.__call(iterator)
   enter(iterator, "read_all")
   local batches, id, records, errors = iterator.batches, nil, nil, nil
   fill(iterator)
+  look_after(iterator)
   while batches[1] and id == nil do
     wait_for_first(iterator)
     id, records, errors = hand_out(iterator, batches[1])

@@ -32,9 +32,23 @@ local function put(rows_of, name, row)
   rows[#rows + 1] = row
 end
 
+--- The rows that are association types: a server may send anything.
+local function sound_rows(rows)
+  local sound = {}
+  for _, row in ipairs(rows) do
+    local label = type(row) == "table" and row.label
+    if label ~= false and type(row.category) == "string" and type(row.typeId) == "number"
+      and (label == nil or type(label) == "string") then
+      sound[#sound + 1] = row
+    end
+  end
+  return sound
+end
+
 --- The association types of one direction, by their labels and by "USER_DEFINED:38".
--- @param rows as get_labels gives them
-local function new_index(rows)
+-- @param given rows, as get_labels gives them
+local function new_index(given)
+  local rows = sound_rows(given)
   local index = { rows = rows, by_name = {}, by_key = {}, names = {} }
   for _, row in ipairs(rows) do
     local name = row.label or UNLABELLED
@@ -268,8 +282,9 @@ end
 --- The labels of a pair of object types by name (HubSpot: Associations v4 > Retrieve association types). They are read
 -- once for each client, in both directions if there are labels of one's own, and kept; `refresh` reads them anew.
 --
---     local types, errors = client:label_types("contacts", "companies")
---     client:associate_one("contacts", 101, "companies", 201, types:of("Employee"))
+--     local types = assoc.check(client:label_types("contacts", "companies"))
+--     local employee = assoc.check(types:of("Employee"))
+--     client:associate_one("contacts", 101, "companies", 201, employee)
 --
 -- @param from, to object types
 -- @param options call options, for each of the requests
@@ -402,7 +417,7 @@ local function read_state(run)
   if run.errors[1] then
     return nil
   end
-  return read[1], read[2]
+  return read[1], sound_rows(read[2])
 end
 
 --- The types and limits that are wanted, for limit_steps; what is wrong with the names goes to the run's errors.
@@ -424,6 +439,10 @@ local function find_wanted(run, index, limits, names)
   return wanted
 end
 
+local function number_or_nil(value)
+  return type(value) == "number" and value or nil
+end
+
 --- Which changes of a step were made? Those with a result; of a purge, which has none, those without an error.
 local function find_done(step, results, errors)
   local is_done = {}
@@ -434,7 +453,8 @@ local function find_done(step, results, errors)
       is_done[i] = true
     end
     for _, failure in ipairs(errors) do
-      for i = failure.index or failure.first or 1, failure.index or failure.last or #step.changes do
+      local index = number_or_nil(failure.index)
+      for i = index or number_or_nil(failure.first) or 1, index or number_or_nil(failure.last) or #step.changes do
         is_done[i] = false
       end
     end

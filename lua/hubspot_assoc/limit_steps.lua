@@ -20,7 +20,7 @@ local ACTIONS = { "purge", "update", "create" } -- of a phase, in this order
 -- @param row with category and typeId
 -- @return "USER_DEFINED:38"
 function limit_steps.key(row)
-  return ("%s:%d"):format(row.category, row.typeId)
+  return ("%s:%.0f"):format(row.category, row.typeId)
 end
 
 local key_of = limit_steps.key
