@@ -195,12 +195,13 @@ end
 
 --- Works on a refresh, which the running function can be found to be doing as long as it does.
 local function lead(state, refresh, loop)
-  local worker = { thread = running() or MAIN, since = now() }
+  local worker = { since = now() }
   function worker.frame()
+    worker.thread = running() or MAIN -- in Lua 5.1 it is another one
+    refresh.worker = worker
     local errors = work(state, refresh, worker, loop)
     return errors -- no tail call: the frame stays on the stack
   end
-  refresh.worker = worker
   local ok, errors = protected(worker.frame)
   if refresh.worker == worker and not refresh.is_over then
     conclude(state, refresh, not ok and errors_of(refresh, errors) or errors or nil)
@@ -215,6 +216,14 @@ local function is_gone(worker, loop)
     return loop.is_alive(worker.thread) == nil and now() - worker.since > TAKE_OVER
   end
   return worker.thread ~= MAIN and status(worker.thread) == "dead"
+end
+
+--- Has the one who works on a refresh called who asks, by whatever way? He can go on only when that has returned.
+local function is_inside(worker)
+  if worker.thread == (running() or MAIN) then
+    return core.is_running(worker.frame)
+  end
+  return worker.thread == MAIN or status(worker.thread) == "normal"
 end
 
 local function follow(refresh, loop)
@@ -252,11 +261,12 @@ local NOTHING_YET = "there is no refresh token yet: call oauth:exchange(code, re
 -- @return token; or nil and errors
 local function renew(state, client, loop)
   local refresh = state.refresh
-  if refresh and refresh.worker and core.is_running(refresh.worker.frame) then
+  if refresh and refresh.worker and is_inside(refresh.worker) then
     if refresh.tokens then -- on_refresh makes calls
       return refresh.tokens.access_token
+    elseif not refresh.future then
+      return nil, "a token is being asked for already, by a caller of this call"
     end
-    return nil, "a token is being asked for already, by a caller of this call"
   end
   if not refresh then
     local untold = state.untold
