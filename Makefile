@@ -279,10 +279,21 @@ copy_lua = @cd lua && find . -name '*.lua' $(1) | while read -r file; do \
 	   mkdir -p "$(DESTDIR)$(LUADIR)/$${file%/*}" && \
 	   cp "$$file" "$(DESTDIR)$(LUADIR)/$$file" && chmod 644 "$(DESTDIR)$(LUADIR)/$$file" || exit 1; done
 
-.PHONY: install install-lib install-cli install-cli-files
+# The simulator's own files; bin/hubspot-assoc-simulator is told where they are.
+SIMDIR ?= $(DATADIR)/hubspot_assoc
+
+.PHONY: install install-lib install-simulator install-cli install-cli-files
 install: install-lib install-cli
 
-install-lib: $(MODULE)
+install-simulator:
+	@mkdir -p '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(SIMDIR)/simulator' '$(DESTDIR)$(SIMDIR)/scripts'
+	cp -R simulator/simulator simulator/nginx.conf simulator/certificate.cnf simulator/lua '$(DESTDIR)$(SIMDIR)/simulator'
+	cp scripts/nginx.sh '$(DESTDIR)$(SIMDIR)/scripts'
+	@sed "s|@SIMDIR@|$(SIMDIR)|" bin/hubspot-assoc-simulator >'$(DESTDIR)$(BINDIR)/hubspot-assoc-simulator'
+	@chmod 755 '$(DESTDIR)$(BINDIR)/hubspot-assoc-simulator'
+	@echo "installed hubspot-assoc-simulator into $(DESTDIR)$(BINDIR)"
+
+install-lib: install-simulator $(MODULE)
 	@mkdir -p '$(DESTDIR)$(LIBDIR)/hubspot_assoc'
 	cp $(MODULE) '$(DESTDIR)$(LIBDIR)/hubspot_assoc/core.so'
 	$(call copy_lua,! \( $(OF_CLI) \))

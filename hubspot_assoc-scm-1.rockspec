@@ -40,6 +40,8 @@ build = {
     LIBDIR = "$(LIBDIR)",
     LUADIR = "$(LUADIR)",
     DOCDIR = "$(PREFIX)/doc",
+    BINDIR = "$(BINDIR)",
+    SIMDIR = "$(PREFIX)",
   },
 }
 test = {

@@ -41,6 +41,8 @@ build = {
     LIBDIR = "$(LIBDIR)",
     LUADIR = "$(LUADIR)",
     DOCDIR = "$(PREFIX)/doc",
+    BINDIR = "$(BINDIR)",
+    SIMDIR = "$(PREFIX)",
   },
 }
 test = {
