@@ -1,6 +1,6 @@
---- Updates limits from contacts to companies in one call, and shows what HubSpot made of each.
+--- Updates limits from contacts to companies in one request, and shows what HubSpot made of each.
 --
---     make demo                                        against the simulator
+--     make demo                                                      against the simulator
 --     HUBSPOT_ACCESS_TOKEN=pat-... lua examples/batch_update.lua     against HubSpot: it CHANGES LIMITS there
 
 local assoc = require "hubspot_assoc"
@@ -8,8 +8,7 @@ local assoc = require "hubspot_assoc"
 local inputs = {
   { category = "HUBSPOT_DEFINED", typeId = 279, maxToObjectIds = 200 }, -- the pair itself (unlabelled)
   { category = "USER_DEFINED", typeId = 36, maxToObjectIds = 30 }, -- a label
-  { category = "USER_DEFINED", typeId = 38, maxToObjectIds = 60 }, -- another
-  { category = "USER_DEFINED", typeId = 38, maxToObjectIds = 5000 }, -- more than the pair allows
+  { category = "USER_DEFINED", typeId = 38, maxToObjectIds = 5000 }, -- another: more than the pair allows
   { category = "HUBSPOT_DEFINED", typeId = 9999, maxToObjectIds = 1 }, -- no such type
 }
 
@@ -17,36 +16,32 @@ local function print_row(...)
   print((("  %-16s %7s %7s   %s"):format(...):gsub("%s+$", "")))
 end
 
---- What identifies the input of an error inside a partial success is in its context.
-local function first(context, name)
-  local values = context and context[name]
-  return values and values[1] or "-"
-end
+print(("\n  How many companies a contact may have%s: %d limits to update in one request.\n"):format(
+  os.getenv "SIMULATOR_URL" and ", in a simulated HubSpot" or "", #inputs))
 
 local results, errors, response = assoc.batch_update("contacts", "companies", inputs)
 
-print()
-print("  Limits, contacts -> companies")
-print()
-print_row("category", "typeId", "limit", "")
-print_row("----------------", "-------", "-------", "-------")
-for _, limit in ipairs(results or {}) do
-  print_row(limit.category, limit.typeId, limit.userEnforcedMaxToObjectIds, "updated")
-end
-for _, err in ipairs(errors or {}) do
-  local input = err.context
-  print_row(first(input, "category"), first(input, "typeId"), first(input, "maxToObjectIds"), err.category or err.kind)
-end
-print()
-
-if errors then
-  print("  " .. tostring(errors):gsub("\n", "\n  "))
+if results then
+  print_row("category", "typeId", "limit", "")
+  print_row("----------------", "-------", "-------", "-------")
+  for _, limit in ipairs(results) do
+    print_row(limit.category, limit.typeId, limit.userEnforcedMaxToObjectIds, "updated")
+  end
+  for _, err in ipairs(errors or {}) do
+    local input = inputs[err.index] or {} -- index: which input it is about, where that is certain
+    print_row(input.category or "?", input.typeId or "?", input.maxToObjectIds or "?", err.category or err.kind)
+  end
   print()
+end
+if errors then
+  print("  " .. tostring(errors):gsub("\n", "\n  ") .. "\n")
 end
 if response then
-  print(("  HTTP %d, %s, %.0f ms, %d updated, %d refused"):format(
-    response.http_status, response.status or "-",
+  print(("  HTTP %d, %s, %.0f ms: %d updated, %d refused\n"):format(response.http_status, response.status or "-",
     response.elapsed * 1000, #(results or {}), #(errors or {})))
-  print()
+end
+if (os.getenv "HUBSPOT_API_VERSION" or "v4") == "v4" then
+  print("  This was API version v4, which HubSpot supports until 30 March 2027.\n"
+    .. "  HUBSPOT_API_VERSION=2026-09 moves a program on, and nothing else in it changes.\n")
 end
 os.exit(results and 0 or 1)
