@@ -149,22 +149,38 @@ local function names_of(fields)
   return names
 end
 
+-- What may be meant: the most alike, or those that begin so.
+local function suggest(text, names)
+  local near = nearest(text, names)
+  if near[1] then
+    return { near[1] }
+  end
+  for _, name in ipairs(names) do
+    if text ~= "" and name:sub(1, #text) == text then
+      near[#near + 1] = name
+    end
+  end
+  return near
+end
+
 function Reader:unknown_field(key, fields)
   local names = names_of(fields)
-  local near = nearest(key.value, names)[1]
-  self:problem(key, ("'%s' is not known here; %s"):format(key.value, near and ("did you mean '%s'?"):format(near)
-    or "known are " .. concat(names, ", ")))
+  local near = suggest(key.value, names)
+  self:problem(key, ("'%s' is not known here; %s"):format(key.value, near[1]
+    and ("did you mean '%s'?"):format(concat(near, "' or '")) or "known are " .. concat(names, ", ")))
 end
 
 function kinds.map(reader, node, shape, name)
   if node.kind ~= "map" then
     return reader:problem(node, ("%s: %s expected, got %s"):format(name, shape.expected, describe(node)))
   end
-  local value, given = { at = { line = node.line, column = node.column } }, {}
+  local value, given, is_broken = { at = { line = node.line, column = node.column } }, {}, false
   for _, entry in ipairs(node.entries) do
     local field = entry.key.value
     local field_shape = shape.fields[field]
-    if not field_shape then
+    if entry.key.is_broken then
+      is_broken = true
+    elseif not field_shape then
       reader:unknown_field(entry.key, shape.fields)
     elseif not given[field] then
       given[field] = true
@@ -173,7 +189,7 @@ function kinds.map(reader, node, shape, name)
     end
   end
   for _, field in ipairs(shape.required) do
-    if not given[field] then
+    if not given[field] and not is_broken then
       reader:problem(node, ("%s: '%s' is missing"):format(name, field))
     end
   end

@@ -5,6 +5,7 @@
 --   map     entries = { { key = node, value = node }, ... } in the order of the file; keys are scalars, each there once
 --   list    items = { node, ... }
 --   scalar  value = text, is_plain = written without quotes (and without a tag that says it is text)
+-- is_broken: what it says has been told to be wrong.
 -- Line and column count from 1, columns in characters, as editors do.
 
 local error, pcall, remove, require, setmetatable = error, pcall, table.remove, require, setmetatable
@@ -88,8 +89,9 @@ function Builder:add_key(map, node)
   map.waiting = node
   if node.kind ~= "scalar" then
     self:problem(node.line, node.column, "a key is a word, not a list or a mapping")
-    node.value = ""
+    node.value, node.is_broken = "", true
   elseif node.value == "<<" and node.is_plain then
+    node.is_broken = true
     self:problem(node.line, node.column, "merge keys (<<) are not read here: write the keys out")
   elseif map.first[node.value] then
     self:problem(node.line, node.column, ("'%s' is here already, in line %d"):format(node.value,
