@@ -94,7 +94,7 @@ local methods = {}
 --- Iterates over all that one record is associated with, a page at a time (HubSpot: Associations v4 > List).
 --
 --     local it = client:list_all("contacts", 101, "companies")
---     for record in it do print(record.toObjectId) end
+--     for record in it do store(record.toObjectId) end
 --     if it.errors then ... end
 --
 -- @param from, fromId, to as in list

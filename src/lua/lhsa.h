@@ -30,7 +30,7 @@ typedef enum lhsa_type {
 
 typedef struct lhsa_field {
   const char *name;  /* NULL ends a list of fields */
-  const char *alias; /* what other calls name the same, or NULL: it is not accepted, but the message says what to write */
+  const char *alias; /* how other calls name the same, or NULL: it is not accepted, the message says what to write */
   lhsa_type type;
   bool required, secret; /* secret: its value is never shown */
   double min, max;
