@@ -12,6 +12,7 @@ local account = require "hubspot_assoc.schema.account"
 local apply = require "hubspot_assoc.schema.apply"
 local difference = require "hubspot_assoc.schema.difference"
 local export = require "hubspot_assoc.schema.export"
+local imagine = require "hubspot_assoc.schema.imagine"
 local objects = require "hubspot_assoc.schema.objects"
 local plan_module = require "hubspot_assoc.schema.plan"
 local reader = require "hubspot_assoc.schema.reader"
@@ -30,6 +31,7 @@ local schema = {
   apply = apply.apply,
   diff_lines = difference.lines,
   step_text = difference.text,
+  state_of = imagine,
 }
 
 --- The pairs that a file names, as `read` takes them.

@@ -1,6 +1,6 @@
 --- Reading a schema file: what is good, what is wrong with it and where; and that the JSON Schema says the same.
--- Corpus: good/ is good to both; bad/ to neither; what is in rules/ the JSON Schema cannot know; what is in yaml/ is wrong
--- before it is asked, or is read otherwise by other libraries.
+-- Corpus: good/ is good to both; bad/ to neither; what is in rules/ the JSON Schema cannot know; what is in yaml/ is
+-- wrong before it is asked, or is read otherwise by other libraries.
 
 local cli = require "spec.support.cli"
 local expected = dofile "spec/schema/corpus/expected.lua"
@@ -149,8 +149,8 @@ pairs:
 
   it("never fails itself, whatever is in a file", function()
     local good = cli.read(FOLDER .. "good/all_fields.yaml")
-    local pieces = { "\n", " ", ":", "-", "[", "]", "{", "}", "&a ", "*a", "!!str ", "'", '"', "|", "#", "\t", "<<: ", "? ",
-      "no", "5", "\255", "\0", "limit", "---\n", "%" }
+    local pieces = { "\n", " ", ":", "-", "[", "]", "{", "}", "&a ", "*a", "!!str ", "'", '"', "|", "#", "\t", "<<: ",
+      "? ", "no", "5", "\255", "\0", "limit", "---\n", "%" }
     math.randomseed(7)
     for round = 1, 3000 do
       local at = math.random(#good)

@@ -37,7 +37,7 @@ return {
   ["bad/text.yaml"] = [[1:1 a mapping (version: 1, pairs: …) expected, got hello]],
   ["bad/unknown_key.yaml"] = [[2:1 'unmanged' is not known here; did you mean 'unmanaged'?]],
   ["bad/unknown_key_far.yaml"] = [[2:1 'x' is not known here; known are $schema, pairs, unmanaged, version]],
-  ["bad/unknown_label_key.yaml"] = [[7:9 'inverse' is not known here; did you mean 'inverse_label' or 'inverse_limit'?]],
+  ["bad/unknown_label_key.yaml"] = [[7:9 did you mean 'inverse_label' or 'inverse_limit'?]],
   ["bad/unknown_pair_key.yaml"] = [[5:5 'limt' is not known here; did you mean 'limit'?]],
   ["bad/unmanaged.yaml"] = [[2:12 keep or remove expected, got delete]],
   ["bad/unmanaged_near.yaml"] = [[2:12 did you mean remove?]],
