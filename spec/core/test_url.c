@@ -194,6 +194,36 @@ static void checks_header_values(void **state)
   }
 }
 
+static void checks_header_names(void **state)
+{
+  static const char *const free_ones[] = {"traceparent", "X-One", "Hosted", "Tea", "Cookie", "Accept-Language", "a_b",
+                                          "Contentment"};
+  static const char *const taken[] = {"", "Host", "AUTHORIZATION", "content-length", "Content-", "transfer-encoding", "TE",
+                                      "Proxy-Connection", "user-agent", "a b", "a:", "a\nb", "\xff", "(a)"};
+  size_t i;
+
+  (void)state;
+  for (i = 0; i < COUNT(free_ones); i++)
+    assert_null(hsa_check_header_name(free_ones[i], strlen(free_ones[i])));
+  for (i = 0; i < COUNT(taken); i++)
+    assert_non_null(hsa_check_header_name(taken[i], strlen(taken[i])));
+  assert_non_null(hsa_check_header_name("a\0b", 3));
+}
+
+static void checks_header_lines(void **state)
+{
+  static const char *const good[] = {"", "a: b\n", "a: b c: d\nX-B:  e\n"};
+  static const char *const bad[] = {"a", "a: b", "a:b\n", "a: \n", ": b\n", "a: b\n\n", "Host: b\n", "a: b\r\n", "a: b\nc",
+                                    "a\n"};
+  size_t i;
+
+  (void)state;
+  for (i = 0; i < COUNT(good); i++)
+    expect_int(good[i], "status", hsa_check_header_lines(good[i]), HSA_OK);
+  for (i = 0; i < COUNT(bad); i++)
+    expect_int(bad[i], "status", hsa_check_header_lines(bad[i]), HSA_INVALID);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -204,6 +234,8 @@ int main(void)
     cmocka_unit_test(encodes_whole_characters_only),
     cmocka_unit_test(checks_segments),
     cmocka_unit_test(checks_header_values),
+    cmocka_unit_test(checks_header_names),
+    cmocka_unit_test(checks_header_lines),
   };
 
   return cmocka_run_group_tests(tests, NULL, NULL);

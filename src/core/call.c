@@ -423,6 +423,7 @@ void hsa_call_send(hsa_call *call, int64_t now)
     .method = call->method,
     .url = call->url,
     .token = call->token,
+    .headers = call->headers,
     .body = call->body,
     .body_len = call->body_len,
     .is_form = call->is_form,
@@ -633,6 +634,7 @@ void hsa_call_destroy(hsa_call *call)
   free(call->url);
   free(call->body);
   free(call->token);
+  free(call->headers);
   free(call->secrets);
   free(call->events);
   hsa_buf_free(&call->result.body);

@@ -33,6 +33,7 @@ struct hsa_call {
   void *user;
   const char *method;
   char *url, *body, *token; /* the token is "" where it bears none */
+  char *headers;            /* lines; or NULL */
   char *secrets;            /* of its body: texts that end with a NUL, one after the other; an empty one ends them */
   size_t body_len;
   hsa_effect effect;

@@ -235,6 +235,13 @@ static hsa_status set_up_call(hsa_call *call, const hsa_request *request)
     if (!call->token)
       return HSA_NOMEM;
   }
+  if (request->headers) {
+    if (hsa_check_header_lines(request->headers) != HSA_OK)
+      return HSA_INVALID;
+    call->headers = copy(request->headers, strlen(request->headers));
+    if (!call->headers)
+      return HSA_NOMEM;
+  }
   if (request->body) {
     call->body = copy(request->body, request->body_len);
     call->body_len = request->body_len;

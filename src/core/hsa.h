@@ -129,6 +129,7 @@ typedef struct hsa_request {
   hsa_effect effect;
   hsa_park park;
   bool asks_answer;   /* its answers come from outside, in place of the network: each attempt parks it */
+  const char *headers; /* more of them: lines "Name: value", each ended by a line break; NULL: none */
   const char *token;  /* NULL, where hsa_call_proceed is to bring it: then once more if it expires */
   bool bears_no_token; /* and never asks for one */
   int64_t timeout;    /* us, one attempt */
@@ -193,10 +194,12 @@ const char *hsa_check_transport(void);
 
 /* Each returns NULL if the value can be used, else a static text that says why not.
  * A base URL is https://host[:port][/prefix]; http:// for loopback, or if allow_http.
- * A header value (a token, a user agent) has printable ASCII only. A path segment is
+ * A header value (a token, a user agent) has printable ASCII only. A header name is one that neither the engine nor
+ * libcurl sets, and on which no framing depends. A path segment is
  * 1 to 255 bytes without control characters, and not "." or "..". */
 const char *hsa_check_base_url(const char *url, bool allow_http);
 const char *hsa_check_header_value(const char *value, size_t len);
+const char *hsa_check_header_name(const char *name, size_t len);
 const char *hsa_check_segment(const char *value, size_t len);
 
 /* Writes the bytes to `out`, all but unreserved characters as %XX, as forms and URLs have them, and a NUL; returns how
@@ -241,7 +244,7 @@ void hsa_engine_run(hsa_engine *engine, int64_t until);
 hsa_call *hsa_engine_next(hsa_engine *engine);
 
 /* Takes in a call. HSA_NOMEM; HSA_NOFILES; HSA_TOOLARGE if the URL is longer than 8 KiB; HSA_INVALID if the
- * template has a name that segments lacks, a segment or the token cannot be sent, or the engine is closed. */
+ * template has a name that segments lacks, a segment, a header or the token cannot be sent, or the engine is closed. */
 hsa_status hsa_call_start(hsa_engine *engine, const hsa_request *request, hsa_call **out);
 
 /* Waits until this call is parked, done or has an event, or until the point in time `until`; without a thread it

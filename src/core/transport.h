@@ -21,6 +21,7 @@ void hsa_transport_abandon(hsa_transport *transport);
 
 typedef struct hsa_attempt {
   const char *method, *url, *token; /* these and the body must outlive the transfer's end; "": without a token */
+  const char *headers; /* more of them: lines "Name: value", each ended by a line break; NULL: none */
   const char *body; /* NULL: none */
   size_t body_len;
   bool is_form;     /* else the body is JSON */

@@ -81,6 +81,58 @@ const char *hsa_check_header_value(const char *value, size_t len)
   return NULL;
 }
 
+/* Is the name one of these, letter case aside? One that ends with '*' stands for all that begin so. */
+static bool is_one_of(const char *name, size_t len, const char *const *names)
+{
+  size_t i;
+
+  for (; *names; names++) {
+    for (i = 0; i < len && (*names)[i] && (*names)[i] != '*'; i++)
+      if ((name[i] >= 'A' && name[i] <= 'Z' ? name[i] - 'A' + 'a' : name[i]) != (*names)[i])
+        break;
+    if ((*names)[i] == '*' || (i == len && !(*names)[i]))
+      return true;
+  }
+  return false;
+}
+
+const char *hsa_check_header_name(const char *name, size_t len)
+{
+  static const char *const ours[] = {"accept", "accept-encoding", "content-*", "expect", "host", NULL};
+  static const char *const framing[] = {"connection", "http2-settings", "keep-alive", "proxy-*", "te", "trailer",
+                                        "transfer-encoding", "upgrade", NULL};
+  static const char *const token[] = {"authorization", NULL}, *const agent[] = {"user-agent", NULL};
+  size_t i;
+
+  if (len == 0)
+    return "is no name of a header: it is empty";
+  for (i = 0; i < len; i++) /* RFC 9110, 5.6.2 */
+    if (name[i] <= ' ' || name[i] >= 0x7f || strchr("\"(),/:;<=>?@[\\]{}", name[i]))
+      return "is no name of a header (letters, digits, '-' and '_', as a rule)";
+  if (is_one_of(name, len, token))
+    return "this header is made from the option access_token";
+  if (is_one_of(name, len, agent))
+    return "give the option user_agent instead";
+  if (is_one_of(name, len, ours))
+    return "the library sets this header itself";
+  return is_one_of(name, len, framing) ? "this header is about the connection, which is the library's" : NULL;
+}
+
+hsa_status hsa_check_header_lines(const char *lines)
+{
+  const char *line, *end;
+  size_t name;
+
+  for (line = lines; *line; line = end + 1) {
+    end = strchr(line, '\n');
+    name = strcspn(line, ":");
+    if (!end || line + name + 2 > end || line[name + 1] != ' ' || hsa_check_header_name(line, name) ||
+        hsa_check_header_value(line + name + 2, (size_t)(end - line) - name - 2))
+      return HSA_INVALID;
+  }
+  return HSA_OK;
+}
+
 static const hsa_param *find(const hsa_param *params, size_t n, const char *name, size_t len)
 {
   size_t i;

@@ -1,4 +1,4 @@
-/* url.h - pure: path templates and percent-encoding (RFC 3986). */
+/* url.h - pure: path templates and percent-encoding (RFC 3986); which headers can be sent. */
 #ifndef HSA_URL_H
 #define HSA_URL_H
 
@@ -11,5 +11,8 @@ hsa_status hsa_url_build(hsa_buf *out, const char *base, const hsa_request *requ
 
 /* Appends the bytes; all but unreserved characters as %XX. */
 hsa_status hsa_url_encode(hsa_buf *out, const char *bytes, size_t len);
+
+/* HSA_INVALID if hsa_request.headers cannot be sent. */
+hsa_status hsa_check_header_lines(const char *lines);
 
 #endif

@@ -400,6 +400,47 @@ static accept_result take_number(lua_State *L, int idx, const lhsa_field *field)
   return CHANGED;
 }
 
+/* Pushes what is wrong with the header at the top, of this name, and returns true; or false. */
+static bool push_header_problem(lua_State *L, int key, const lhsa_field *field)
+{
+  const lhsa_field value = {.type = LHSA_HEADER, .secret = field->secret};
+  int top = lua_gettop(L);
+  size_t len;
+  const char *name, *problem;
+
+  if (lua_type(L, key) != LUA_TSTRING) {
+    lua_pushliteral(L, ": names of headers expected, got a list or other keys");
+    return true;
+  }
+  name = lua_tolstring(L, key, &len);
+  problem = hsa_check_header_name(name, len);
+  if (!problem && take_string(L, top, &value) == AS_IT_IS)
+    return false;
+  if (problem)
+    lua_pushfstring(L, ": %s", problem);
+  lua_pushfstring(L, "[\"%s\"]%s", len <= MAX_SHOWN && lhsa_is_utf8(name, len) ? name : "...", lua_tostring(L, -1));
+  return true;
+}
+
+static accept_result take_headers(lua_State *L, int idx, const lhsa_field *field)
+{
+  int key;
+
+  if (lua_isfunction(L, idx))
+    return AS_IT_IS;
+  if (!lua_istable(L, idx))
+    return fail_type(L, idx, field, "table or function");
+  push_plain(L, idx);
+  lua_pushnil(L);
+  key = lua_gettop(L);
+  while (lua_next(L, idx)) {
+    if (push_header_problem(L, key, field))
+      return WRONG;
+    lua_settop(L, key);
+  }
+  return end_table(L);
+}
+
 static bool is_digits(const char *text, size_t len)
 {
   return len > 0 && len <= MAX_DIGITS && strspn(text, "0123456789") == len;
@@ -465,6 +506,8 @@ static accept_result accept(lua_State *L, int idx, const lhsa_field *field, memo
     return take_number(L, idx, field);
   case LHSA_ID:
     return take_id(L, idx, field);
+  case LHSA_HEADERS:
+    return take_headers(L, idx, field);
   case LHSA_BOOLEAN:
     return take_type(L, idx, field, LUA_TBOOLEAN);
   case LHSA_FUNCTION:

@@ -44,6 +44,7 @@ static const lhsa_field option_fields[] = {
   {.name = "allow_http", .type = LHSA_BOOLEAN},
   {.name = "max_connections", .type = LHSA_INTEGER, .min = 1, .max = 1000},
   {.name = "user_agent", .type = LHSA_HEADER},
+  LHSA_MORE_HEADERS,
   {.name = "on_event", .type = LHSA_FUNCTION},
   {.name = "io_thread", .type = LHSA_BOOLEAN},
   {.name = "loop", .type = LHSA_LOOP},
@@ -253,10 +254,24 @@ static void set_version(lua_State *L, int options, int idx, lhsa_client *client,
   snprintf(client->version, sizeof client->version, "%s", version && !problem ? version : "v4");
 }
 
-/* The client's user value: functions and a limiter among the options, and the calls under way by their addresses. */
-static void keep_functions(lua_State *L, int options, int idx, lhsa_client *client)
+/* Pushes the option: a function, the lines of a table, or nil. */
+static void push_headers_option(lua_State *L, int options, const blame *who)
 {
-  lua_createtable(L, 0, 4);
+  lua_pushliteral(L, "headers");
+  lua_rawget(L, options);
+  if (!lua_istable(L, -1))
+    return;
+  if (!lhsa_push_headers(L, lua_gettop(L))) {
+    lua_pushfstring(L, ".headers%s", lua_tostring(L, -1));
+    lhsa_bad_argument(L, who->level, 1, who->function, "options");
+  }
+  lua_remove(L, -2);
+}
+
+/* The client's user value: functions and a limiter among the options, and the calls under way by their addresses. */
+static void keep_functions(lua_State *L, int options, int idx, lhsa_client *client, const blame *who)
+{
+  lua_createtable(L, 0, 8);
   lua_pushliteral(L, "access_token");
   lua_rawget(L, options);
   client->has_token_function = !lua_isnil(L, -1) && lua_type(L, -1) != LUA_TSTRING;
@@ -274,6 +289,9 @@ static void keep_functions(lua_State *L, int options, int idx, lhsa_client *clie
   lua_setfield(L, -2, "transport");
   push_user_agent(L, options);
   lua_setfield(L, -2, "user_agent");
+  push_headers_option(L, options, who);
+  client->has_headers = !lua_isnil(L, -1);
+  lua_setfield(L, -2, "headers");
   lua_pushliteral(L, "loop");
   lua_rawget(L, options);
   lua_setfield(L, -2, "loop");
@@ -341,7 +359,7 @@ static void push_client(lua_State *L, int options, const blame *who)
   luaL_getmetatable(L, CLIENT_TYPE);
   lua_setmetatable(L, idx);
   check_limiter(L, options, who);
-  keep_functions(L, options, idx, client);
+  keep_functions(L, options, idx, client, who);
   client->timeout = lhsa_seconds_option(L, options, "timeout", 30 * HSA_SECOND);
   client->deadline = lhsa_seconds_option(L, options, "deadline", 120 * HSA_SECOND);
   client->max_attempts = (int)lhsa_number_option(L, options, "max_attempts", 4);

@@ -93,34 +93,28 @@ static const lhsa_field oauth_fields[] = {
   {.name = NULL},
 };
 
+#define CALL_OPTIONS LHSA_SECONDS("timeout"), LHSA_SECONDS("deadline"), LHSA_ATTEMPTS, LHSA_MORE_HEADERS
+
 static const lhsa_field call_options[] = {
-  LHSA_SECONDS("timeout"),
-  LHSA_SECONDS("deadline"),
-  LHSA_ATTEMPTS,
+  CALL_OPTIONS,
   {.name = NULL},
 };
 
 static const lhsa_field batch_options[] = {
-  LHSA_SECONDS("timeout"),
-  LHSA_SECONDS("deadline"),
-  LHSA_ATTEMPTS,
+  CALL_OPTIONS,
   {.name = "batch_size", .type = LHSA_INTEGER, .min = 1, .max = INT32_MAXIMUM},
   {.name = NULL},
 };
 
 static const lhsa_field list_options[] = {
-  LHSA_SECONDS("timeout"),
-  LHSA_SECONDS("deadline"),
-  LHSA_ATTEMPTS,
+  CALL_OPTIONS,
   {.name = "after", .type = LHSA_STRING},
   {.name = "limit", .type = LHSA_INTEGER, .min = 1, .max = MAX_PAGE},
   {.name = NULL},
 };
 
 static const lhsa_field usage_options[] = {
-  LHSA_SECONDS("timeout"),
-  LHSA_SECONDS("deadline"),
-  LHSA_ATTEMPTS,
+  CALL_OPTIONS,
   {.name = "from", .type = LHSA_SEGMENT},
   {.name = "to", .type = LHSA_SEGMENT},
   {.name = NULL},

@@ -21,6 +21,7 @@ typedef enum lhsa_type {
   LHSA_BOOLEAN,
   LHSA_FUNCTION,
   LHSA_TOKEN,   /* as LHSA_HEADER, or a function, or a table that can be called as one */
+  LHSA_HEADERS, /* function, or table: names of headers -> values, as hsa_check_header_name and _value want them */
   LHSA_LOOP,    /* string or table: hubspot_assoc.lua knows which */
   LHSA_TABLE,   /* any */
   LHSA_OBJECT,  /* table with `fields` */
@@ -54,6 +55,7 @@ int lhsa_bad_argument(lua_State *L, int level, int arg, const char *call, const 
 
 /* Of a call's or a client's own options. */
 #define LHSA_SECONDS(name_) {.name = name_, .type = LHSA_NUMBER, .min = 0.001, .max = 1e6}
+#define LHSA_MORE_HEADERS {.name = "headers", .type = LHSA_HEADERS, .secret = true}
 #define LHSA_ATTEMPTS {.name = "max_attempts", .type = LHSA_INTEGER, .min = 1, .max = 100}
 
 /* ---- option.c: reading options out of a table that has passed lhsa_accept ----
@@ -72,6 +74,20 @@ int64_t lhsa_until(double seconds);
  * time pauses on the way: at lhsa_next_pause the hook, if there is one, is given the chance. It may raise. */
 int64_t lhsa_next_pause(int64_t until);
 void lhsa_run_hook(lua_State *L);
+
+/* ---- headers.c: more request headers ----
+ * As the engine takes them: lines "Name: value", each ended by a line break. */
+
+/* Pushes the lines of the value at idx, which has passed lhsa_accept as LHSA_HEADERS, or as it is if it is a string or
+ * nil already. A function is called: it may not yield. Else pushes why there are none, and returns false: of a table
+ * what goes behind its name, of a function a sentence. */
+bool lhsa_push_headers(lua_State *L, int idx);
+
+/* Replaces the two strings at the top by one: the lines in the upper one go over those of the same name in the other. */
+void lhsa_join_header_lines(lua_State *L);
+
+/* The next of the lines, which are then those behind it; its name is so long. False: there is none. */
+bool lhsa_next_header(const char **lines, hsa_param *header, size_t *name_len);
 
 /* ---- endpoint.c: the API calls ---- */
 
@@ -207,7 +223,8 @@ typedef struct lhsa_client {
   const char *problem;   /* a setting of the environment cannot be used: calls fail with this; the user value has it */
   char version[8];       /* "v4", "2026-03" */
   bool is_finalized;     /* it is closed, and what it had is gone */
-  bool has_token_function, has_on_event, has_limiter, has_transport; /* in the user value, by their options' names */
+  bool has_token_function, has_on_event, has_limiter, has_transport, has_headers; /* in the user value, by their options'
+                                                                                     names */
   bool may_have_thread;
   bool keeps_exchanges; /* "done" events hold request and answer: for recordings */
   int64_t timeout, deadline; /* us */
@@ -241,7 +258,7 @@ int lhsa_configure(lua_State *L);
 int lhsa_check_oauth(lua_State *L);
 
 /* Pushes what the client has by this name: "access_token", "on_event", "limiter", "transport" (functions and a table of
- * the user's), "user_agent". */
+ * the user's), "headers" (lines, or a function), "user_agent". */
 void lhsa_client_value(lua_State *L, int client, const char *name);
 
 /* Remembers the call at idx, by its address, in the client at `client`, weakly; pushes the call so remembered, or
@@ -279,6 +296,7 @@ enum {
   LHSA_BODIES,      /* JSON text; a list of them where there are several requests */
   LHSA_PARTS,       /* a stack of such texts: parts of a request whose answer was too large */
   LHSA_SENT_BODY,   /* that of the request under way */
+  LHSA_HEADER_LINES, /* or nil */
   LHSA_IDENTITIES,  /* of all inputs: lhsa_push_identities */
   LHSA_RESULTS_SO_FAR,
   LHSA_ERRORS,

@@ -277,6 +277,60 @@ static void set_bodies(lua_State *L, int user, lhsa_call *call)
   }
 }
 
+/* The call cannot begin; why is at the top: pops it. */
+static void make_unfit(lua_State *L, int user, lhsa_call *call)
+{
+  lua_rawseti(L, user, LHSA_REFUSAL);
+  call->is_unfit = true;
+}
+
+/* Pushes the lines of the headers in the options, or nil. */
+static void push_more_headers(lua_State *L, int level, int options, int user, lhsa_call *call)
+{
+  bool ok;
+
+  if (!lua_istable(L, options)) {
+    lua_pushnil(L);
+    return;
+  }
+  lua_pushliteral(L, "headers");
+  lua_rawget(L, options);
+  ok = lhsa_push_headers(L, lua_gettop(L));
+  if (!ok && lua_istable(L, -2)) {
+    lua_pushfstring(L, ".headers%s", lua_tostring(L, -1));
+    blame(L, level, options - 1, "options");
+  }
+  lua_remove(L, -2);
+  if (!ok) {
+    make_unfit(L, user, call);
+    lua_pushnil(L);
+  }
+}
+
+/* Sets the headers that the call's requests have more: its client's, which its own go over. */
+static void set_headers(lua_State *L, int level, int options, int user, lhsa_call *call)
+{
+  int top = lua_gettop(L);
+
+  push_more_headers(L, level, options, user, call);
+  if (call->client->has_headers) {
+    lhsa_client_value(L, 1, "headers");
+    if (!lhsa_push_headers(L, top + 2)) {
+      make_unfit(L, user, call);
+      lua_settop(L, top);
+      return;
+    }
+    lua_pushvalue(L, top + 1);
+    if (lua_isnil(L, -1))
+      lua_pop(L, 1);
+    else
+      lhsa_join_header_lines(L);
+  }
+  if (!lua_isnil(L, -1))
+    lua_rawseti(L, user, LHSA_HEADER_LINES);
+  lua_settop(L, top);
+}
+
 lhsa_call *lhsa_push_new_call(lua_State *L, int level)
 {
   const lhsa_endpoint *endpoint = lhsa_endpoint_of(L);
@@ -303,8 +357,10 @@ lhsa_call *lhsa_push_new_call(lua_State *L, int level)
   lua_rawseti(L, user, LHSA_CLIENT);
   if (client->is_finalized) /* and lua-cjson perhaps, too */
     call->nrequests = 1;
-  else
+  else {
+    set_headers(L, level, options, user, call);
     set_bodies(L, user, call);
+  }
   lhsa_setuservalue(L, idx);
   return call;
 }

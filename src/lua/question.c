@@ -49,6 +49,23 @@ static void push_shown_body(lua_State *L, int user, const lhsa_call *call)
   lua_remove(L, -2);
 }
 
+/* Sets the headers in the lines on the table at the top. */
+static void set_more_headers(lua_State *L, int user)
+{
+  const char *lines;
+  hsa_param header;
+  size_t name_len;
+
+  lua_rawgeti(L, user, LHSA_HEADER_LINES);
+  lines = lua_tostring(L, -1);
+  lua_pop(L, 1); /* the list keeps it */
+  while (lhsa_next_header(&lines, &header, &name_len)) {
+    lua_pushlstring(L, header.name, name_len);
+    lua_pushlstring(L, header.value, header.len);
+    lua_rawset(L, -3);
+  }
+}
+
 /* As the network would have it, but without the token or a form's secrets. */
 static int push_answer_question(lua_State *L, int user, const lhsa_call *call)
 {
@@ -71,6 +88,7 @@ static int push_answer_question(lua_State *L, int user, const lhsa_call *call)
                     call->endpoint->is_private ? "application/x-www-form-urlencoded" : "application/json");
   push_client_value(L, user, "user_agent");
   lua_setfield(L, -2, "User-Agent");
+  set_more_headers(L, user);
   lua_setfield(L, -3, "headers");
   lua_setfield(L, -2, "body");
   return 3;

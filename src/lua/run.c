@@ -198,6 +198,9 @@ static hsa_status start_request(lua_State *L, int user, lhsa_call *call, const c
   hsa_status status;
 
   request.nsecrets = find_secrets(L, user, secrets);
+  lua_rawgeti(L, user, LHSA_HEADER_LINES);
+  request.headers = lua_tostring(L, -1); /* the list keeps it */
+  lua_pop(L, 1);
   if (!lua_isnil(L, -1))
     request.body = lua_tolstring(L, -1, &request.body_len);
   status = hsa_call_start(call->client->engine, &request, &call->request);

@@ -69,7 +69,7 @@ struct hsa_transfer {
   errand errand;
   hsa_transfer *next_errand;
   struct curl_slist *headers;
-  char *token;      /* that headers were made with */
+  char *token, *more; /* that headers were made with: the attempt's token and headers */
   header_set which; /* likewise */
   hsa_attempt attempt; /* to be run again on another connection, if that is safe */
   int64_t run_out_at;  /* when its time is up */

@@ -202,6 +202,7 @@ void hsa_transfer_destroy(hsa_transfer *transfer)
   free(transfer->url_text);
   curl_slist_free_all(transfer->headers);
   free(transfer->token);
+  free(transfer->more);
   hsa_buf_free(&transfer->result.body);
   free(transfer);
 }
@@ -249,31 +250,55 @@ static bool add_content_type(struct curl_slist **list, header_set which)
                     which == HEADERS_FORM ? "application/x-www-form-urlencoded" : "application/json");
 }
 
-/* The header list changes with the token only: it is kept from attempt to attempt. */
+/* Adds the headers in the lines: makes texts of them, one after the other. */
+static bool add_lines(struct curl_slist **list, char *lines)
+{
+  bool ok = true;
+  char *end;
+
+  for (; ok && (end = strchr(lines, '\n')) != NULL; lines = end + 1) {
+    *end = '\0';
+    ok = add_header(list, lines, "");
+    *end = '\n';
+  }
+  return ok;
+}
+
+/* Was the list of headers made for an attempt like this one? It changes with the token, as a rule. */
+static bool has_headers_of(const hsa_transfer *transfer, const hsa_attempt *attempt, header_set which)
+{
+  return transfer->token && strcmp(transfer->token, attempt->token) == 0 && transfer->which == which &&
+         strcmp(transfer->more, attempt->headers ? attempt->headers : "") == 0;
+}
+
 static bool set_headers(hsa_transfer *transfer, const hsa_attempt *attempt)
 {
   header_set which = which_headers(attempt);
   struct curl_slist *list = NULL;
-  char *token;
+  char *token, *more;
   bool ok;
 
-  if (transfer->token && strcmp(transfer->token, attempt->token) == 0 && transfer->which == which)
+  if (has_headers_of(transfer, attempt, which))
     return true;
   token = strdup(attempt->token);
-  ok = token && add_header(&list, "User-Agent: ", transfer->transport->config->user_agent) &&
+  more = strdup(attempt->headers ? attempt->headers : "");
+  ok = token && more && add_header(&list, "User-Agent: ", transfer->transport->config->user_agent) &&
        (token[0] == '\0' || add_header(&list, "Authorization: Bearer ", token)) &&
        add_header(&list, "Accept: ", "application/json") && add_content_type(&list, which) &&
-       (which != HEADERS_LARGE_BODY || add_header(&list, "Expect:", "")) &&
+       (which != HEADERS_LARGE_BODY || add_header(&list, "Expect:", "")) && add_lines(&list, more) &&
        curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, list) == CURLE_OK;
   if (!ok) {
     curl_slist_free_all(list);
     free(token);
+    free(more);
     return false;
   }
   curl_slist_free_all(transfer->headers);
   free(transfer->token);
+  free(transfer->more);
   transfer->headers = list;
   transfer->token = token;
+  transfer->more = more;
   transfer->which = which;
   return true;
 }
