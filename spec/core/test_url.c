@@ -198,8 +198,8 @@ static void checks_header_names(void **state)
 {
   static const char *const free_ones[] = {"traceparent", "X-One", "Hosted", "Tea", "Cookie", "Accept-Language", "a_b",
                                           "Contentment"};
-  static const char *const taken[] = {"", "Host", "AUTHORIZATION", "content-length", "Content-", "transfer-encoding", "TE",
-                                      "Proxy-Connection", "user-agent", "a b", "a:", "a\nb", "\xff", "(a)"};
+  static const char *const taken[] = {"", "Host", "AUTHORIZATION", "content-length", "Content-", "transfer-encoding",
+                                      "TE", "Proxy-Connection", "user-agent", "a b", "a:", "a\nb", "\xff", "(a)"};
   size_t i;
 
   (void)state;
@@ -213,8 +213,8 @@ static void checks_header_names(void **state)
 static void checks_header_lines(void **state)
 {
   static const char *const good[] = {"", "a: b\n", "a: b c: d\nX-B:  e\n"};
-  static const char *const bad[] = {"a", "a: b", "a:b\n", "a: \n", ": b\n", "a: b\n\n", "Host: b\n", "a: b\r\n", "a: b\nc",
-                                    "a\n"};
+  static const char *const bad[] = {"a", "a: b", "a:b\n", "a: \n", ": b\n", "a: b\n\n", "Host: b\n", "a: b\r\n",
+                                    "a: b\nc", "a\n"};
   size_t i;
 
   (void)state;

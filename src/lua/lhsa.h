@@ -83,7 +83,7 @@ void lhsa_run_hook(lua_State *L);
  * what goes behind its name, of a function a sentence. */
 bool lhsa_push_headers(lua_State *L, int idx);
 
-/* Replaces the two strings at the top by one: the lines in the upper one go over those of the same name in the other. */
+/* Replaces the two strings at the top by one: the upper one's lines go over those of the same name in the other. */
 void lhsa_join_header_lines(lua_State *L);
 
 /* The next of the lines, which are then those behind it; its name is so long. False: there is none. */
@@ -223,8 +223,8 @@ typedef struct lhsa_client {
   const char *problem;   /* a setting of the environment cannot be used: calls fail with this; the user value has it */
   char version[8];       /* "v4", "2026-03" */
   bool is_finalized;     /* it is closed, and what it had is gone */
-  bool has_token_function, has_on_event, has_limiter, has_transport, has_headers; /* in the user value, by their options'
-                                                                                     names */
+  bool has_token_function, has_on_event, has_limiter, has_transport; /* in the user value, by their options' names */
+  bool has_headers;          /* likewise */
   bool may_have_thread;
   bool keeps_exchanges; /* "done" events hold request and answer: for recordings */
   int64_t timeout, deadline; /* us */
