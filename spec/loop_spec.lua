@@ -269,5 +269,5 @@ describe("the README's section on hosts, and the reference's", function()
     end)
   end
 
-  it("has blocks", function() assert.is_true(n >= 6) end)
+  it("has blocks", function() assert.is_true(n >= 5) end)
 end)
