@@ -76,6 +76,20 @@ describe("the README", function()
     assert.equal(readme:match("without a token it says\n\n```text\n(.-)```\n"), run(first, true))
   end)
 
+  it("names all calls, and no others", function()
+    local named = {}
+    for row in readme:match("\n## Calls\n(.-)\n## "):gmatch("\n| [%a ]+ | ([^\n]+) |") do
+      for name in row:gmatch("`([%w_]+)`") do
+        named[name] = true
+      end
+    end
+    for name in pairs(require "hubspot_assoc.core".calls) do
+      assert.is_true(named[name], name)
+      named[name] = nil
+    end
+    assert.is_nil((next(named)))
+  end)
+
   it("has examples", function()
     assert.is_true(select(2, readme:gsub("\n```lua\n", "")) >= 5)
   end)

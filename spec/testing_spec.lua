@@ -230,6 +230,16 @@ describe("a recording", function()
     assert.is_nil(read():find(token, 1, true))
   end)
 
+  it("never has the token, also where an answer repeats it", function()
+    local fake = testing.new { get_limits = { status = 400, body = { message = "what is pat-secret-1?" },
+      headers = { ["X-HubSpot-Correlation-Id"] = "pat-secret-1" } } }
+    local recorder = assert(testing.record(path, fake:options { access_token = function() return "pat-secret-1" end }))
+    recorder:client():get_limits("contacts", "companies")
+    assert(recorder:close())
+    assert.matches('"message\\\":\\\"what is ', read(), 1, true)
+    assert.is_nil(read():find("pat-secret-1", 1, true))
+  end)
+
   it("is the same each time it is made of the same", function()
     local texts = {}
     for i = 1, 2 do
