@@ -173,7 +173,7 @@ local function calls_of(token)
   return names
 end
 
-for _, version in ipairs { "v4", "2026-09" } do
+for _, version in ipairs(binding.versions) do
   describe("set_limits with " .. version, function()
     local client, token
 
@@ -270,6 +270,22 @@ describe("set_limits", function()
     assert.matches("^1 of the limits not sent", errors[3].message)
   end)
 
+  it("leads from any state to any other", function()
+    local NAMES = { "unlabelled", "Primary", "Consultant", "Employee" }
+    simulator.control("rate", { token = token, max = 10000 })
+    for _ = 1, 25 do
+      local most, wanted, expected = math.random(4) > 1 and math.random(6) or nil, {}, {}
+      for i, name in ipairs(NAMES) do
+        local limit = i == 1 and most or i > 1 and math.random(3) > 1 and math.random(most or 9) or false
+        wanted[name] = limit
+        expected[name] = limit or nil
+      end
+      local _, errors = client:set_limits("contacts", "companies", wanted)
+      assert.is_nil(errors)
+      assert.same(expected, limits_of(client))
+    end
+  end)
+
   it("says which labels of a purge are still there", function()
     simulator.fault(token, { skip = 2, status = 207, body = '{"status":"COMPLETE","results":[],"numErrors":1,"errors":'
       .. '[{"category":"VALIDATION_ERROR","message":"No","context":{"category":["USER_DEFINED"],"typeId":["38"]}}]}' })
@@ -284,6 +300,7 @@ describe("set_limits", function()
     for skip = 0, 5 do
       for _, is_after in ipairs { false, true } do
         simulator.control("reset", { token = token })
+        simulator.control("rate", { token = token, max = 10000 })
         simulator.fault(token, { skip = skip, status = 503, after = is_after or nil, times = 1 })
         local _, errors = client:set_limits("contacts", "companies", wanted)
         assert.is_true(#errors > 0)
