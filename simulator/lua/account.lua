@@ -13,6 +13,8 @@ local function new(without_limits)
   local types = schema.association_types()
   return setmetatable({
     types = types,
+    object_types = schema.object_types(), -- ids
+    custom = {}, -- custom objects, by id and by name
     limits = without_limits and {} or schema.limits(types), -- association type → limit
     links = links.new(), -- which records are associated, and how
     rate = rate.new(),
@@ -23,6 +25,24 @@ local function new(without_limits)
   }, Account)
 end
 
+-- The unlabelled types of custom objects are not HubSpot's own, but the account's.
+local function add_custom_objects(account, words)
+  local ids = {}
+  for i, id in ipairs(schema.object_types()) do ids[i] = id end
+  for n, word in ipairs(words) do
+    local object = schema.custom_object(word, n)
+    account.custom[object.id], account.custom[object.name] = object, object
+    ids[#ids + 1] = object.id
+    for _, other in ipairs(ids) do
+      account:add_type { from = object.id, to = other, category = "USER_DEFINED", type_id = account:new_type_id() }
+      if other ~= object.id then
+        account:add_type { from = other, to = object.id, category = "USER_DEFINED", type_id = account:new_type_id() }
+      end
+    end
+  end
+  account.object_types = ids
+end
+
 --- The account of a token; "" is that of the calls without one. A token is known from its first call on.
 function M.of(token)
   local account = accounts[token] or new()
@@ -30,9 +50,28 @@ function M.of(token)
   return account
 end
 
---- Forgets all about a token. Without limits: the account starts with none set.
-function M.reset(token, without_limits)
+--- Forgets all about a token. Without limits: the account starts with none set. custom_objects: words, or nil.
+function M.reset(token, without_limits, custom_objects)
   accounts[token] = new(without_limits)
+  add_custom_objects(accounts[token], custom_objects or {})
+end
+
+--- The id of an object type given by name or id, or nil.
+function Account:object_type(name)
+  local custom = self.custom[name]
+  return custom and custom.id or schema.object_type(name)
+end
+
+--- "contact" for "0-1".
+function Account:singular(object_type)
+  local custom = self.custom[object_type]
+  return custom and custom.singular or schema.singular(object_type)
+end
+
+--- "contacts" for "0-1".
+function Account:plural(object_type)
+  local custom = self.custom[object_type]
+  return custom and custom.plural or schema.plural(object_type)
 end
 
 --- The association types of a pair of object type ids, as a list.

@@ -64,8 +64,11 @@ local function change_app(account, body, token)
 end
 
 local function reset(_, body, token)
-  check(body, { limits = "boolean" })
-  accounts.reset(token, body.limits == false)
+  check(body, { limits = "boolean", custom_objects = "table" })
+  for _, word in ipairs(body.custom_objects or {}) do
+    if type(word) ~= "string" or not word:find "^%l[%l%d_]*$" then refuse "custom_objects must be lower case words" end
+  end
+  accounts.reset(token, body.limits == false, body.custom_objects)
   return done()
 end
 

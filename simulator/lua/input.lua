@@ -1,7 +1,6 @@
 -- Reads a request the way HubSpot does: what is wrong with its form fails the request as a whole (400).
 local errors = require "simulator.errors"
 local json = require "simulator.json"
-local schema = require "simulator.schema"
 
 local M = {}
 local INT32 = 2 ^ 31
@@ -102,14 +101,13 @@ function M.inputs(body, fields, most)
 end
 
 --- The id of an object type, or raises a 400.
-local function object_type(name)
-  return schema.object_type(name) or error(errors.validation("Unable to infer object type from: " .. name))
+function M.object_type(call, name)
+  return call.account:object_type(name) or error(errors.validation("Unable to infer object type from: " .. name))
 end
-M.object_type = object_type
 
 --- The two object types of a call's path, as ids, or raises a 400.
 function M.pair(call)
-  return object_type(call.segments.from), object_type(call.segments.to)
+  return M.object_type(call, call.segments.from), M.object_type(call, call.segments.to)
 end
 
 --- A record or user id of a call's path, or raises a 400.

@@ -22,7 +22,7 @@ end
 local function check_new(account, from, to, name)
   local count = 0
   for _, kind in ipairs(account:types_of(from, to)) do
-    if kind.category == "USER_DEFINED" then
+    if kind.category == "USER_DEFINED" and kind.label then
       if kind.name == name then
         error(errors.refusal(409, "CONFLICT", ("A label with the name '%s' exists already"):format(name)))
       end

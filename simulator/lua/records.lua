@@ -5,7 +5,6 @@ local input = require "simulator.input"
 local json = require "simulator.json"
 local links = require "simulator.links"
 local rules = require "simulator.limit_rules"
-local schema = require "simulator.schema"
 
 local M = {}
 local MOST_ASSOCIATED, MOST_READ, MOST_ARCHIVED_FROM = 2000, 1000, 100
@@ -138,8 +137,8 @@ local function page(call, found, after, limit)
 end
 
 -- A record without associations is an error to HubSpot.
-local function nothing_found(from, to, id)
-  local from_name, to_name = schema.singular(from), schema.singular(to)
+local function nothing_found(account, from, to, id)
+  local from_name, to_name = account:singular(from), account:singular(to)
   local message = ("No %s is associated with %s %s."):format(to_name, from_name, id)
   local refusal = errors.of_input("OBJECT_NOT_FOUND", message, {
     fromObjectId = id, fromObjectType = from_name, toObjectType = to_name,
@@ -153,7 +152,7 @@ function M.read(call)
   local inputs = input.inputs(call.body, { id = "id", after = "text?" }, MOST_READ)
   return batch.run(call, inputs, function(wanted)
     local found = call.account.links:of(from, wanted.id, to)
-    if #found == 0 then return nil, nothing_found(from, to, wanted.id) end
+    if #found == 0 then return nil, nothing_found(call.account, from, to, wanted.id) end
     local results, paging = page(call, found, wanted.after ~= json.null and wanted.after or nil, PAGE)
     return { from = { id = wanted.id }, to = results, paging = paging }
   end, 200, false, by_from)

@@ -56,6 +56,11 @@ function M.object_type(name)
   return OBJECT_TYPES[name]
 end
 
+--- A custom object of an account, the n-th: { id, name, singular, plural } for "car". Only its account knows it.
+function M.custom_object(word, n)
+  return { id = ("2-%d"):format(1000000 + n), name = "p_" .. word, singular = word, plural = word .. "s" }
+end
+
 --- "contact" for "0-1".
 function M.singular(object_type)
   return SINGULAR[object_type]
