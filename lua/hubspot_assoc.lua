@@ -14,9 +14,8 @@
 
 local client_module = require "hubspot_assoc.client"
 local core = require "hubspot_assoc.core"
-local oauth_module = require "hubspot_assoc.oauth"
 
-local error, pairs, tostring = error, pairs, tostring
+local error, pairs, require, tostring = error, pairs, require, tostring
 local expect_dot = client_module.expect_dot
 
 local assoc = { _VERSION = core._VERSION }
@@ -72,13 +71,13 @@ end
 --   on_refresh (function(tokens), called with the tokens of every refresh before they are used; it may yield. If it
 --   raises, the calls fail with that and it is called again with the same tokens; the old access token is used as long
 --   as it is good); and those of the client that asks HubSpot, as in assoc.new: base_url, timeout, connect_timeout,
---   deadline, max_attempts, transport, proxy, ca_file, allow_http, user_agent, on_event, loop (default: that of the
---   client whose call waits)
+--   deadline, max_attempts, transport, skip_waits, proxy, ca_file, allow_http, user_agent, on_event, loop (default:
+--   that of the client whose call waits)
 -- @return oauth, with oauth:exchange(code, redirect_uri [, code_verifier]) -> tokens, or nil and errors. Raises if an
 --   option is unknown or wrong.
 function assoc.oauth(options)
   expect_dot(assoc, options, "oauth")
-  local oauth = oauth_module.new(options, 2)
+  local oauth = require "hubspot_assoc.oauth".new(options, 2)
   return oauth
 end
 

@@ -27,7 +27,7 @@ describe("require 'hubspot_assoc'", function()
       table.sort(more)
       print(table.concat(more, ", "))]]
     assert.equal("cjson, hubspot_assoc, hubspot_assoc.call, hubspot_assoc.client, hubspot_assoc.core, "
-      .. "hubspot_assoc.future, hubspot_assoc.oauth, hubspot_assoc.pcall, hubspot_assoc.scheduler", output)
+      .. "hubspot_assoc.future, hubspot_assoc.pcall, hubspot_assoc.scheduler", output)
   end)
 
   it("changes nothing that is there", function()

@@ -73,7 +73,8 @@ describe("assoc.oauth", function()
     assert.same({ 1, 2 }, counts(app))
     assert.equal(1, #told)
     assert.matches("^simulator%-access%-", told[1].access_token)
-    assert.same({ "simulator-first", 1800, "bearer" }, { told[1].refresh_token, told[1].expires_in, told[1].token_type })
+    assert.same({ "simulator-first", 1800, "bearer" },
+      { told[1].refresh_token, told[1].expires_in, told[1].token_type })
   end)
 
   it("sends a form, without an Authorization header, percent-encoded", function()
@@ -356,8 +357,8 @@ describe("on_refresh", function()
     local client, _, app = new_client { on_refresh = function(tokens)
       assert(coroutine.yield(tokens.refresh_token) == "stored")
     end }
-    local thread, results = nil, nil
-    thread = coroutine.create(function() results = { client:get_all_limits() } end)
+    local results
+    local thread = coroutine.create(function() results = { client:get_all_limits() } end)
     assert.same({ true, "simulator-first" }, { coroutine.resume(thread) })
     assert.is_nil(results)
     -- Who has no event loop to wait in has it called, too, with the same tokens.
@@ -704,3 +705,40 @@ for _, entry in ipairs(hosts) do
     end)
   end
 end
+
+describe("examples/oauth.lua", function()
+  it("keeps the refresh token in a file that nobody else can read", function()
+    local app, path = new_app { rotate = true }, os.tmpname()
+    os.remove(path)
+
+    -- What it prints, also on stderr.
+    local function run(...)
+      local words = { "HUBSPOT_CLIENT_ID=" .. app, "HUBSPOT_CLIENT_SECRET=simulator",
+        "HUBSPOT_BASE_URL=" .. simulator.url, os.getenv "LUA", "examples/oauth.lua", path, ... }
+      local pipe = assert(io.popen(table.concat(words, " ") .. " 2>&1"))
+      local output = pipe:read "*a"
+      pipe:close()
+      return output
+    end
+
+    local function kept()
+      local pipe = assert(io.popen(("stat -c %%a %s; cat %s; ls %s.* 2>/dev/null"):format(path, path, path)))
+      local mode, token = pipe:read("*l", "*a")
+      pipe:close()
+      assert.equal("600", mode)
+      return token
+    end
+
+    assert.matches("there is no refresh token yet", run())
+    assert.matches("invalid_grant", run("none", "https://example.com/"))
+    assert.equal("4 association types from contacts to companies\n", run("simulator-code", "https://example.com/"))
+    local first = kept()
+    assert.matches("^simulator%-refresh%-%x+$", first)
+    assert.equal("4 association types from contacts to companies\n", run())
+    local second = kept()
+    assert.matches("^simulator%-refresh%-%x+$", second)
+    assert.not_equal(first, second)
+    assert.equal("4 association types from contacts to companies\n", run())
+    os.remove(path)
+  end)
+end)

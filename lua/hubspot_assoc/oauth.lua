@@ -34,8 +34,8 @@ local NONE = {} -- stands for no event loop
 
 local OWN_OPTIONS = { "client_id", "client_secret", "refresh_token", "on_refresh" }
 -- The options that go to the client which asks HubSpot for tokens.
-local CLIENT_OPTIONS = { "base_url", "timeout", "connect_timeout", "deadline", "max_attempts", "transport", "proxy",
-  "ca_file", "allow_http", "user_agent", "on_event", "loop" }
+local CLIENT_OPTIONS = { "base_url", "timeout", "connect_timeout", "deadline", "max_attempts", "transport",
+  "skip_waits", "proxy", "ca_file", "allow_http", "user_agent", "on_event", "loop" }
 
 local oauth_module = {}
 

@@ -63,6 +63,7 @@ static const lhsa_field oauth_option_fields[] = {
   LHSA_SECONDS("deadline"),
   LHSA_ATTEMPTS,
   {.name = "transport", .type = LHSA_FUNCTION},
+  {.name = "skip_waits", .type = LHSA_BOOLEAN},
   {.name = "proxy", .type = LHSA_HEADER, .secret = true},
   {.name = "ca_file", .type = LHSA_HEADER},
   {.name = "allow_http", .type = LHSA_BOOLEAN},
