@@ -12,6 +12,40 @@ local ways = {
   { "client:step", "client.async:get_limits('never', 'companies') client:step(60)" },
 }
 
+-- The hook may run when any function is called or returns, cjson's too: the answer is not to blame then.
+describe("Ctrl-C, at any call of a function in a call,", function()
+  teardown(async.stop)
+
+  local function interrupted_at(nth, act)
+    local n, is_inside = 0, false
+    debug.sethook(function()
+      n = is_inside and n + 1 or n
+      if is_inside and n == nth then error("interrupted!", 0) end
+    end, "cr")
+    local ok, first, second = pcall(function()
+      is_inside = true
+      local results, errors = act()
+      is_inside = false
+      return results, errors
+    end)
+    debug.sethook()
+    return n < nth, ok, first, second
+  end
+
+  it("leaves the call", function()
+    local client = require "hubspot_assoc".new { base_url = async.server().url, access_token = "x", rate = false }
+    local nth, is_over, ok, first, second = 0, false, nil, nil, nil
+    while not is_over do
+      nth = nth + 1
+      is_over, ok, first, second = interrupted_at(nth, function() return client:get_limits("contacts", "companies") end)
+      assert.is_true(nth < 2000)
+      if ok then assert.is_nil(second) else assert.equal("interrupted!", first) end
+    end
+    assert.is_true(nth > 10)
+    assert.same({}, first)
+  end)
+end)
+
 for _, driver in ipairs(async.drivers) do
   describe(("Ctrl-C, driven by %s,"):format(driver.name), function()
     teardown(async.stop)

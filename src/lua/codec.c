@@ -541,6 +541,13 @@ static bool has_memory(size_t len)
   return probe != NULL;
 }
 
+/* Is it what cjson says of a text? All else was raised into it, by the debug hook with which Lua answers Ctrl-C, say. */
+static bool is_of_cjson(const char *message)
+{
+  return message && (strncmp(message, "Expected ", 9) == 0 || strncmp(message, "Found too many ", 15) == 0 ||
+                     strncmp(message, "JSON parser ", 12) == 0);
+}
+
 /* Has cjson decode the text at the top, which takes its place; false: why it cannot, likewise. */
 static bool decode(lua_State *L, lhsa_json *shape)
 {
@@ -556,6 +563,8 @@ static bool decode(lua_State *L, lhsa_json *shape)
   shape->is_out_of_memory = status == LUA_ERRMEM;
   if (shape->is_out_of_memory)
     lua_pushliteral(L, NO_MEMORY);
+  else if (!is_of_cjson(lua_tostring(L, -1)))
+    lua_error(L);
   else
     lua_pushfstring(L, "it is not JSON (%s)", lua_tostring(L, -1));
   lua_replace(L, -2);
