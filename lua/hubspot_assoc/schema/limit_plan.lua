@@ -43,6 +43,7 @@ end
 function Direction:want_unlabelled(field)
   local task = self.task
   local limit, place = task.wanted[field], task.place_of(task.wanted, field)
+  self.place = place
   if self.unlabelled then
     self:want(self.unlabelled, nil, limit, place)
   elseif type(limit) == "number" then
@@ -83,7 +84,7 @@ end
 function Direction:check_rules(by_key)
   for _, conflict in ipairs(limit_steps.conflicts(self.current, self.wanted)) do
     local want = by_key[limit_steps.key(conflict)]
-    self.task:problem(want and want.place or self.task.wanted.at or {},
+    self.task:problem(want and want.place or self.place,
       "%s to %s: the limit %d of '%s'%s would be more than %d, the pair's: HubSpot refuses that", self.from, self.to,
       conflict.limit, conflict.label, want and "" or ", which is in the account,", conflict.most)
   end

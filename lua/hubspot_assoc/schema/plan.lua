@@ -69,6 +69,14 @@ function Task:next_request()
   return self.plan.requests
 end
 
+-- The account's pair as the file sees it: from its side, and with its names.
+local function seen_by(wanted, pair)
+  local is_turned = objects.id(pair.from) ~= objects.id(wanted.from)
+  local seen = is_turned and account.turned(pair) or pair
+  return { from = wanted.from, to = wanted.to, is_same = seen.is_same, forward = seen.forward, inverse = seen.inverse,
+    most_labels = seen.most_labels }
+end
+
 local function new_task(result, pair, wanted)
   local task = setmetatable({ plan = result, pair = pair, wanted = wanted, gone = {}, linked = links.find(pair),
     unmanaged = wanted.unmanaged or result.wanted.unmanaged }, Task)
@@ -94,8 +102,7 @@ local function plan_pairs(result, state, wanted)
     if not found then
       add(result.problems, pair.at or {}, "%s to %s is not in the account", pair.from, pair.to)
     else
-      local is_turned = objects.id(found.from) ~= objects.id(pair.from)
-      local task = new_task(result, is_turned and account.turned(found) or found, pair)
+      local task = new_task(result, seen_by(pair, found), pair)
       append(labels, plan_labels(task))
       append(limits, plan_limits(task))
     end
