@@ -26,6 +26,11 @@ end
 -- included; its arguments are in `...`. status is the shell's exit status: "0", "141" after SIGPIPE, "124" if the
 -- process had to be stopped.
 function child.run(environment, code, ...)
+  return child.start(environment, code, ...)()
+end
+
+-- The same for processes side by side: the function that this gives waits for the process and gives what it returned.
+function child.start(environment, code, ...)
   local script = temporary_file(([[
     package.path = %q .. package.path
     local function report(...)
@@ -44,14 +49,16 @@ function child.run(environment, code, ...)
   end
   for _, word in ipairs { interpreter(), script, ... } do words[#words + 1] = shell.quote(word) end
   local started = system.monotime()
-  local pipe = assert(io.popen(table.concat(words, " ") .. " </dev/null 2>&1; echo $?"))
-  local lines = {}
-  for line in pipe:lines() do lines[#lines + 1] = line end
-  pipe:close()
-  os.remove(script)
-  lines.seconds = system.monotime() - started
-  lines.status = table.remove(lines)
-  return lines
+  local pipe = assert(io.popen("exec 2>&1 </dev/null; " .. table.concat(words, " ") .. "; echo $?"))
+  return function()
+    local lines = {}
+    for line in pipe:lines() do lines[#lines + 1] = line end
+    pipe:close()
+    os.remove(script)
+    lines.seconds = system.monotime() - started
+    lines.status = table.remove(lines)
+    return lines
+  end
 end
 
 -- A value of LD_PRELOAD with this shared object behind what is preloaded already (a sanitizer).

@@ -53,12 +53,14 @@ local function free_port()
 end
 
 function Server:start_again()
-  os.execute(([[cd %s && ln -sf %s %s && LD_PRELOAD= timeout -s KILL %d sh -c 'echo $$ >pid; exec ./%s --bind 127.0.0.1 \
-    --port %d --save "" --appendonly no --loglevel warning' </dev/null >>log 2>&1 &]]):format(shell.quote(self.folder),
-    self.program, self.name, MOST, self.name, self.port))
+  os.execute(([[cd %s && ln -sf %s %s && LD_PRELOAD= timeout -s KILL %d sh -c 'echo $$ >pid; exec ./%s \
+    --bind 127.0.0.1 --port %d --save "" --appendonly no --loglevel warning' </dev/null >>log 2>&1 &]]):format(
+    shell.quote(self.folder), self.program, self.name, MOST, self.name, self.port))
   local deadline = system.monotime() + 20
   while not self:answers() do
-    assert(system.monotime() < deadline, "the Redis server does not start: " .. capture("cat " .. self.folder .. "/log"))
+    if system.monotime() > deadline then
+      error("the Redis server does not start: " .. capture("cat " .. shell.quote(self.folder) .. "/log"))
+    end
     system.sleep(0.02)
   end
   self.pid = tonumber(capture("cat " .. shell.quote(self.folder .. "/pid")))

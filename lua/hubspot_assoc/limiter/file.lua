@@ -140,21 +140,38 @@ end
 
 -- ---- beginning ----
 
+--- The head's text: it ends with when the log began, which tells it from others, and a sum, for nothing else would tell
+-- that a digit of these is damaged.
+local function title_of(boot, begun)
+  local text, sum = ("%s%s %s %.0f"):format(MAGIC, VERSION, boot, begun), 0
+  for i = 1, #text do
+    sum = (sum * 31 + text:byte(i)) % 65521
+  end
+  return ("%s %d"):format(text, sum)
+end
+
 --- Begins a new log, in which nobody sends before `hold` (nil: at once). The old entries go first: killed in between,
 -- the file is found damaged again.
 local function reset(self, hold)
   local now = self.now()
   self.head = table.concat {
-    ("%-63s\n"):format(("%s%s %s %.0f"):format(MAGIC, VERSION, self.boot, to_us(now))), -- the last tells this log
+    ("%-63s\n"):format(title_of(self.boot, to_us(now))),
     LINE:format("0", to_us(now)), -- last
     hold and LINE:format(("%.0f"):format(to_us(hold)), to_us(hold)) or BLANK,
     BLANK, BLANK, -- late, window
   }
-  local ok, why = self.file:truncate(HEAD)
+  local size, why = self.file:size()
+  local ok = size
+  if size and size > HEAD then
+    ok, why = self.file:truncate(HEAD)
+  end
   if not ok then
     fail(self, why)
   end
   write(self, 0, self.head)
+  if read(self, 0, HEAD) ~= self.head then
+    fail(self, "this file does not keep what is written to it")
+  end
 end
 
 --- s for which no log has to be remembered.
@@ -168,39 +185,41 @@ local function repair(self)
   self.repaired = ("%s was damaged; a new log begins after %.0f s"):format(self.path, forgotten_after(self))
 end
 
---- What the head says: boot, generation. Raises if the file is not a limiter's.
+--- What the head says: when this log began (us), and whether that was since the machine was started. Raises if the
+-- file is not a limiter's.
 local function check_head(self)
   if self.head:sub(1, #MAGIC) ~= MAGIC:sub(1, #self.head) then
     fail(self, "this is not a limiter's file; give it a path of its own")
   end
-  local version, boot, generation = self.head:match("^(%S+) (%S+) (%d+) *\n", #MAGIC + 1)
+  local version = self.head:match("^(%d+) ", #MAGIC + 1)
+  local boot, begun = self.head:match("^%d+ (%S+) (%d+) %d+ *\n", #MAGIC + 1)
   if version and version ~= VERSION then
     fail(self, ("another version of hubspot_assoc uses this file (%s, not %s)"):format(version, VERSION))
-  elseif not version or #self.head < HEAD then
+  elseif not boot or #self.head < HEAD or title_of(boot, begun) ~= self.head:match "^(.-) *\n" then
     error(DAMAGED, 0)
   end
-  return boot, generation
+  return tonumber(begun), boot == self.boot
 end
 
 --- Looks at what is there, and begins a log where there is none, or where the clock has begun anew: what was sent
 -- before that was sent before its beginning.
--- @return what tells this log from those before
+-- @return when this log began (us)
 local function begin(self)
   self.head = read(self, 0, HEAD)
   if self.head == "" then
     reset(self)
   end
-  local boot, generation = check_head(self)
+  local begun, is_of_this_boot = check_head(self)
   local _, written = parse(line_of(self, "last"))
   local is_ahead = (written or 0) > self.now() + CLOCKS_AGREE
-  if boot == self.boot and is_ahead and boot ~= UNKNOWN then
+  if is_of_this_boot and is_ahead and self.boot ~= UNKNOWN then
     fail(self, "its times lie ahead of this process's clock: do not share it between time namespaces")
-  elseif boot ~= self.boot or is_ahead then
+  elseif not is_of_this_boot or is_ahead then
     reset(self, forgotten_after(self))
-    _, generation = check_head(self)
+    begun = check_head(self)
   end
   self.told = self:get "window" or self.told
-  return generation
+  return begun
 end
 
 -- ---- the limiter ----
@@ -259,17 +278,16 @@ local function locked(self, timeout, fn, ...)
   return result
 end
 
---- Adds what this process has sent and the log does not have: all of it, if the log is a new one.
-local function add_own(self, generation, own)
-  local n = generation ~= (self.generation or generation) and own.all or own.away
-  if n > 0 then
-    self.log:note(n, self.now() - own.age)
-  end
-  self.generation = generation
-end
-
 local function reserve(self, cost, most, own)
-  add_own(self, begin(self.store), own)
+  local begun = begin(self.store)
+  if self.begun and self.begun ~= begun then -- the log that this process knew is lost
+    local hold = begun / 1e6 + forgotten_after(self.store)
+    self.log:raise("hold", hold, hold - self.now())
+  end
+  self.begun = begun
+  if own.n > 0 then
+    self.log:note(math.min(own.n, self.log:windows()[1].requests), self.now() - own.age)
+  end
   return self.log:reserve(cost, most)
 end
 

@@ -7,7 +7,6 @@
 -- The server holds the log of limiter/log.lua in one hash (so it may be one of a cluster), and one script does there
 -- what log.lua does elsewhere, by the server's clock.
 
-local core = require "hubspot_assoc.core"
 local rates = require "hubspot_assoc.limiter.rate"
 local pcall = require "hubspot_assoc.pcall"
 local shared = require "hubspot_assoc.limiter.shared"
@@ -98,18 +97,20 @@ local function count_since(since)
   return low
 end
 
--- cost, most (-1: any time), the caller's own window and whether it is a ceiling, the log that the caller knows, and
--- what it has sent: all, away, age
+-- cost, most (-1: any time), the caller's own window and whether it is a ceiling, the log that the caller knows (when
+-- it began, or 0: none), and what it has sent that is not in it: n, age
 local function reserve()
   local cost, most = argument(3), argument(4)
   read_windows(argument(5), argument(6), ARGV[7] == "1")
-  local log = redis.call("HGET", key, "log")
-  if not log then
-    log = text(now)
-    put("log", log)
+  local begun, known = get "begun", argument(8)
+  if not begun then
+    begun = now
+    put("begun", begun)
   end
-  local own = argument((ARGV[8] == log or ARGV[8] == "") and 10 or 9)
-  if own > 0 then append(own, now - argument(11)) end
+  if known > 0 and known ~= begun and begun + longest > tonumber(kept("hold", 0)) then
+    keep("hold", begun + longest, math.max(begun + longest - now, 0)) -- the log that it knew is lost
+  end
+  if argument(9) > 0 then append(math.min(argument(9), windows[1][1]), now - argument(10)) end
   local at = math.max(now, tonumber(kept("hold", 0)), time_of(last))
   for _, window in ipairs(windows) do
     if cost > window[1] then return echo .. " cost " .. text(window[1]) end
@@ -117,7 +118,7 @@ local function reserve()
   end
   if most < 0 or at - now <= most then append(cost, at) end
   live_until(math.max(at, time_of(last)))
-  return table.concat({ echo, text(at - now), log }, " ")
+  return table.concat({ echo, text(at - now), text(begun) }, " ")
 end
 
 -- window (or ""), its ttl, used (-1: unknown), age, hold, late, late_ttl (0: none), own window, is it a ceiling
@@ -138,7 +139,7 @@ end
 
 return operation == "reserve" and reserve() or operation == "learn" and learn()
 ]]
-local SHA1 = "0000000000000000000000000000000000000000" -- of SCRIPT; spec/redis_spec.lua checks it
+local SHA1 = "5918a914691da67df18bb019e1376f43736a91bb" -- of SCRIPT; spec/limiter_redis_spec.lua checks it
 
 local function to_us(seconds)
   return ("%.0f"):format(seconds * 1e6)
@@ -218,13 +219,13 @@ local function script(self, ...)
     return nil, why
   end
   self.count = self.count + 1
-  local echo, started = ("%.0f"):format(self.count), core.now()
+  local echo, started = ("%.0f"):format(self.count), self.rate.now()
   pcall(set_timeout, red, self.timeout)
   local answer, reason = run(red, self.key, echo, ...)
   local rest = answer and answer:match("^" .. echo .. "( ?.*)$")
   if answer and not rest then
     reason = "the connection brought the answer of another request"
-  elseif rest and core.now() - started > self.timeout then
+  elseif rest and self.rate.now() - started > self.timeout then
     reason = ("it took more than %g s to answer"):format(self.timeout)
   end
   give_back(self, red, rest ~= nil)
@@ -241,15 +242,15 @@ end
 function Far:reserve(cost, most, own)
   local requests, wait, is_ceiling = own_window(self)
   local answer, why = script(self, "reserve", cost, most and to_us(math.min(most, 1e9)) or -1, requests, wait,
-    is_ceiling, self.log or "", own.all, own.away, to_us(own.age))
+    is_ceiling, self.begun or "0", own.n, to_us(own.age))
   if not answer then
     return nil, why
   end
-  local us, log = answer:match "^ (%d+) (%d+)$"
+  local us, begun = answer:match "^ (%d+) (%d+)$"
   if not us then
     rates.refuse_cost(cost, tonumber(answer:match "%d+"), 4)
   end
-  self.log = log
+  self.begun = begun
   return us / 1e6, why
 end
 

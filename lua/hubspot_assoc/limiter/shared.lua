@@ -1,7 +1,9 @@
 --- What limiters have in common whose log is outside of this process, and may be out of reach for a while.
 --
--- Then each goes on by itself, with its part of the rate. So it remembers its own sends of the last window: those that
--- the shared log does not have (made while it was out of reach, or before it was lost) are added to it on return.
+-- Then each goes on by itself, with its part of the rate, for which it remembers its own sends of the last window.
+-- Those made meanwhile are added to the shared log when that is back, and as many for each of the others, who may tell
+-- of theirs later. A log that was lost meanwhile is another one, which its users see by the time of its beginning: what
+-- was sent before that is in no log, so a window has to pass from then.
 
 local logs = require "hubspot_assoc.limiter.log"
 local rates = require "hubspot_assoc.limiter.rate"
@@ -54,14 +56,13 @@ Shared.__index = Shared
 --   far:reserve(cost, most, own, is_away) -> s, or nil; then why to leave it alone for a while, if there is a reason
 --   far:learn(lesson) -> anything; likewise
 --   far.pause (s), that while
---   own: all (how many sends of the last window this process has reserved), away (how many of them the log has not been
---   told of), age (s, of the last one)
+--   own: n (how many sends of the last window the log may not have), age (s, of the last one; < 0: to come)
 -- @return a limiter: reserve and observe
 local function new(rate, options, far)
-  local store = new_memory(rate.now)
+  local store, peers = new_memory(rate.now), options.peers or 4
   return setmetatable({
     rate = rate, far = far, now = rate.now, on_change = options.on_change, store = store,
-    mine = logs.new(store, rate:part(options.peers or 4)), away = 0, is_away = false, back_at = 0,
+    peers = peers, mine = logs.new(store, rate:part(peers)), away = 0, is_away = false, back_at = 0,
   }, Shared)
 end
 
@@ -87,12 +88,15 @@ local function come_back(self)
   end
 end
 
---- What this process has sent, or will, as the far log is to know it.
+--- What this process has sent, or will, that the far log does not know, times those who may have done the same.
 local function own_of(self)
+  if self.away == 0 then
+    return { n = 0, age = 0 }
+  end
   local mine, now = self.mine, self.now()
   local last, window = mine:last(), rates.longest_of(self.rate:windows(self.store:get "window"))
-  local all = mine:count_since(last, now - window - mine:late())
-  return { all = all, away = math.min(self.away, all), age = all > 0 and now - mine:time_of(last) or 0 }
+  local n = math.min(self.away, mine:count_since(last, now - window - mine:late()))
+  return { n = n * self.peers, age = now - mine:time_of(last) }
 end
 
 --- Asks the log outside, unless it is out of reach.
