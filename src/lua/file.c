@@ -82,13 +82,14 @@ int lhsa_absolute_path(lua_State *L)
 static int try_lock(int fd, int64_t until)
 {
   int64_t pause = FIRST_PAUSE;
-  int result;
 
-  while ((result = flock(fd, LOCK_EX | LOCK_NB)) < 0 && (errno == EINTR || (errno == EWOULDBLOCK && hsa_now() < until))) {
+  while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+    if (errno != EINTR && (errno != EWOULDBLOCK || hsa_now() >= until))
+      return -1;
     nanosleep(&(struct timespec){.tv_nsec = (long)(pause * (1000000000 / HSA_SECOND))}, NULL);
     pause = pause * 2 < LONGEST_PAUSE ? pause * 2 : LONGEST_PAUSE;
   }
-  return result;
+  return 0;
 }
 
 /* file:lock([seconds]) -> true; false: another holder, in whatever process, has had it for so long (0); nil and why it
@@ -114,9 +115,10 @@ static int unlock(lua_State *L)
 static int is_at(lua_State *L)
 {
   lhsa_file *file = check_file(L);
+  const char *path = luaL_checkstring(L, 2);
   struct stat ours, found;
 
-  lua_pushboolean(L, file->pid == getpid() && fstat(file->fd, &ours) == 0 && stat(luaL_checkstring(L, 2), &found) == 0 &&
+  lua_pushboolean(L, file->pid == getpid() && fstat(file->fd, &ours) == 0 && stat(path, &found) == 0 &&
                        ours.st_dev == found.st_dev && ours.st_ino == found.st_ino);
   return 1;
 }
