@@ -23,7 +23,7 @@ end
 
 -- All field names of all events, so that new ones are noticed here.
 local KNOWN = { type = true, call = true, attempt = true, first = true, last = true, http_status = true, kind = true,
-  delay = true }
+  delay = true, number = true, from = true, to = true, elapsed = true, correlationId = true, rate_limit = true }
 
 local function assert_known(events)
   for _, event in ipairs(events) do
@@ -45,8 +45,55 @@ for _, module in ipairs { { "hubspot_assoc", assoc }, { "hubspot_assoc.core", co
 
     it("is told of a call's attempt and its end", function()
       client:get_all_limits()
-      assert.same({ { type = "attempt", call = "get_all_limits", attempt = 1 },
-        { type = "done", call = "get_all_limits", attempt = 1, http_status = 200 } }, events)
+      for _, event in ipairs(events) do
+        assert.is_true(event.elapsed >= 0)
+        event.elapsed = nil
+      end
+      events[2].correlationId, events[2].rate_limit = nil, nil
+      assert.same({ { type = "attempt", call = "get_all_limits", number = 1, attempt = 1 },
+        { type = "done", call = "get_all_limits", number = 1, attempt = 1, http_status = 200 } }, events)
+    end)
+
+    it("is told the call's number, what it is about, how long it took, and what HubSpot's answer told", function()
+      local server = fault_server.start { "answers.first", 502, { ["X-HubSpot-Correlation-Id"] = "id-1",
+        ["X-HubSpot-RateLimit-Max"] = "190", ["X-HubSpot-RateLimit-Interval-Milliseconds"] = "10000" },
+        '{"results":[]}' }
+      local on_event
+      on_event, events = recorder()
+      client = module[2].new(binding.options { base_url = server.url, access_token = "pat-x", max_attempts = 2,
+        on_event = on_event })
+      client:get_limits("contacts", "companies")
+      client:get_all_limits()
+      server:stop()
+      assert.same({ "attempt", "retry", "attempt", "done", "attempt", "done" }, types(events))
+      local last = 0
+      for i, event in ipairs(events) do
+        assert.equal(i <= 4 and 1 or 2, event.number)
+        assert.same({ i <= 4 and "contacts" or nil, i <= 4 and "companies" or nil }, { event.from, event.to })
+        last = i == 5 and 0 or last
+        assert.is_true(event.elapsed >= last)
+        last = event.elapsed
+      end
+      assert.same({ "id-1", 190, 10000 },
+        { events[2].correlationId, events[2].rate_limit.max, events[2].rate_limit.interval_ms })
+      assert.is_nil(events[4].correlationId)
+      assert.is_nil(events[4].rate_limit)
+      assert_known(events)
+    end)
+
+    it("counts calls, not requests", function()
+      client:batch_update("contacts", "companies", binding.limits(3), { batch_size = 1 })
+      client:get_all_limits()
+      local numbers = {}
+      for i, event in ipairs(events) do numbers[i] = event.number end
+      assert.same({ 1, 1, 1, 1, 1, 1, 2, 2 }, numbers)
+    end)
+
+    it("is told in the end what response tells", function()
+      local _, _, response = client:get_all_limits()
+      local event = events[2]
+      assert.same({ response.correlationId, response.rate_limit, response.elapsed },
+        { event.correlationId, event.rate_limit, event.elapsed })
     end)
 
     it("is told of every retry, with the time to wait", function()

@@ -83,6 +83,7 @@ static void add_answer(hsa_call *call, hsa_event *event)
   event->rate = call->is_news ? call->result.headers.rate : unknown;
   event->hold = call->is_news ? call->hold : -1;
   event->sent_at = call->is_news && call->result.sent ? call->result.sent_at : -1;
+  memcpy(event->correlation_id, call->result.headers.correlation_id, sizeof event->correlation_id);
   event->late = event->sent_at >= 0 && call->released ? event->sent_at - call->released : -1;
   call->is_news = false;
 }
@@ -109,6 +110,7 @@ static void add_event(hsa_call *call, hsa_event_type type, int64_t delay)
     .http_status = call->result.http_status,
     .kind = type == HSA_EVENT_DONE ? call->outcome.kind : call->result.kind,
     .delay = delay,
+    .elapsed = type == HSA_EVENT_DONE ? call->outcome.elapsed : hsa_now() - call->started,
   };
   if (type == HSA_EVENT_RETRY || type == HSA_EVENT_DONE)
     add_answer(call, event);

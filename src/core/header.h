@@ -4,7 +4,7 @@
 
 #include "hsa.h"
 
-enum { HSA_DATE_MAX = 40, HSA_CORRELATION_MAX = 64 };
+enum { HSA_DATE_MAX = 40 };
 
 typedef struct hsa_headers {
   hsa_rate_limit rate;

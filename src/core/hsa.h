@@ -166,13 +166,17 @@ typedef enum hsa_event_type { HSA_EVENT_ATTEMPT, HSA_EVENT_RETRY, HSA_EVENT_WAIT
 
 #define HSA_EVENT_BIT(type) (1U << (type))
 
+enum { HSA_CORRELATION_MAX = 64 }; /* bytes of a correlation id, its NUL included */
+
 typedef struct hsa_event {
   hsa_event_type type;
   int attempt;     /* 1 for the first */
   int http_status; /* RETRY, DONE: 0 if nothing was received */
   hsa_kind kind;   /* RETRY, DONE */
   int64_t delay;   /* RETRY, WAIT: us until the next attempt */
+  int64_t elapsed; /* us since hsa_call_start */
   /* RETRY, DONE: */
+  char correlation_id[HSA_CORRELATION_MAX]; /* of the last attempt's answer; "" if none */
   hsa_rate_limit rate; /* of the attempt's answer */
   int64_t hold;        /* us that the server wants all calls to hold still; -1: it does not */
   int64_t late;        /* us from the time that hsa_call_proceed let the attempt go until it left; -1: unknown */

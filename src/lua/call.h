@@ -29,6 +29,7 @@ typedef struct lhsa_call {
   const lhsa_endpoint *endpoint;
   lhsa_client *client;
   hsa_call *request; /* the one under way, or NULL */
+  int64_t number;    /* which of the client's calls it is, from 1 */
   int next;          /* index of the next request to begin */
   int nrequests, ninputs, batch_size;
   int first, last;   /* inputs of the request under way, or of the last one: 1-based */

@@ -229,6 +229,7 @@ typedef struct lhsa_client {
   bool keeps_exchanges; /* "done" events hold request and answer: for recordings */
   int64_t timeout, deadline; /* us */
   int max_attempts;
+  int64_t ncalls;            /* so many have been made */
   lhsa_census *census;       /* of its Lua state */
 } lhsa_client;
 
@@ -308,6 +309,9 @@ enum {
   LHSA_SECRETS,     /* of a form: a list of texts, each as it is and as it is sent */
   LHSA_SLOTS = LHSA_SECRETS
 };
+
+/* Sets `rate_limit` on the table at the top, if the headers told anything of it. */
+void lhsa_set_rate_limit(lua_State *L, const hsa_rate_limit *rate);
 
 /* Pushes a table of what the headers told of the rate limit. */
 void lhsa_push_rate_limit(lua_State *L, const hsa_rate_limit *rate);

@@ -349,6 +349,7 @@ lhsa_call *lhsa_push_new_call(lua_State *L, int level)
   lua_setmetatable(L, idx);
   call->endpoint = endpoint;
   call->client = client;
+  call->number = ++client->ncalls;
   set_options(L, level, options, call);
   set_params(L, call, options + 1);
   lua_createtable(L, LHSA_SLOTS, 0);

@@ -163,6 +163,15 @@ static void set_exchange(lua_State *L, int user, const lhsa_call *call)
   lua_setfield(L, -2, "request");
 }
 
+/* Adds to the event at the top what an attempt has ended with. */
+static void add_answer(lua_State *L, const hsa_event *event)
+{
+  lhsa_set_string(L, "kind", hsa_kind_name(event->kind));
+  if (event->correlation_id[0])
+    lhsa_set_string(L, "correlationId", event->correlation_id);
+  lhsa_set_rate_limit(L, &event->rate);
+}
+
 static int push_event(lua_State *L, int user, const lhsa_call *call)
 {
   static const char *const types[] = {"attempt", "retry", "wait", "done"};
@@ -171,10 +180,14 @@ static int push_event(lua_State *L, int user, const lhsa_call *call)
 
   lua_pushliteral(L, "event");
   push_client_value(L, user, "on_event");
-  lua_createtable(L, 0, 8);
+  lua_createtable(L, 0, 16);
   lhsa_set_string(L, "type", types[event->type]);
   lhsa_set_string(L, "call", call->endpoint->name);
+  lhsa_set_integer(L, "number", call->number);
+  lhsa_set_string(L, "from", info.from);
+  lhsa_set_string(L, "to", info.to);
   lhsa_set_integer(L, "attempt", event->attempt);
+  lhsa_set_number(L, "elapsed", (double)event->elapsed / (double)HSA_SECOND);
   if (info.is_part) {
     lhsa_set_integer(L, "first", info.first);
     lhsa_set_integer(L, "last", info.last);
@@ -182,7 +195,7 @@ static int push_event(lua_State *L, int user, const lhsa_call *call)
   if (event->http_status && event->type != HSA_EVENT_ATTEMPT)
     lhsa_set_integer(L, "http_status", event->http_status);
   if (event->type == HSA_EVENT_RETRY || event->type == HSA_EVENT_DONE)
-    lhsa_set_string(L, "kind", hsa_kind_name(event->kind));
+    add_answer(L, event);
   if (event->type == HSA_EVENT_RETRY || event->type == HSA_EVENT_WAIT)
     lhsa_set_number(L, "delay", (double)event->delay / (double)HSA_SECOND);
   if (event->type == HSA_EVENT_DONE && call->client->keeps_exchanges)

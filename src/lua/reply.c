@@ -72,7 +72,7 @@ void lhsa_push_rate_limit(lua_State *L, const hsa_rate_limit *rate)
   set_rate_field(L, "daily_remaining", rate->daily_remaining);
 }
 
-static void set_rate(lua_State *L, const hsa_rate_limit *rate)
+void lhsa_set_rate_limit(lua_State *L, const hsa_rate_limit *rate)
 {
   if (rate->max < 0 && rate->remaining < 0 && rate->interval_ms < 0 && rate->daily < 0 && rate->daily_remaining < 0)
     return;
@@ -233,7 +233,7 @@ static void add_response(lua_State *L, int reply, const lhsa_request_info *info,
   lhsa_set_integer(L, "attempts", outcome->attempts);
   lhsa_set_number(L, "elapsed", (double)outcome->elapsed / (double)HSA_SECOND);
   set_correlation_id(L, outcome);
-  set_rate(L, &outcome->rate);
+  lhsa_set_rate_limit(L, &outcome->rate);
   if (info->is_part) {
     lua_pushvalue(L, -1);
     append(L, reply, LHSA_REQUESTS);

@@ -303,7 +303,9 @@ static void finish_canceled(lua_State *L, int user, lhsa_call *call)
   add(L, user, call, &info, outcome);
   stop_rest(L, user, call, HSA_CANCELED, -1, "not sent: the call was canceled");
   call->has_canceled = false;
-  call->event = (hsa_event){.type = HSA_EVENT_DONE, .attempt = outcome->attempts, .kind = HSA_CANCELED};
+  call->event = (hsa_event){
+    .type = HSA_EVENT_DONE, .attempt = outcome->attempts, .kind = HSA_CANCELED, .elapsed = outcome->elapsed,
+    .rate = {-1, -1, -1, -1, -1}};
   call->must_tell_event = call->client->has_on_event;
 }
 
