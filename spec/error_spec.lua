@@ -244,6 +244,13 @@ describe("an error inside a 2xx", function()
     assert.is_nil(response.errors)
   end)
 
+  it("has no time to come back, no range and no index that only the body names", function()
+    local _, errors = partial('{"results":[],"errors":[{"message":"m","first":1,"last":1e9,"index":5,"retry_after":7,'
+      .. '"out_of_budget":true}]}')
+    assert_fields({ first = absent, last = absent, retry_after = absent, out_of_budget = absent, message = "m" }, errors[1])
+    assert.not_equal(5, errors[1].index)
+  end)
+
   it("has the answer's correlation id where it has none of its own", function()
     local headers = { ["X-HubSpot-Correlation-Id"] = "from-header" }
     local body = '{"results":[],"errors":[{"message":"a"},{"message":"b","correlationId":"own"}]%s}'

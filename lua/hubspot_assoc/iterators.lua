@@ -252,15 +252,10 @@ local function take_result(iterator, batch, result, open, following, response)
   end
 end
 
-local function number_or_nil(value)
-  return type(value) == "number" and value or nil
-end
-
 --- Gives an error to the ids that it is about.
 -- @return is it known which?
 local function take_error(batch, failure, open)
-  local index, is_known = number_or_nil(failure.index), false
-  local first, last = index or number_or_nil(failure.first), index or number_or_nil(failure.last)
+  local first, last, is_known = failure.index or failure.first, failure.index or failure.last, false
   failure.index, failure.first, failure.last = nil, nil, nil -- places in a request that nobody sees
   for i = first or 1, first and last or 0 do
     local key = batch.inputs[i] and batch.inputs[i].id

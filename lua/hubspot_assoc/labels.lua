@@ -439,10 +439,6 @@ local function find_wanted(run, index, limits, names)
   return wanted
 end
 
-local function number_or_nil(value)
-  return type(value) == "number" and value or nil
-end
-
 --- Which changes of a step were made? Those with a result; of a purge, which has none, those without an error.
 local function find_done(step, results, errors)
   local is_done = {}
@@ -453,8 +449,7 @@ local function find_done(step, results, errors)
       is_done[i] = true
     end
     for _, failure in ipairs(errors) do
-      local index = number_or_nil(failure.index)
-      for i = index or number_or_nil(failure.first) or 1, index or number_or_nil(failure.last) or #step.changes do
+      for i = failure.index or failure.first or 1, failure.index or failure.last or #step.changes do
         is_done[i] = false
       end
     end

@@ -210,6 +210,18 @@ static void add_failure(lua_State *L, int reply, const lhsa_request_info *info, 
   add_error(L, reply, info, outcome->kind);
 }
 
+/* Removes from the error at the top what would be ours, and the server put there. */
+static void remove_ours(lua_State *L)
+{
+  static const char *const ours[] = {"first", "last", "retry_after", "out_of_budget", NULL};
+  int i;
+
+  for (i = 0; ours[i]; i++) {
+    lua_pushnil(L);
+    lua_setfield(L, -2, ours[i]);
+  }
+}
+
 /* Adds an error that came inside a 2xx. At the top: the error's object as it came; pops it. outcome: of the answer. */
 static void add_partial(lua_State *L, int reply, const lhsa_request_info *info, const hsa_outcome *outcome)
 {
@@ -217,6 +229,7 @@ static void add_partial(lua_State *L, int reply, const lhsa_request_info *info, 
   lua_remove(L, -2);
   set_message(L, "HubSpot reports an error without a message");
   set_correlation_id(L, outcome);
+  remove_ours(L);
   lhsa_set_integer(L, "http_status", outcome->http_status);
   lhsa_set_integer(L, "attempts", outcome->attempts);
   lhsa_set_boolean(L, "retryable", false);
