@@ -19,61 +19,7 @@ struct lhsa_census {
 static const char census_key = 'n'; /* likewise, of the one census of a Lua state */
 enum { FEW = 16 };                  /* clients that need no collection */
 
-static const lhsa_field rate_fields[] = {
-  {.name = "requests", .type = LHSA_INTEGER, .required = true, .min = 1, .max = 1000000},
-  {.name = "interval", .type = LHSA_NUMBER, .required = true, .min = 0.001, .max = 86400},
-  {.name = NULL},
-};
-
-static const lhsa_field option_fields[] = {
-  {.name = "access_token", .type = LHSA_TOKEN, .secret = true},
-  {.name = "base_url", .type = LHSA_HEADER},
-  {.name = "api_version", .type = LHSA_HEADER},
-  LHSA_SECONDS("timeout"),
-  LHSA_SECONDS("connect_timeout"),
-  LHSA_SECONDS("deadline"),
-  LHSA_ATTEMPTS,
-  {.name = "max_response_bytes", .type = LHSA_INTEGER, .min = 1, .max = 2147483647},
-  {.name = "rate", .type = LHSA_SWITCH, .fields = rate_fields},
-  {.name = "limiter", .type = LHSA_TABLE},
-  {.name = "retry_budget", .type = LHSA_SWITCH, .max = 1000000},
-  {.name = "transport", .type = LHSA_FUNCTION},
-  {.name = "skip_waits", .type = LHSA_BOOLEAN},
-  {.name = "proxy", .type = LHSA_HEADER, .secret = true},
-  {.name = "ca_file", .type = LHSA_HEADER},
-  {.name = "allow_http", .type = LHSA_BOOLEAN},
-  {.name = "max_connections", .type = LHSA_INTEGER, .min = 1, .max = 1000},
-  {.name = "user_agent", .type = LHSA_HEADER},
-  LHSA_MORE_HEADERS,
-  {.name = "on_event", .type = LHSA_FUNCTION},
-  {.name = "io_thread", .type = LHSA_BOOLEAN},
-  {.name = "loop", .type = LHSA_LOOP},
-  {.name = NULL},
-};
-
-/* Of assoc.oauth: its own, and those of the client that it has for itself. */
-static const lhsa_field oauth_option_fields[] = {
-  {.name = "client_id", .type = LHSA_STRING, .required = true},
-  {.name = "client_secret", .type = LHSA_STRING, .required = true, .secret = true},
-  {.name = "refresh_token", .type = LHSA_STRING, .secret = true},
-  {.name = "on_refresh", .type = LHSA_FUNCTION, .secret = true},
-  {.name = "base_url", .type = LHSA_HEADER},
-  LHSA_SECONDS("timeout"),
-  LHSA_SECONDS("connect_timeout"),
-  LHSA_SECONDS("deadline"),
-  LHSA_ATTEMPTS,
-  {.name = "transport", .type = LHSA_FUNCTION},
-  {.name = "skip_waits", .type = LHSA_BOOLEAN},
-  {.name = "proxy", .type = LHSA_HEADER, .secret = true},
-  {.name = "ca_file", .type = LHSA_HEADER},
-  {.name = "allow_http", .type = LHSA_BOOLEAN},
-  {.name = "user_agent", .type = LHSA_HEADER},
-  {.name = "on_event", .type = LHSA_FUNCTION},
-  {.name = "loop", .type = LHSA_LOOP},
-  {.name = NULL},
-};
-
-static const lhsa_field options_field = {.type = LHSA_OBJECT, .secret = true, .fields = option_fields};
+static const lhsa_field options_field = {.type = LHSA_OBJECT, .secret = true, .fields = lhsa_client_options};
 
 /* Who gave the options: the function's name and its caller's level on the call stack; and how many share the rate. */
 typedef struct blame {
@@ -411,7 +357,7 @@ int lhsa_client_new(lua_State *L)
 
 int lhsa_check_oauth(lua_State *L)
 {
-  const lhsa_field options = {.type = LHSA_OBJECT, .secret = true, .fields = oauth_option_fields};
+  const lhsa_field options = {.type = LHSA_OBJECT, .secret = true, .fields = lhsa_oauth_options};
   int level = (int)luaL_checkinteger(L, 2);
 
   lua_settop(L, 1);

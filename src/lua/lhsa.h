@@ -58,6 +58,10 @@ int lhsa_bad_argument(lua_State *L, int level, int arg, const char *call, const 
 #define LHSA_MORE_HEADERS {.name = "headers", .type = LHSA_HEADERS, .secret = true}
 #define LHSA_ATTEMPTS {.name = "max_attempts", .type = LHSA_INTEGER, .min = 1, .max = 100}
 
+/* ---- fields.c: the options of assoc.new and of assoc.oauth ---- */
+
+extern const lhsa_field lhsa_client_options[], lhsa_oauth_options[];
+
 /* ---- option.c: reading options out of a table that has passed lhsa_accept ----
  * A string is NULL if it is absent, and lives as long as the table. Seconds become microseconds. */
 
