@@ -164,9 +164,11 @@ end
 
 -- ---- between labels and limits ----
 
+-- What a step is to reach, whatever its label's id may be.
 local function key(step)
+  local is_of_limit = not is_of_label(step)
   return concat({ step.kind, objects.id(step.from), objects.id(step.to), step.category, tostring(step.label),
-    tostring(step.old), tostring(step.new) }, "\1")
+    tostring(is_of_limit and step.old), tostring(is_of_limit and step.new) }, "\1")
 end
 
 -- The limits that are still to be set in pairs whose labels have changed: new labels have their ids only now. They must
@@ -228,9 +230,13 @@ function Run:report(status, message, errors, new_plan)
   return report
 end
 
-function Run:stopped(errors)
-  local message = "Stopped at the first failure. Nothing is undone; apply the file again to finish what is left."
-  return self:report("failed", message, errors)
+local STOPPED = "Stopped at the first failure. Nothing is undone; apply the file again to finish what is left."
+local NAME_TAKEN = "HubSpot has another label of this pair under the name '%s', inside; give '%s' another one (name: …). "
+
+-- @param step that failed, or nil
+function Run:stopped(errors, step)
+  local is_taken = step and step.kind == "create_label" and errors[1].category == "CONFLICT"
+  return self:report("failed", (is_taken and NAME_TAKEN:format(step.name, step.label) or "") .. STOPPED, errors)
 end
 
 local CHANGED = "The account has changed since the plan was made, and nothing was sent. Look at the new plan."
@@ -239,14 +245,14 @@ local NO_EFFECT = "HubSpot took the new texts of '%s', and the label is not call
 local NOT_EXPECTED = "After its labels were changed, the account is not as the plan expected, and no limit was sent. "
   .. "Look at the new plan."
 
--- Does all steps about labels. Returns the file's pairs that they were about; or nil and errors.
+-- Does all steps about labels. Returns the file's pairs that they were about; or nil, errors and the failed step.
 function Run:change_labels()
   local changed = {}
   for _, step in ipairs(self.plan.steps) do
     if is_of_label(step) then
       local ok, errors = self:send_label(step)
       if not ok then
-        return nil, errors
+        return nil, errors, step
       end
       changed[step.pair] = true
     end
@@ -266,9 +272,9 @@ end
 
 -- Returns a report.
 function Run:carry_out()
-  local changed, errors = self:change_labels()
+  local changed, errors, failed = self:change_labels()
   if not changed then
-    return self:stopped(errors)
+    return self:stopped(errors, failed)
   end
   local fresh = {}
   if next(changed) then
