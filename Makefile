@@ -305,6 +305,8 @@ install-lib: install-simulator $(MODULE)
 # What its rock has. LuaRocks wraps the program, so that it finds its modules.
 install-cli-files:
 	$(call copy_lua,\( $(OF_CLI) \))
+	@cp schema/associations.schema.json '$(DESTDIR)$(LUADIR)/hubspot_assoc/schema' && \
+	 chmod 644 '$(DESTDIR)$(LUADIR)/hubspot_assoc/schema/associations.schema.json'
 	@mkdir -p '$(DESTDIR)$(BINDIR)'
 	cp bin/hubspot-assoc '$(DESTDIR)$(BINDIR)/hubspot-assoc'
 	@chmod 755 '$(DESTDIR)$(BINDIR)/hubspot-assoc'

@@ -1,6 +1,8 @@
 --- hubspot-assoc: which account, and its token, which appears nowhere.
 
+local cjson = require("cjson").new()
 local cli = require "spec.support.cli"
+local json = require "hubspot_assoc.cli.json"
 local simulator = require "spec.support.simulator"
 
 local describe = cli.describe(describe, pending)
@@ -99,6 +101,50 @@ describe("the account of hubspot-assoc", function()
       .. " --token-file <(cat " .. path .. ")\"")
     assert.equal(0, status, output)
     assert.matches("Employee +50", output)
+  end)
+
+  describe("with OAuth's file", function()
+    local app
+
+    local function write_tokens(changes)
+      local tokens = { client_id = app, client_secret = "simulator-secret", refresh_token = "simulator-first",
+        note = "of ours" }
+      for name, value in pairs(changes or {}) do tokens[name] = value end
+      return write("oauth.json", json.encode(tokens))
+    end
+
+    before_each(function() app = simulator.token() end)
+
+    it("gets access tokens, and keeps the refresh token that comes with one", function()
+      simulator.control("oauth", { token = app, rotate = true })
+      local path = write_tokens()
+      local seen = {}
+      for i = 1, 3 do
+        is_right(get({}, "--token-file", path))
+        seen[i] = cjson.decode(cli.read(path)).refresh_token
+      end
+      assert.is_true(seen[1] ~= "simulator-first" and seen[2] ~= seen[1] and seen[3] ~= seen[2])
+      assert.equal("of ours", cjson.decode(cli.read(path)).note)
+      assert.equal("600\n", (cli.sh("stat -c %a " .. path)))
+      assert.equal("oauth.json\n", (cli.sh("ls " .. folder)))
+    end)
+
+    it("says that the app must be authorized anew", function()
+      local result = get({}, "--token-file", write_tokens { refresh_token = "unknown-refresh-token" })
+      assert.equal(1, result.status)
+      assert.matches("invalid_grant", result.err)
+      assert.is_nil(result.err:find("simulator-secret", 1, true))
+      assert.is_nil(result.err:find("unknown-refresh-token", 1, true))
+    end)
+
+    it("does not go on with a refresh token that it cannot keep", function()
+      simulator.control("oauth", { token = app, rotate = true })
+      local path = write_tokens()
+      cli.sh(("mkdir %s.new"):format(path)) -- in the way of the new file
+      local result = get({}, "--token-file", path)
+      assert.equal(1, result.status)
+      assert.matches("could not be kept", result.err)
+    end)
   end)
 
   it("tells HubSpot's refusals, and what to do", function()

@@ -38,14 +38,15 @@ describe("hubspot-assoc", function()
 
   it("shows limits as a table, or as JSON", function()
     assert.equal(table.concat({
-      "LABEL         LIMIT  CATEGORY         TYPE ID",
-      "(unlabelled)    100  HUBSPOT_DEFINED      279",
-      "Primary        none  HUBSPOT_DEFINED        1",
-      "Consultant       20  USER_DEFINED          36",
-      "Employee         50  USER_DEFINED          38\n",
+      "FROM      TO         LABEL         LIMIT  CATEGORY         TYPE ID",
+      "contacts  companies  (unlabelled)    100  HUBSPOT_DEFINED      279",
+      "contacts  companies  Primary        none  HUBSPOT_DEFINED        1",
+      "contacts  companies  Consultant       20  USER_DEFINED          36",
+      "contacts  companies  Employee         50  USER_DEFINED          38\n",
     }, "\n"), is_done(run("limits", "get", CONTACTS_COMPANIES[1], CONTACTS_COMPANIES[2])))
     assert.same({ unlabelled = 100, Consultant = 20, Employee = 50 }, limits())
     assert.equal(7, #decode(run("limits", "get", "--json")).results)
+    assert.matches("deals +contacts +%(unlabelled%) +10 ", is_done(run("limits", "get")))
   end)
 
   it("sets and removes limits in the order that HubSpot's rules need", function()

@@ -40,7 +40,7 @@ describe("hubspot-assoc", function()
     local label = ("long "):rep(12) .. "label"
     assert.equal(0, cli.run(environment, "labels", "create", "contacts", "companies", label).status)
     local shown = cli.on_terminal("", environment, unpack(GET))
-    assert.matches("l…  ", shown.out, 1, true)
+    assert.matches("long.?…", shown.out)
     for line in shown.out:gmatch "[^\n]+" do
       assert.is_true(#line:gsub("\27%[%d*m", ""):gsub("…", ".") <= 80, line)
     end
@@ -87,11 +87,8 @@ describe("hubspot-assoc", function()
 
   it("ends with 130 after Ctrl-C", function()
     simulator.fault(token, { delay = 30 })
-    local command = cli.command(environment, unpack(GET))
-    local output, status = cli.sh("timeout -s INT 0.7 " .. command .. " 2>&1; echo \"[$?]\"")
-    assert.equal(0, status)
-    assert.matches("interrupted", output)
-    assert.is_nil(output:find("traceback", 1, true))
+    local result = cli.stop("INT", function() return simulator.log(token).count > 0 end, environment, unpack(GET))
+    assert.same({ status = 130, out = "hubspot-assoc: interrupted\n" }, result)
   end)
 
   it("shows help for everything, with examples", function()

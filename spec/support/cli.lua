@@ -98,4 +98,26 @@ function cli.on_terminal(input, environment, ...)
   return result
 end
 
+--- Runs it in the background, and sends it a signal as soon as is_due() is true.
+-- @return { status =, out = } of which out has the error output, too
+function cli.stop(signal, is_due, environment, ...)
+  local out, status = os.tmpname(), os.tmpname()
+  local command = ("{ %s & echo $! >%s.pid; wait $!; echo $? >%s; } >%s 2>&1 &"):format(cli.command(environment, ...),
+    status, status, out)
+  os.execute(command)
+  local tries = 0
+  repeat
+    os.execute "sleep 0.05"
+    tries = tries + 1
+  until is_due() or tries > MOST * 20
+  os.execute(("kill -%s $(cat %s.pid)"):format(signal, status))
+  while cli.read(status) == "" and tries < MOST * 40 do
+    os.execute "sleep 0.02"
+    tries = tries + 1
+  end
+  local result = { status = tonumber(cli.read(status)), out = cli.read(out) }
+  for _, path in ipairs { out, status, status .. ".pid" } do os.remove(path) end
+  return result
+end
+
 return cli

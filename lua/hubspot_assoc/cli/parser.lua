@@ -15,7 +15,8 @@ parser.program = "hubspot-assoc"
 
 --- All commands, in the groups of the help.
 parser.groups = {
-  { title = "Limits and labels", "limits", "labels", "usage" },
+  { title = "The account's associations as a file", "export", "plan", "apply", "drift", "diff", "copy", "schema" },
+  { title = "Limits and labels", "limits", "labels", "usage", "graph" },
   { title = "Around it", "simulator", "completion", "man" },
 }
 

@@ -67,6 +67,10 @@ function problem.advice(errors)
   local text = tostring(first.message or "")
   if first.ambiguous then
     return "It may have been applied all the same: look before you repeat it."
+  elseif text:find("invalid_grant", 1, true) then
+    return "Authorize the app anew, and put the refresh token that you get into the token file."
+  elseif text:find("invalid_client", 1, true) then
+    return "Look at client_id and client_secret in the token file."
   elseif first.retry_after then
     return ("Try again in %s."):format(in_words(first.retry_after))
   elseif first.kind == "config" and text:find("token", 1, true) then

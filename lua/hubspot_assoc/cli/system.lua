@@ -72,22 +72,34 @@ local function read_file(path)
 end
 system.read_file = read_file
 
--- The content comes through a pipe: a command line could be read by anybody.
-local WRITE = [[
-  target=%s; target=$(readlink -f -- "$target" 2>/dev/null || printf '%%s' "$target")
-  umask 077; new=$(mktemp -- "$target.XXXXXX") || exit 1
-  trap 'rm -f -- "$new"' EXIT
-  cat >"$new" && { sync -- "$new" || :; } && mv -f -- "$new" "$target"]]
+-- What a path leads to, where it is a link.
+local function target_of(path)
+  local target = capture("readlink -f -- " .. system.quote(path)):match "^(.+)\n$"
+  return target or path
+end
+
+local function write_new(path, content)
+  local file, reason = require("hubspot_assoc.core").open_file(path)
+  if not file then return nil, reason end
+  local ok
+  ok, reason = file:truncate(0)
+  if ok then ok, reason = file:write(content, 0) end
+  if ok then ok, reason = file:sync() end
+  file:close()
+  return ok, reason
+end
 
 --- Writes a file that its owner alone can read, all of it or nothing: into a new file beside it, which then takes its
--- place. Where the path is a link, what it leads to is replaced.
+-- place.
 -- @return true; or nil and why not
 function system.write_private(path, content)
-  local pipe = assert(io.popen("(" .. WRITE:format(system.quote(path)) .. ") >/dev/null 2>&1", "w"))
-  pipe:write(content)
-  pipe:close()
-  if read_file(path) ~= content then return nil, "cannot write " .. path end
-  return true
+  local target = target_of(path)
+  local fresh = target .. ".new"
+  local ok, reason = write_new(fresh, content)
+  if ok then ok, reason = os.rename(fresh, target) end
+  if ok then return true end
+  os.remove(fresh)
+  return nil, ("cannot write %s: %s"):format(path, reason)
 end
 
 --- Is there a program of this name?

@@ -87,7 +87,9 @@ end
 
 -- ---- standard error ----
 
+-- Where both outputs are the same place, they come in order.
 local function write_error(line)
+  io.stdout:flush()
   io.stderr:write(line, "\n")
 end
 
@@ -104,13 +106,22 @@ end
 
 function Terminal:warn(message)
   self:clear_progress()
-  write_error(paint_error(self, "yellow", "warning: ") .. text.escape_lines(message))
+  write_error(paint_error(self, "yellow", "warning:") .. " " .. text.escape_lines(message))
+end
+
+--- Tells of a place in a file.
+-- @param place "FILE:LINE:COLUMN"
+-- @param severity "error" or "warning"
+function Terminal:point(place, severity, message)
+  self:clear_progress()
+  write_error(("%s: %s %s"):format(text.escape(place),
+    paint_error(self, severity == "warning" and "yellow" or "red", severity .. ":"), text.escape_lines(message)))
 end
 
 --- Tells what went wrong, and what to do next.
 function Terminal:complain(message, advice)
   self:clear_progress()
-  write_error(paint_error(self, "red", "hubspot-assoc: ") .. text.escape_lines(message))
+  write_error(paint_error(self, "red", "hubspot-assoc:") .. " " .. text.escape_lines(message))
   if advice then write_error(text.wrap(advice, self:width())) end
 end
 

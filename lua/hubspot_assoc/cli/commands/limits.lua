@@ -1,29 +1,53 @@
 --- limits get | set | unset
 
+local files = require "hubspot_assoc.cli.files"
 local json = require "hubspot_assoc.cli.json"
 local options = require "hubspot_assoc.cli.options"
 local problem = require "hubspot_assoc.cli.problem"
 
 local UNLABELLED = "unlabelled"
 
-local function get_rows(run, args)
-  if args.from and not args.to then
-    problem.raise("TO is missing", "Give both object types, or none for all limits that are set.", problem.status.usage)
+local COLUMNS = { { title = "FROM" }, { title = "TO" }, { title = "LABEL" }, { title = "LIMIT", right = true },
+  { title = "CATEGORY" }, { title = "TYPE ID", right = true } }
+
+-- HubSpot's list of all limits does not say of which pair each is: the pairs are read for that.
+local function add_set(list, from, to, rows)
+  for _, row in ipairs(rows) do
+    if row.limit then
+      list[#list + 1] = { from = from, to = to, category = row.category, typeId = row.typeId, label = row.label,
+        userEnforcedMaxToObjectIds = row.limit }
+    end
   end
-  if args.from then return (problem.check(run:client():get_limits(args.from, args.to))) end
-  return (problem.check(run:client():get_all_limits()))
+end
+
+local function get_all(run)
+  local state, list = files.read_state(run, run:client()), {}
+  files.tell_notes(run, "the account", state)
+  for _, pair in ipairs(state.pairs) do
+    add_set(list, pair.from, pair.to, pair.forward)
+    if not pair.is_same then add_set(list, pair.to, pair.from, pair.inverse) end
+  end
+  return list
+end
+
+local function get_pair(run, args)
+  local list = problem.check(run:client():get_limits(args.from, args.to))
+  for _, limit in ipairs(list) do limit.from, limit.to = args.from, args.to end
+  return list
 end
 
 local function get(run, args)
-  local list = get_rows(run, args)
+  if args.from and not args.to then
+    problem.raise("TO is missing", "Give both object types, or none for all limits that are set.", problem.status.usage)
+  end
+  local list = args.from and get_pair(run, args) or get_all(run)
   if args.json then return run.terminal:json { results = json.array(list) } end
   local rows = {}
   for i, limit in ipairs(list) do
-    rows[i] = { limit.label or "(unlabelled)", limit.userEnforcedMaxToObjectIds or "none", limit.category,
-      limit.typeId }
+    rows[i] = { limit.from, limit.to, limit.label or "(unlabelled)", limit.userEnforcedMaxToObjectIds or "none",
+      limit.category, limit.typeId }
   end
-  run.terminal:table({ { title = "LABEL" }, { title = "LIMIT", right = true }, { title = "CATEGORY" },
-    { title = "TYPE ID", right = true } }, rows)
+  run.terminal:table(COLUMNS, rows)
 end
 
 -- ---- changing them ----

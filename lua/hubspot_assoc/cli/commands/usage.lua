@@ -1,43 +1,9 @@
 --- usage [FROM [TO]]
 
 local json = require "hubspot_assoc.cli.json"
+local near = require "hubspot_assoc.cli.near"
 local options = require "hubspot_assoc.cli.options"
 local problem = require "hubspot_assoc.cli.problem"
-
--- Object types that records of `from` come near a limit with; of all types if it is nil: list of { from, to }.
-local function find_pairs(client, from)
-  local from_types = {}
-  if from then
-    from_types[1] = { objectTypeId = from, pluralLabel = from }
-  else
-    from_types = problem.check(client:get_types_at_limit())
-  end
-  local futures, found = {}, {}
-  for i, kind in ipairs(from_types) do futures[i] = client.async:get_types_at_limit(kind.objectTypeId) end
-  for i, kind in ipairs(from_types) do
-    for _, to in ipairs((problem.check(futures[i]:wait()))) do found[#found + 1] = { from = kind, to = to } end
-  end
-  return found
-end
-
-local function read_records(client, found)
-  local rows, futures = {}, {}
-  for i, pair in ipairs(found) do
-    futures[i] = client.async:get_records_at_limit(pair.from.objectTypeId, pair.to.objectTypeId)
-  end
-  for i, pair in ipairs(found) do
-    local records = problem.check(futures[i]:wait())
-    rows[i] = {
-      from = pair.from.pluralLabel or pair.from.objectTypeId, to = pair.to.pluralLabel or pair.to.objectTypeId,
-      fromObjectTypeId = pair.from.objectTypeId, toObjectTypeId = pair.to.objectTypeId,
-      limit = records.limit, totalRecordsAtLimit = records.totalRecordsAtLimit,
-      totalRecordsNearLimit = records.totalRecordsNearLimit,
-      atLimitFromRecordSamples = json.array(records.atLimitFromRecordSamples or {}),
-      nearLimitFromRecordSamples = json.array(records.nearLimitFromRecordSamples or {}),
-    }
-  end
-  return rows
-end
 
 local function read_labels(client, args)
   local rows = {}
@@ -90,9 +56,7 @@ end
 
 local function usage(run, args)
   local client = run:client()
-  local found = args.to and { { from = { objectTypeId = args.from }, to = { objectTypeId = args.to } } }
-    or find_pairs(client, args.from)
-  local records = read_records(client, found)
+  local records = near.read(client, args.from, args.to)
   local labels = read_labels(client, args)
   if args.json then
     return run.terminal:json { records = json.array(records), labels = json.array(labels) }

@@ -1,0 +1,176 @@
+--- Reads the rows of a file for the records commands: CSV, or NDJSON.
+
+local csv = require "hubspot_assoc.cli.csv"
+local problem = require "hubspot_assoc.cli.problem"
+
+local rows = {}
+
+local json = require("cjson").new()
+
+local MOST_SHOWN = 200 -- bytes of a bad line
+
+local Reader = {}
+Reader.__index = Reader
+
+local function strip(line)
+  return (line:gsub("\r$", ""))
+end
+
+-- The next line; lines are counted.
+function Reader:read_line()
+  local line = self.file:read "*l"
+  if not line then return nil end
+  self.line = self.line + 1
+  self.bytes = self.bytes + #line + 1
+  return strip(line)
+end
+
+-- "A; B" -> { "A", "B" }
+local function split_labels(value)
+  local labels = {}
+  for label in (value or ""):gmatch "[^;]+" do
+    label = label:match "^%s*(.-)%s*$"
+    if label ~= "" then labels[#labels + 1] = label end
+  end
+  return labels
+end
+
+local function bad_row(number, wrong, line)
+  return { line = number, from = "", to = "", labels = {}, wrong = wrong .. ": " .. line:sub(1, MOST_SHOWN) }
+end
+
+-- ---- CSV ----
+
+local NAMES = { from = "from", from_id = "from", fromid = "from", to = "to", to_id = "to", toid = "to",
+  label = "labels", labels = "labels" }
+
+local function is_id(value)
+  return value ~= nil and value:find "^%s*%d+%s*$" ~= nil
+end
+
+-- Which column is what: of a header, or, where the first row is one of ids, the first three.
+local function columns_of(path, first)
+  if is_id(first[1]) and is_id(first[2]) then return { from = 1, to = 2, labels = first[3] and 3 }, true end
+  local columns = {}
+  for i, name in ipairs(first) do
+    local column = NAMES[name:lower():gsub("[%s%-]", "_")]
+    if column then columns[column] = i end
+  end
+  if not columns.from or not columns.to then
+    problem.raise(("%s: the first line must name the columns 'from' and 'to'"):format(path),
+      "Write 'from,to' or 'from,to,label' there; from and to are record ids.")
+  end
+  return columns
+end
+
+function Reader:read_fields()
+  local line = self:read_line()
+  if not line then return nil end
+  return line, csv.fields(line, self.delimiter, function() return self:read_line() end)
+end
+
+function Reader:begin_csv()
+  local line = self:read_line()
+  if not line then
+    problem.raise(("%s is empty"):format(self.path), "It needs a line 'from,to', and rows of record ids.")
+  end
+  line = line:gsub("^\239\187\191", "") -- a byte order mark
+  self.delimiter = csv.delimiter(line)
+  local first, wrong = csv.fields(line, self.delimiter, function() return self:read_line() end)
+  if not first then problem.raise(("%s, line 1: %s"):format(self.path, wrong), "Correct it.") end
+  local is_row
+  self.columns, is_row = columns_of(self.path, first)
+  self.has_labels = self.columns.labels ~= nil
+  if is_row then self.waiting = { line = 1, fields = first } end
+end
+
+local function trim(value)
+  return value and value:match "^%s*(.-)%s*$"
+end
+
+function Reader:row_of(line, fields)
+  local columns = self.columns
+  return { line = line, from = trim(fields[columns.from]) or "", to = trim(fields[columns.to]) or "",
+    labels = split_labels(columns.labels and fields[columns.labels]) }
+end
+
+function Reader:next_csv()
+  if self.waiting then
+    local first = self.waiting
+    self.waiting = nil
+    return self:row_of(first.line, first.fields)
+  end
+  local number = self.line + 1
+  local line, fields, wrong = self:read_fields()
+  if not line then return nil end
+  if line == "" then return self:next_csv() end
+  if not fields then return bad_row(number, wrong, line) end
+  return self:row_of(number, fields)
+end
+
+-- ---- NDJSON ----
+
+-- A record's id: "1", or { id = "1" }.
+local function id_of(value)
+  if type(value) == "table" then value = value.id end
+  if type(value) == "number" then return ("%d"):format(value) end
+  return type(value) == "string" and value or ""
+end
+
+local function labels_of(record)
+  local value = record.labels or record.label
+  if type(value) == "string" then return { value } end
+  return type(value) == "table" and value or {}
+end
+
+-- Ids of more than 15 digits are no numbers that Lua holds exactly: they must be strings.
+local function has_long_number(line)
+  return line:gsub('"[^"\\]*"', ""):find "%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d" ~= nil
+end
+
+function Reader:next_ndjson()
+  local line = self:read_line()
+  if not line then return nil end
+  if line:find "^%s*$" then return self:next_ndjson() end
+  local ok, record = pcall(json.decode, line)
+  local wrong = (not ok or type(record) ~= "table") and "no JSON object"
+    or has_long_number(line) and "an id of so many digits must be a string" or nil
+  if wrong then return bad_row(self.line, wrong, line) end
+  return { line = self.line, from = id_of(record.from), to = id_of(record.to), labels = labels_of(record) }
+end
+
+-- ---- both ----
+
+--- The next row: { line =, from =, to = (ids), labels = list, wrong = what is wrong with it or nil }; nil at the end.
+function Reader:next()
+  return self.is_csv and self:next_csv() or not self.is_csv and self:next_ndjson() or nil
+end
+
+--- How much of the file has been read, 0 to 1; nil where nobody knows.
+function Reader:part()
+  return self.size and self.size > 0 and math.min(1, self.bytes / self.size) or nil
+end
+
+function Reader:close()
+  if self.path ~= "-" then self.file:close() end
+end
+
+--- Opens a file of rows.
+-- @param path "-" for the standard input
+-- @param format "csv", "ndjson" or nil: told by the name
+-- @return reader; raises a problem
+function rows.open(path, format)
+  local file, reason = io.stdin, nil
+  if path ~= "-" then file, reason = io.open(path, "rb") end
+  if not file then problem.raise("cannot read " .. tostring(reason), "Give a file with the record ids.") end
+  format = format or (path:lower():find "%.csv$" or path:lower():find "%.tsv$") and "csv" or "ndjson"
+  local self = setmetatable({ path = path, file = file, is_csv = format == "csv", line = 0, bytes = 0 }, Reader)
+  if path ~= "-" then
+    self.size = file:seek "end"
+    file:seek "set"
+  end
+  if self.is_csv then self:begin_csv() end
+  return self
+end
+
+return rows
