@@ -145,7 +145,13 @@ end
 -- @param state_a, state_b of `read_both`
 -- @return plan for b
 function schema.diff(state_a, state_b)
-  local plan = plan_module.plan(state_b, wanted_everywhere(state_a, { unmanaged = "remove" }))
+  local wanted = wanted_everywhere(state_a, { unmanaged = "remove" })
+  for _, pair in ipairs(wanted.pairs) do
+    for _, label in ipairs(pair.labels) do
+      label.is_guess = nil -- nothing is made
+    end
+  end
+  local plan = plan_module.plan(state_b, wanted)
   plan.problems = {} -- what stands in the way of applying it says nothing of the difference
   return plan
 end

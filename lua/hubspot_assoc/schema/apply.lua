@@ -231,7 +231,7 @@ function Run:report(status, message, errors, new_plan)
 end
 
 local STOPPED = "Stopped at the first failure. Nothing is undone; apply the file again to finish what is left."
-local NAME_TAKEN = "HubSpot has another label of this pair under the name '%s', inside; give '%s' another one (name: …). "
+local NAME_TAKEN = "HubSpot has another label of this pair under the name '%s', inside; give '%s' another (name: …). "
 
 -- @param step that failed, or nil
 function Run:stopped(errors, step)
