@@ -2,6 +2,7 @@
 -- counts is what arrives at the simulator.
 local fault_server = require "spec.support.fault_server"
 local nginx = require "spec.support.nginx"
+local redis_server = require "spec.support.redis_server"
 local simulator = require "spec.support.simulator"
 
 local JITTER = 0.015 -- s: how differently two requests may travel; the limiter's margin is 0.02 s at least
@@ -122,6 +123,48 @@ describe("workers that share a rate #nginx", function()
     local answer = server:get "/call"
     assert.matches("config: the limiter failed: the shared dictionary: no memory (lua_shared_dict gives it its size)",
       answer.body, 1, true)
+    ends_well(server)
+  end)
+end)
+
+describe("workers that share a rate in Redis #nginx", function()
+  local redis
+
+  before_each(function() redis = redis_server.start() end)
+  after_each(function() redis:stop() end)
+
+  -- A connection from nginx's pool for each use, as with lua-resty-redis.
+  local function app()
+    return ([[ local limiter = require "hubspot_assoc.limiter.redis"
+      local resp = require "spec.support.resp"
+      changes = {}
+      local function connect(timeout)
+        local socket = ngx.socket.tcp()
+        socket:settimeouts(timeout * 1000, timeout * 1000, timeout * 1000)
+        local ok, why = socket:connect("127.0.0.1", %d)
+        if not ok then return nil, why end
+        return resp.new(socket)
+      end
+      return require "hubspot_assoc".new { max_connections = 30, limiter = limiter.new(connect, {
+        requests = 20, interval = 0.5, peers = 3, timeout = 0.2,
+        release = function(client) client:set_keepalive(10000, 10) end,
+        on_change = function(change) table.insert(changes, tostring(change.shared)) end }) } ]]):format(redis.port)
+  end
+
+  it("never exceed it together, and go on with a part each when the server is killed", function()
+    local server = start { max = 1000, interval = 1, app = app(), server = [[
+      location /changes { content_by_lua_block { require "app" ngx.print(table.concat(changes, " ")) } } ]],
+      http = "lua_socket_log_errors off;" }
+    local answers = server:get_many("/call", 50, 40)
+    expect_good(answers)
+    assert.is_true(workers_of(answers) > 1, "one worker had all the load")
+    local log = calls_of(simulator.log(token))
+    assert.equal(50, #log)
+    assert.is_true(busiest(log, 0.5 - JITTER) <= 20, busiest(log, 0.5 - JITTER) .. " at once")
+    redis:signal "KILL"
+    expect_good(server:get_many("/call", 30, 20))
+    assert.equal(80, #calls_of(simulator.log(token)))
+    assert.equal("false", server:get("/changes").body)
     ends_well(server)
   end)
 end)
