@@ -100,13 +100,14 @@ describe("wrong arguments of the shared limiter", function()
 
   it("raise and name the place", function()
     for _, row in ipairs {
-      { { requests = 0 }, "options.requests: integer from 1 to 1000000 expected" },
+      { { requests = 0 }, "options.requests: integer from 1 to 1000000 expected, got number 0" },
       { { requests = 1.5 }, "options.requests" }, { { requests = "5" }, "options.requests" },
       { { requests = 1e7 }, "options.requests" }, { { requests = 0 / 0 }, "options.requests" },
       { { interval = 0 }, "options.interval: seconds" }, { { interval = -1 }, "options.interval" },
       { { interval = 1e9 }, "options.interval" }, { { interval = 0 / 0 }, "options.interval" },
       { { prefix = 5 }, "options.prefix: string expected" }, { { now = 5 }, "options.now: function expected" },
-      { { request = 5 }, "options.request: unknown option" }, { { 5 }, "options.1: unknown option" },
+      { { request = 5 }, "options.request: unknown option; did you mean 'requests'?" },
+      { { 5 }, "options.1: unknown option" },
       { "x", "options: table expected, got string" },
     } do
       local text = message(dict, row[1])

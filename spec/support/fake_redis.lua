@@ -38,7 +38,7 @@ function COMMANDS.HGET(self, key, field)
 end
 
 function COMMANDS.HSET(self, key, field, value)
-  assert(type(field) == "string" and type(value) == "string", "numbers would be rounded in old versions")
+  assert(type(field) == "string" and type(value) == "string", "whole numbers, as text: no version rounds it")
   local hash = find(self, key) or {}
   self.hashes[key] = hash
   hash[field] = value

@@ -16,8 +16,7 @@ local shared = require "hubspot_assoc.limiter.shared"
 local error, io, math, pcall, setmetatable = error, io, math, pcall, setmetatable
 local table, tonumber, type = table, tonumber, type
 
-local OPTIONS = { requests = true, interval = true, prefix = true, peers = true, timeout = true, on_change = true,
-  now = true }
+local OPTIONS = { "requests", "interval", "prefix", "peers", "timeout", "on_change", "now" }
 
 local TIMEOUT = 0.02 -- s: others hold the lock for some 20 us
 local MAX_AHEAD = 1e6 -- s: no time in the log is later

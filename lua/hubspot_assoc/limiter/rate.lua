@@ -4,6 +4,7 @@
 -- the interval with its margin.
 
 local core = require "hubspot_assoc.core"
+local nearest = require "hubspot_assoc.nearest"
 
 local error, ipairs, math, pairs, setmetatable = error, ipairs, math, pairs, setmetatable
 local tonumber, tostring, type = tonumber, tostring, type
@@ -45,16 +46,26 @@ local function refuse(what)
   error("bad argument #2 to 'new' (options" .. what .. ")", 5) -- refuse, check, new, a limiter's new, its caller
 end
 
-local function check(options, names)
+local function shown(value)
+  return type(value) .. (type(value) == "number" and (" %.14g"):format(value) or "")
+end
+
+--- @param known list of the names that options may have
+local function check(options, known)
   if type(options) ~= "table" then
     refuse((": table expected, got %s"):format(type(options)))
+  end
+  local names = {}
+  for _, name in ipairs(known) do
+    names[name] = true
   end
   for name, value in pairs(options) do
     local shape = names[name] and SHAPES[name]
     if not shape then
-      refuse((".%s: unknown option"):format(tostring(name)))
+      local near = nearest(tostring(name), known)[1]
+      refuse((".%s: unknown option%s"):format(tostring(name), near and ("; did you mean '%s'?"):format(near) or ""))
     elseif not shape[1](value) then
-      refuse((".%s: %s expected"):format(name, shape[2]))
+      refuse((".%s: %s expected, got %s"):format(name, shape[2], shown(value)))
     end
   end
 end
@@ -90,7 +101,7 @@ end
 
 --- What the options say of a rate.
 -- @param options table or nil, of a limiter's `new`: raises where they are wrong, for the caller of `new`
--- @param names set of the names that options may have
+-- @param names list of the names that options may have
 -- @return rate: own, the window; is_ceiling: headers can only lower it; now, the clock
 local function new(options, names)
   options = options or {}

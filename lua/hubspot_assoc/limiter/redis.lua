@@ -14,8 +14,7 @@ local shared = require "hubspot_assoc.limiter.shared"
 local error, math, setmetatable = error, math, setmetatable
 local table, tonumber, tostring, type = table, tonumber, tostring, type
 
-local OPTIONS = { requests = true, interval = true, prefix = true, peers = true, timeout = true, on_change = true,
-  release = true, now = true }
+local OPTIONS = { "requests", "interval", "prefix", "peers", "timeout", "on_change", "release", "now" }
 
 local TIMEOUT = 0.05 -- s
 local PAUSE = 1 -- s, until a server that was slow or gone is tried again

@@ -18,7 +18,7 @@ local rates = require "hubspot_assoc.limiter.rate"
 
 local error, math, setmetatable, type = error, math, setmetatable, type
 
-local OPTIONS = { requests = true, interval = true, prefix = true, now = true }
+local OPTIONS = { "requests", "interval", "prefix", "now" }
 
 -- ---- the dictionary as a store of the log ----
 
