@@ -196,8 +196,8 @@ describe("hubspot-assoc with a file", function()
     it("reaches the same file after SIG" .. signal .. " while it applies", function()
       local path = write(many(12))
       simulator.control("rate", { token = token, latency_ms = 100 })
-      local result = cli.stop(signal, function() return count_changes() >= 3 end, { HUBSPOT_ACCESS_TOKEN = token }, "apply",
-        path, "--yes")
+      local environment = { HUBSPOT_ACCESS_TOKEN = token }
+      local result = cli.stop(signal, function() return count_changes() >= 3 end, environment, "apply", path, "--yes")
       assert.equal(expected[1], result.status)
       assert.matches(expected[2], result.out, 1, true)
       local left = cjson.decode(is(2, run("plan", path, "--json")).out).count

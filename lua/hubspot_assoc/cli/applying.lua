@@ -1,7 +1,6 @@
 --- Applies a plan: shows it, has it confirmed, and reports each step. For apply and copy.
 
 local files = require "hubspot_assoc.cli.files"
-local json = require "hubspot_assoc.cli.json"
 local options = require "hubspot_assoc.cli.options"
 local problem = require "hubspot_assoc.cli.problem"
 local text = require "hubspot_assoc.cli.text"
@@ -90,7 +89,7 @@ local function teller(run, args, plan)
 end
 
 local function errors_for_json(errors)
-  local list = json.array {}
+  local list = {}
   for i, failure in ipairs(errors or {}) do
     list[i] = { message = failure.message, kind = failure.kind, category = failure.category,
       http_status = failure.http_status, ambiguous = failure.ambiguous }

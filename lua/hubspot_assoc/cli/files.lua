@@ -1,6 +1,5 @@
 --- Files of associations, and plans, as the commands read and show them. What they mean, hubspot_assoc.schema knows.
 
-local json = require "hubspot_assoc.cli.json"
 local problem = require "hubspot_assoc.cli.problem"
 local system = require "hubspot_assoc.cli.system"
 local text = require "hubspot_assoc.cli.text"
@@ -164,7 +163,7 @@ end
 local STEP_FIELDS = { "kind", "from", "to", "label", "inverse_label", "old", "new", "why", "line", "column" }
 
 function files.steps_for_json(steps)
-  local list = json.array {}
+  local list = {}
   for i, step in ipairs(steps or {}) do
     list[i] = {}
     for _, name in ipairs(STEP_FIELDS) do list[i][name] = step[name] end
@@ -173,7 +172,7 @@ function files.steps_for_json(steps)
 end
 
 local function places_for_json(places)
-  local list = json.array {}
+  local list = {}
   for i, place in ipairs(places or {}) do
     list[i] = { message = place.message, line = place.line, column = place.column }
   end

@@ -1,6 +1,5 @@
 --- Which pairs have records at their limit, or near it, as HubSpot tracks them.
 
-local json = require "hubspot_assoc.cli.json"
 local problem = require "hubspot_assoc.cli.problem"
 
 local near = {}
@@ -33,8 +32,8 @@ local function read_records(client, found)
       fromObjectTypeId = pair.from.objectTypeId, toObjectTypeId = pair.to.objectTypeId,
       limit = records.limit, totalRecordsAtLimit = records.totalRecordsAtLimit,
       totalRecordsNearLimit = records.totalRecordsNearLimit,
-      atLimitFromRecordSamples = json.array(records.atLimitFromRecordSamples or {}),
-      nearLimitFromRecordSamples = json.array(records.nearLimitFromRecordSamples or {}),
+      atLimitFromRecordSamples = records.atLimitFromRecordSamples or {},
+      nearLimitFromRecordSamples = records.nearLimitFromRecordSamples or {},
     }
   end
   return rows

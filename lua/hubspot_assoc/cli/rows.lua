@@ -1,11 +1,10 @@
 --- Reads the rows of a file for the records commands: CSV, or NDJSON.
 
+local core = require "hubspot_assoc.core"
 local csv = require "hubspot_assoc.cli.csv"
 local problem = require "hubspot_assoc.cli.problem"
 
 local rows = {}
-
-local json = require("cjson").new()
 
 local MOST_SHOWN = 200 -- bytes of a bad line
 
@@ -123,19 +122,12 @@ local function labels_of(record)
   return type(value) == "table" and value or {}
 end
 
--- Ids of more than 15 digits are no numbers that Lua holds exactly: they must be strings.
-local function has_long_number(line)
-  return line:gsub('"[^"\\]*"', ""):find "%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d" ~= nil
-end
-
 function Reader:next_ndjson()
   local line = self:read_line()
   if not line then return nil end
   if line:find "^%s*$" then return self:next_ndjson() end
-  local ok, record = pcall(json.decode, line)
-  local wrong = (not ok or type(record) ~= "table") and "no JSON object"
-    or has_long_number(line) and "an id of so many digits must be a string" or nil
-  if wrong then return bad_row(self.line, wrong, line) end
+  local record = core.decode(line) -- exact, whatever digits an id has
+  if type(record) ~= "table" then return bad_row(self.line, "no JSON object", line) end
   return { line = self.line, from = id_of(record.from), to = id_of(record.to), labels = labels_of(record) }
 end
 

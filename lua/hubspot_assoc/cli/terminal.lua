@@ -68,7 +68,7 @@ function Terminal:flush() -- luacheck: no unused args
 end
 
 function Terminal:json(value)
-  self:print(json.encode(value, self.is_out))
+  self:print(json.encode(value))
 end
 
 --- Writes a table; cut to the terminal's width, if it is one.

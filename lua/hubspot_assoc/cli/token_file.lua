@@ -1,6 +1,7 @@
 --- Files with a token: the token alone, or OAuth's, a JSON object { "client_id":, "client_secret":, "refresh_token": }
 -- in which a rotated refresh token is kept.
 
+local core = require "hubspot_assoc.core"
 local json = require "hubspot_assoc.cli.json"
 local problem = require "hubspot_assoc.cli.problem"
 local system = require "hubspot_assoc.cli.system"
@@ -17,8 +18,8 @@ function token_file.check_mode(path)
 end
 
 local function decode(path, content)
-  local ok, tokens = pcall(function() return require("cjson").new().decode(content) end)
-  if not ok or type(tokens) ~= "table" then
+  local tokens = core.decode(content)
+  if type(tokens) ~= "table" then
     problem.raise(("%s is no JSON object"):format(path),
       "A token file holds the token and nothing else, or OAuth's { client_id, client_secret, refresh_token } as JSON.")
   end
@@ -40,7 +41,7 @@ local function oauth(path, tokens, base_url)
     on_refresh = function(fresh)
       if fresh.refresh_token == tokens.refresh_token then return end
       tokens.refresh_token = fresh.refresh_token
-      local ok, reason = system.write_private(path, json.encode(tokens, true) .. "\n")
+      local ok, reason = system.write_private(path, json.encode(tokens) .. "\n")
       if not ok then error(reason .. ": HubSpot gave a new refresh token, and it could not be kept", 0) end
     end,
   }

@@ -1,6 +1,5 @@
 --- labels get | create | update | delete
 
-local json = require "hubspot_assoc.cli.json"
 local options = require "hubspot_assoc.cli.options"
 local problem = require "hubspot_assoc.cli.problem"
 local text = require "hubspot_assoc.cli.text"
@@ -10,7 +9,7 @@ local LABEL = { name = "label", argname = "LABEL",
 local INVERSE = { name = "--inverse", argname = "TEXT", description = "What it is called from TO to FROM." }
 
 local function show(run, args, list)
-  if args.json then return run.terminal:json { results = json.array(list) } end
+  if args.json then return run.terminal:json { results = list } end
   local rows = {}
   for i, kind in ipairs(list) do rows[i] = { kind.label or "(unlabelled)", kind.category, kind.typeId } end
   run.terminal:table({ { title = "LABEL" }, { title = "CATEGORY" }, { title = "TYPE ID", right = true } }, rows)
@@ -37,7 +36,7 @@ local function create(run, args)
 end
 
 local function done(run, args, message)
-  if args.json then return run.terminal:json { results = json.array {} } end
+  if args.json then return run.terminal:json { results = {} } end
   run.terminal:note(message)
 end
 

@@ -1,7 +1,6 @@
 --- limits get | set | unset
 
 local files = require "hubspot_assoc.cli.files"
-local json = require "hubspot_assoc.cli.json"
 local options = require "hubspot_assoc.cli.options"
 local problem = require "hubspot_assoc.cli.problem"
 
@@ -41,7 +40,7 @@ local function get(run, args)
     problem.raise("TO is missing", "Give both object types, or none for all limits that are set.", problem.status.usage)
   end
   local list = args.from and get_pair(run, args) or get_all(run)
-  if args.json then return run.terminal:json { results = json.array(list) } end
+  if args.json then return run.terminal:json { results = list } end
   local rows = {}
   for i, limit in ipairs(list) do
     rows[i] = { limit.from, limit.to, limit.label or "(unlabelled)", limit.userEnforcedMaxToObjectIds or "none",
@@ -82,7 +81,7 @@ local function show_done(run, args, done, errors)
       failed[i] = { message = failure.message, kind = failure.kind, label = failure.label,
         category = failure.category }
     end
-    return run.terminal:json { results = json.array(done), errors = errors and json.array(failed) }
+    return run.terminal:json { results = done, errors = errors and failed }
   elseif #done == 0 and not errors then
     return run.terminal:note("nothing to do: it is so already")
   end

@@ -10,7 +10,6 @@ local rows = require "hubspot_assoc.cli.rows"
 local system = require "hubspot_assoc.cli.system"
 local text = require "hubspot_assoc.cli.text"
 
-local decode = require("cjson").new().decode
 local unpack = table.unpack or unpack -- luacheck: ignore
 local UNLABELLED = "unlabelled"
 
@@ -108,8 +107,8 @@ function Job:look_through_journal()
   if not file then return end
   for line in function() return file:read "*l" end do
     if not line:find('"status":"done"', 1, true) then
-      local ok, record = pcall(decode, line)
-      if ok and (record.status == "failed" or record.status == "unknown") then
+      local record = core.decode(line)
+      if type(record) == "table" and (record.status == "failed" or record.status == "unknown") then
         self:add_failure(record.tag, record.status, record.error)
       end
     end
@@ -180,7 +179,7 @@ function Job:tell_failures()
 end
 
 local function kinds_for_json(kinds)
-  local list = json.array {}
+  local list = {}
   for i, kind in ipairs(kinds) do list[i] = { count = kind.count, line = kind.line, message = kind.message } end
   return list
 end
@@ -257,9 +256,9 @@ local function ids_of(path)
 end
 
 local function records_of(list)
-  local records = json.array {}
+  local records = {}
   for i, record in ipairs(list) do
-    record.associationTypes = json.array(record.associationTypes or {})
+    record.associationTypes = record.associationTypes or {}
     records[i] = record
   end
   return records
@@ -298,7 +297,8 @@ local FILE = { name = "file", argname = "FILE", description = "CSV with a first 
 local LABEL = { name = "--label", argname = "LABEL", count = "*",
   description = "The label of rows that name none. May be given again, for more than one." }
 local COMMON = {
-  { name = "--format", argname = "FORMAT", choices = { "csv", "ndjson" }, description = "By default told by the name." },
+  { name = "--format", argname = "FORMAT", choices = { "csv", "ndjson" },
+    description = "csv or ndjson; by default the file's name tells." },
   { name = "--resume", flag = true, description = "Go on with an earlier run; nothing is sent twice." },
   { name = "--journal", argname = "PATH", description = "What became of each row; by default FILE.journal, "
     .. "which goes when all went well." },

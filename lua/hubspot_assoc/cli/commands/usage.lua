@@ -1,6 +1,5 @@
 --- usage [FROM [TO]]
 
-local json = require "hubspot_assoc.cli.json"
 local near = require "hubspot_assoc.cli.near"
 local options = require "hubspot_assoc.cli.options"
 local problem = require "hubspot_assoc.cli.problem"
@@ -8,7 +7,7 @@ local problem = require "hubspot_assoc.cli.problem"
 local function read_labels(client, args)
   local rows = {}
   for i, pair in ipairs((problem.check(client:get_label_usage { from = args.from, to = args.to }))) do
-    pair.allLabels = json.array(pair.allLabels or {})
+    pair.allLabels = pair.allLabels or {}
     rows[i] = pair
   end
   return rows
@@ -59,7 +58,7 @@ local function usage(run, args)
   local records = near.read(client, args.from, args.to)
   local labels = read_labels(client, args)
   if args.json then
-    return run.terminal:json { records = json.array(records), labels = json.array(labels) }
+    return run.terminal:json { records = records, labels = labels }
   elseif #records == 0 then
     run.terminal:note("no record is at or near (80 %) a limit")
   else
