@@ -247,7 +247,8 @@ describe("an error inside a 2xx", function()
   it("has no time to come back, no range and no index that only the body names", function()
     local _, errors = partial('{"results":[],"errors":[{"message":"m","first":1,"last":1e9,"index":5,"retry_after":7,'
       .. '"out_of_budget":true}]}')
-    assert_fields({ first = absent, last = absent, retry_after = absent, out_of_budget = absent, message = "m" }, errors[1])
+    assert_fields({ first = absent, last = absent, retry_after = absent, out_of_budget = absent, message = "m" },
+      errors[1])
     assert.not_equal(5, errors[1].index)
   end)
 
