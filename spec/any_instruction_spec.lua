@@ -55,6 +55,12 @@ local scenarios = {
     client:get_limits("a", "b")
     client:get_limits("a", "b")
   end, { limited = true } },
+  { "iterates", function(client)
+    for _ in client:read_all("a", "b", { 1, 2 }, { batch_size = 1, in_flight = 2 }) do end -- luacheck: ignore
+  end, { limited = true } },
+  { "reads labels", function(client)
+    client:label_types("a", "b")
+  end, { limited = true } },
 }
 
 local function new_client(options)

@@ -317,6 +317,21 @@ function client_module.check_wait(client, level, method)
   scheduler.loop_to_wait_in(client, method, level + 2)
 end
 
+--- Loads a room, unless it is there. What an error (Ctrl-C, say) has left half loaded, Lua 5.1 would never load again:
+-- it leaves a mark in place of the module.
+local function load_room(room)
+  local path = "hubspot_assoc." .. room
+  if type(loaded[path]) ~= "table" then
+    for name, value in pairs(loaded) do
+      if type(name) == "string" and name:find("^hubspot_assoc%.") and type(value) ~= "table"
+        and type(value) ~= "function" then
+        loaded[name] = nil
+      end
+    end
+  end
+  return require(path)
+end
+
 --- Gives all clients the methods of a room above, and a module the same as functions on the default client. Each call
 -- may load the room: a program that uses none of it pays nothing for it, and a host without its parts of the standard
 -- library can use the rest.
@@ -327,17 +342,14 @@ end
 function client_module.add_methods(module, room, names)
   for i = 1, #names do
     local name = names[i]
-    local function load_method()
-      return require("hubspot_assoc." .. room)[name]
-    end
     Client[name] = function(self, ...)
       expect_client(self, name)
-      local first, second, third = load_method()(self, 2, ...) -- no tail call, which would take a level away
+      local first, second, third = load_room(room)[name](self, 2, ...) -- no tail call, which would take a level away
       return first, second, third
     end
     module[name] = function(...)
       expect_dot(module, ..., name)
-      local first, second, third = load_method()(default(), 2, ...)
+      local first, second, third = load_room(room)[name](default(), 2, ...)
       return first, second, third
     end
   end
