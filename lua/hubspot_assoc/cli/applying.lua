@@ -129,7 +129,8 @@ end
 -- @param plan as hubspot_assoc.schema makes them
 -- @return exit status; raises a problem
 function applying.apply(run, args, name, client, plan)
-  if not args.json then files.show_plan(run, name, plan) end
+  local is_agreed = args.yes or args.confirm
+  if not args.json and not (run.terminal.quiet and is_agreed) then files.show_plan(run, name, plan) end
   files.check_problems(run, name, plan)
   if plan.count == 0 then
     if args.json then run.terminal:json(report_for_json(plan, { status = "done" })) end
