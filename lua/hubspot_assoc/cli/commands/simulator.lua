@@ -7,6 +7,8 @@ local function find()
   local given = os.getenv "HUBSPOT_ASSOC_SIMULATOR"
   if given and given ~= "" then return given end
   if system.has "hubspot-assoc-simulator" then return "hubspot-assoc-simulator" end
+  local beside = (arg and arg[0] or ""):gsub("[^/]*$", "hubspot-assoc-simulator")
+  if system.read_file(beside) and not system.read_file(beside):find("@SIMDIR@", 1, true) then return beside end
   problem.raise("the simulator is not installed here",
     "It comes with the library ('make install', or its rock). In a clone of it: make simulator.")
 end
