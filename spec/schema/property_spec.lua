@@ -20,7 +20,7 @@ local OTHERS = {
 -- A generator of its own, the same in all Luas: a failure can be seen again by its round.
 local seed
 local function random(n)
-  seed = (seed * 1103515245 + 12345) % 2147483648
+  seed = seed * 16807 % 2147483647
   return math.floor(seed / 65536) % n + 1
 end
 

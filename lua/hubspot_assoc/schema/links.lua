@@ -6,7 +6,7 @@
 
 local limit_steps = require "hubspot_assoc.limit_steps"
 
-local abs, ipairs, pairs, setmetatable = math.abs, ipairs, pairs, setmetatable
+local abs, ipairs, pairs, setmetatable, sort = math.abs, ipairs, pairs, setmetatable, table.sort
 
 local links = {}
 
@@ -64,7 +64,49 @@ local function any()
   return true
 end
 
+-- Rows of both sides whose ids follow one another without a gap: lists of { row =, is_forward = }.
+local function find_runs(forward, inverse)
+  local all, runs = {}, {}
+  for _, row in ipairs(forward) do
+    all[#all + 1] = { row = row, is_forward = true }
+  end
+  for _, row in ipairs(inverse) do
+    all[#all + 1] = { row = row, is_forward = false }
+  end
+  sort(all, function(a, b) return a.row.typeId < b.row.typeId end)
+  for i, one in ipairs(all) do
+    if i == 1 or one.row.typeId ~= all[i - 1].row.typeId + 1 then
+      runs[#runs + 1] = {}
+    end
+    runs[#runs][#runs[#runs] + 1] = one
+  end
+  return runs
+end
+
+-- Is a run made of labels, each with both its sides side by side?
+local function is_regular(run)
+  for i = 1, #run, 2 do
+    if not run[i + 1] or run[i].is_forward == run[i + 1].is_forward then
+      return false
+    end
+  end
+  return true
+end
+
+function Linking:link_runs(forward, inverse)
+  for _, run in ipairs(find_runs(forward, inverse)) do
+    for i = 1, is_regular(run) and #run or 0, 2 do
+      local row, other = run[i].row, run[i + 1].row
+      self.linked[row], self.linked[other] = other, row
+      local is_guess = not have_one_text(row, other) and (#forward > 1 or #inverse > 1)
+      self.guessed[run[i].is_forward and row or other] = is_guess or nil
+    end
+  end
+end
+
 function Linking:link_category(forward, inverse)
+  self:link_runs(forward, inverse)
+  forward, inverse = self:left_of(forward), self:left_of(inverse)
   self:link(forward, inverse, are_twins)
   local left, inverse_left = self:left_of(forward), self:left_of(inverse)
   self:link(left, inverse_left, are_neighbours, #left > 1 or #inverse_left > 1)
