@@ -22,7 +22,7 @@ end
 local client = assoc.new()
 local done, failed = 0, 0
 
-local it = client:read_all(from, to, io.stdin:lines(), { batch_size = 500 })
+local it = client:read_all(from, to, io.stdin:lines())
 for id, records, errors in it do
   if errors then
     failed = failed + 1

@@ -22,7 +22,7 @@ end
 -- An id's records: "<id>0" and so on; nil: none. What `answers` has of an id goes before that.
 local function result_of(id, n)
   local records = {}
-  for i = 1, n or 1 do records[i] = { toObjectId = id .. i, associationTypes = { { typeId = 279 } } } end
+  for i = 1, n or 1 do records[i] = { toObjectId = id .. i } end
   return { from = { id = id }, to = records }
 end
 
@@ -376,6 +376,16 @@ describe("read_all", function()
       if given == 1 then assert.equal(15, read) end
     end
     assert.equal(100, given)
+  end)
+
+  it("asks for as many ids as have some 10,000 records, unless it is told how many", function()
+    for records, size in pairs { [0] = 1000, [1] = 1000, [40] = 250, [500] = 20 } do
+      local log = {}
+      local client = answered(reader(function(id) return result_of(id, records) end, log))
+      local ids = collect(client:read_all("contacts", "companies", numbers(1, 1400), { in_flight = 1 }))
+      assert.equal(1400, #ids)
+      assert.same({ 50, size }, { #log[1], #log[2] })
+    end
   end)
 
   it("has several requests with the server at the same time", function()

@@ -7,11 +7,14 @@
 local client_module = require "hubspot_assoc.client"
 local core = require "hubspot_assoc.core"
 
-local error, getmetatable, ipairs, math_type = error, getmetatable, ipairs, math.type
+local error, getmetatable, ipairs = error, getmetatable, ipairs
+local floor, max, min, math_type = math.floor, math.max, math.min, math.type
 local pairs, remove, setmetatable, tostring, type = pairs, table.remove, setmetatable, tostring, type
 
 local PAGE = 500 -- records that HubSpot gives of one record at a time
-local MAX_READ, DEFAULT_READ = 1000, 500 -- ids of a request
+local MAX_READ = 1000 -- ids of a request
+local FIRST_READ = 50 -- ids of a request while nobody knows how many records they have
+local AIM = 10000 -- records of an answer: some 5 MB of Lua tables
 local MAX_IN_FLIGHT, DEFAULT_IN_FLIGHT = 100, 4 -- requests
 local EXACT = 2 ^ 53 -- a float from here on may have been another number
 local MAX_DIGITS = 19
@@ -172,12 +175,22 @@ local function new_unsent(iterator)
   return new_error(iterator, why.kind, "not sent: " .. reason, { policyName = why.policyName })
 end
 
+--- How many ids the next request is to ask for.
+local function next_size(iterator)
+  if iterator.batch_size then
+    return iterator.batch_size
+  elseif not iterator.last_ids then
+    return FIRST_READ
+  end
+  return max(1, min(MAX_READ, floor(AIM * iterator.last_ids / max(1, iterator.last_records))))
+end
+
 --- Reads ids, as many as a request may hold. An id that comes twice is asked for once.
 -- @return batch; nil if there are no more ids
 local function new_batch(iterator)
   local batch = { ids = {}, keys = {}, place = 0, records = {}, failures = {}, inputs = {} }
-  local is_asked = {}
-  while #batch.ids < iterator.batch_size do
+  local is_asked, size = {}, next_size(iterator)
+  while #batch.ids < size do
     local id = iterator.next_id()
     if id == nil then
       iterator.has_all = true
@@ -301,6 +314,14 @@ local function match_rest(iterator, batch, open, loose)
   end
 end
 
+local function count_records(results)
+  local n = 0
+  for _, result in ipairs(results) do
+    n = n + (type(result) == "table" and type(result.to) == "table" and #result.to or 0)
+  end
+  return n
+end
+
 --- Did its deadline pass before it was sent? A loop that takes its time may have kept it from what it asks for.
 local function was_left_waiting(errors)
   return errors and errors[1].kind == "timeout" and errors[1].attempts == 0
@@ -317,6 +338,9 @@ local function take_answer(iterator, batch)
   end
   iterator.response = response or iterator.response
   iterator.ended_by = iterator.ended_by or find_end(errors)
+  if not batch.cursors then -- further pages say nothing of other records
+    iterator.last_ids, iterator.last_records = #batch.inputs, count_records(results or {})
+  end
   for _, input in ipairs(batch.inputs) do
     open[input.id] = true
   end
@@ -418,7 +442,7 @@ end
 
 local OWN_OPTIONS = {
   in_flight = { most = MAX_IN_FLIGHT, otherwise = DEFAULT_IN_FLIGHT },
-  batch_size = { most = MAX_READ, otherwise = DEFAULT_READ },
+  batch_size = { most = MAX_READ }, -- otherwise next_size decides
 }
 
 --- Takes our options out of all; raises if they are wrong.
@@ -453,8 +477,8 @@ end
 -- @param from, to object types
 -- @param ids list of record ids, or a function that returns the next one, and nil when there are no more; it may yield
 --   in an event loop. An error in it leaves the loop.
--- @param options in_flight (requests, 4), batch_size (ids of a request, 500; 1000 at most), and call options, for each
---   of the requests
+-- @param options in_flight (requests, 4), batch_size (ids of a request, 1000 at most; by default as many as have some
+--   10,000 records), and call options, for each of the requests
 -- @return iterator: a table that is called for the next id: id as it was given, its records, all pages of them ({}: it
 --   has none), nil; or id, nil, errors. An id that comes twice is given twice, perhaps with the same table. After 401,
 --   403 and the daily limit nothing more is sent, and the ids that are left have errors with `attempts` 0. Its `errors`
