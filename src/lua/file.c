@@ -92,12 +92,10 @@ static int try_lock(int fd, int64_t until)
   return 0;
 }
 
-/* file:lock([seconds]) -> true; false: another holder, in whatever process, has had it for so long (0); nil and why it
- * cannot be locked */
+/* file:lock() -> true; false: another holder, in whatever process, has it; nil and why it cannot be locked */
 static int lock(lua_State *L)
 {
-  lhsa_file *file = check_file(L);
-  int result = try_lock(file->fd, lhsa_until(luaL_optnumber(L, 2, 0)));
+  int result = try_lock(check_file(L)->fd, 0);
 
   if (result < 0 && errno != EWOULDBLOCK)
     return fail(L);
@@ -109,6 +107,30 @@ static int lock(lua_State *L)
 static int unlock(lua_State *L)
 {
   return flock(check_file(L)->fd, LOCK_UN) < 0 ? fail(L) : succeed(L);
+}
+
+/* file:locked(seconds, fn, ...) -> true and what fn(...) returned while it was locked; false: another holder has had it
+ * for so long; nil and why it cannot be locked. What fn raises, or a hook meanwhile, is raised when it is unlocked. */
+static int locked(lua_State *L)
+{
+  lhsa_file *file = check_file(L);
+  int64_t until = lhsa_until(luaL_checknumber(L, 2));
+  int status;
+
+  luaL_checktype(L, 3, LUA_TFUNCTION);
+  if (try_lock(file->fd, until) < 0) {
+    if (errno != EWOULDBLOCK)
+      return fail(L);
+    lua_pushboolean(L, 0);
+    return 1;
+  }
+  status = lua_pcall(L, lua_gettop(L) - 3, LUA_MULTRET, 0);
+  flock(file->fd, LOCK_UN);
+  if (status)
+    return lua_error(L);
+  lua_pushboolean(L, 1);
+  lua_replace(L, 2);
+  return lua_gettop(L) - 1;
 }
 
 /* file:is_at(path) -> is it still what is found there, and was it opened by this process? */
@@ -202,8 +224,9 @@ static int close_file(lua_State *L)
 void lhsa_file_open(lua_State *L)
 {
   static const luaL_Reg methods[] = {
-    {"lock", lock},      {"unlock", unlock},        {"is_at", is_at},    {"size", size},        {"read", read_at},
-    {"write", write_at}, {"truncate", truncate_to}, {"sync", sync_file}, {"close", close_file}, {NULL, NULL}};
+    {"lock", lock},         {"unlock", unlock}, {"locked", locked}, {"is_at", is_at},
+    {"size", size},         {"read", read_at},  {"write", write_at}, {"truncate", truncate_to},
+    {"sync", sync_file},    {"close", close_file}, {NULL, NULL}};
   const luaL_Reg *method;
 
   luaL_newmetatable(L, FILE_TYPE);

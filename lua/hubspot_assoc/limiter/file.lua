@@ -21,6 +21,7 @@ local OPTIONS = { "requests", "interval", "prefix", "peers", "timeout", "on_chan
 local TIMEOUT = 0.02 -- s: others hold the lock for some 20 us
 local MAX_AHEAD = 1e6 -- s: no time in the log is later
 local CLOCKS_AGREE = 1 -- s
+local MOST_REPLACED = 8 -- times in a row
 
 -- ---- the file as a store of the log ----
 
@@ -227,7 +228,11 @@ local Far = { pause = 0 } -- a try costs nothing
 Far.__index = Far
 
 --- Does what is to be done under the lock, once more where the file was found damaged.
+-- @return what fn returns; nil if the file has been replaced since it was opened
 local function work(self, fn, ...)
+  if not self.store.file:is_at(self.store.path) then
+    return nil
+  end
   for _ = 1, 2 do
     local ok, result = pcall(fn, self, ...)
     if ok then
@@ -240,41 +245,32 @@ local function work(self, fn, ...)
   fail(self.store, "it is damaged again and again")
 end
 
---- Opens the file, if it is not open, and locks it: has the lock? It may have been replaced since it was opened, and a
--- parent's lock is no lock.
-local function lock(store, timeout)
-  for _ = 1, 8 do
-    if store.file and not store.file:is_at(store.path) then
-      store.file:close()
-      store.file = nil
-    end
-    local why, got
-    if not store.file then
-      store.file, why = core.open_file(store.path)
-    end
-    if store.file then
-      got, why = store.file:lock(timeout)
-    end
-    if got == nil then
-      fail(store, why)
-    elseif not got or store.file:is_at(store.path) then
-      return got
-    end
+--- Opens the file, if it is not open. (A parent's is another one: its lock would be the parent's, too.)
+local function open(store)
+  local why
+  if store.file and not store.file:is_at(store.path) then
+    store.file:close()
+    store.file = nil
   end
-  return false
+  if not store.file then
+    store.file, why = core.open_file(store.path)
+  end
+  return store.file or fail(store, why)
 end
 
 --- Runs fn under the lock: what it returns; or nil and why there is no lock. Raises where the file cannot be used.
 local function locked(self, timeout, fn, ...)
-  if not lock(self.store, timeout) then
-    return nil, ("%s: its lock is held for more than %s ms"):format(self.store.path, math.floor(timeout * 1000))
+  for _ = 1, MOST_REPLACED do
+    local is_locked, result = open(self.store):locked(timeout, work, self, fn, ...)
+    if is_locked == nil then
+      fail(self.store, result)
+    elseif not is_locked then
+      return nil, ("%s: its lock is held for more than %.0f ms"):format(self.store.path, timeout * 1000)
+    elseif result then
+      return result
+    end
   end
-  local ok, result = pcall(work, self, fn, ...)
-  self.store.file:unlock()
-  if not ok then
-    error(result, 0)
-  end
-  return result
+  return nil, self.store.path .. ": it is replaced again and again"
 end
 
 local function reserve(self, cost, most, own)
