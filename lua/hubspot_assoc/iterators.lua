@@ -284,33 +284,35 @@ local function take_error(batch, failure, open)
   return is_known
 end
 
+--- Are there errors, and do all of them say that a record has no associations?
+local function say_nothing_found(failures)
+  for _, failure in ipairs(failures) do
+    if not is_nothing_found(failure) then
+      return false
+    end
+  end
+  return failures[1] ~= nil
+end
+
 --- Of some ids nothing came, and of some errors it is unknown which they are about.
 local function match_rest(iterator, batch, open, loose)
-  local is_nothing, has_open = #loose > 0, false
-  for _, failure in ipairs(loose) do
-    is_nothing = is_nothing and is_nothing_found(failure)
-  end
+  local is_nothing, has_open = say_nothing_found(loose), false
+  local failures = loose[1] and loose
+    or { new_error(iterator, "protocol", "HubSpot's answer says nothing of this record", { attempts = 1 }) }
   for _, input in ipairs(batch.inputs) do
     local key = input.id
-    if open[key] then
-      has_open = true
-      if is_nothing then
-        batch.records[key] = batch.records[key] or {}
-      end
-      for _, failure in ipairs(is_nothing and {} or loose) do
-        add(batch.failures, key, failure)
-      end
-      if not loose[1] then
-        add(batch.failures, key, new_error(iterator, "protocol", "HubSpot's answer says nothing of this record",
-          { attempts = 1 }))
-      end
+    if open[key] and is_nothing then
+      batch.records[key] = batch.records[key] or {}
+    elseif open[key] then
+      batch.failures[key] = failures
     end
+    has_open = has_open or open[key]
   end
-  if not has_open and not is_nothing then
+  if not has_open and loose[1] and not is_nothing then
     for _, failure in ipairs(loose) do
       iterator.loose[#iterator.loose + 1] = failure
-      iterator.errors = core.errors(iterator.loose)
     end
+    iterator.errors = core.errors(iterator.loose)
   end
 end
 
