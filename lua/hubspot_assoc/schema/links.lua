@@ -98,26 +98,39 @@ function Linking:link_runs(forward, inverse)
     for i = 1, is_regular(run) and #run or 0, 2 do
       local row, other = run[i].row, run[i + 1].row
       self.linked[row], self.linked[other] = other, row
-      local is_guess = not have_one_text(row, other) and (#forward > 1 or #inverse > 1)
-      self.guessed[run[i].is_forward and row or other] = is_guess or nil
+      self.guessed[run[i].is_forward and row or other] = not have_one_text(row, other) or nil
     end
   end
 end
 
 function Linking:link_category(forward, inverse)
   self:link_runs(forward, inverse)
-  forward, inverse = self:left_of(forward), self:left_of(inverse)
-  self:link(forward, inverse, are_twins)
   local left, inverse_left = self:left_of(forward), self:left_of(inverse)
-  self:link(left, inverse_left, are_neighbours, #left > 1 or #inverse_left > 1)
+  self:link(left, inverse_left, are_twins)
+  self:link(left, inverse_left, are_neighbours, true)
   self:link(left, inverse_left, have_one_text)
   left, inverse_left = self:left_of(left), self:left_of(inverse_left)
   if #left == #inverse_left then
-    self:link(left, inverse_left, any, #left > 1)
+    self:link(left, inverse_left, any, true)
   else
     for _, row in ipairs(left) do
       self.guessed[row] = true
     end
+  end
+  self:settle(forward)
+end
+
+-- Where all others have their sides by their texts, there is nothing to guess about one.
+function Linking:settle(forward)
+  local only
+  for _, row in ipairs(forward) do
+    if self.guessed[row] and (only or not self.linked[row]) then
+      return
+    end
+    only = self.guessed[row] and row or only
+  end
+  if only then
+    self.guessed[only] = nil
   end
 end
 
