@@ -74,6 +74,14 @@ function methods.drain(client, level, seconds)
   return n
 end
 
+function methods.stats(client)
+  return client.core:stats()
+end
+
+function methods.rate_limit(client)
+  return client.core:rate_limit()
+end
+
 --- Hands out the asynchronous calls that have finished: their on_done functions are called.
 -- @param seconds how long to wait if there is none (default 0), and not at all where nothing is under way; without an
 --   I/O thread the calls move on meanwhile
@@ -98,6 +106,39 @@ function Client:drain(seconds)
   expect_client(self, "drain")
   local n = methods.drain(self, 2, seconds)
   return n
+end
+
+--- What the client has done since it was made: counters, which only grow, and two numbers of this moment. They stay
+-- when the client is closed. Times are in seconds.
+-- @return table:
+--   calls: API calls that were made
+--   requests, attempts: HTTP requests that were begun (a batch may be several), and tries of them
+--   retries: of attempts, by what the one before ended with: api (a 5xx, 408), throttled (429, 423, 477), timeout,
+--     transport, protocol (an answer cut short), token (EXPIRED_AUTHENTICATION: again with a fresh one)
+--   waits: { count, seconds } of the requests' waits that are over, by what for: rate (the client's, or HubSpot's),
+--     hold (the pause after a 429, 423, 477), connection (a free one), retry (the pause before another attempt), leave
+--     (a limiter's), token (the token function's). Those under a millisecond are not counted
+--   errors: how many errors the calls gave, by kind; those inside a 207, too
+--   bytes_sent, bytes_received: heads and bodies, as compressed as they were, without TLS; of attempts that have ended.
+--     With the option transport the bodies alone
+--   connections_opened, connections_reused: how many were; the latter are attempts on one that had been used before
+--   in_flight, queued: attempts under way, and requests that wait, at this moment
+function Client:stats()
+  expect_client(self, "stats")
+  return methods.stats(self)
+end
+
+--- What is known of the account's rate at this moment. What is unknown is absent.
+-- @return table:
+--   requests, interval: so many requests in so many seconds: as HubSpot told last, else as this client is configured
+--   remaining: so many of them may be sent at once, as far as this client knows. Where several nginx workers share the
+--     rate without a limiter, of this worker's part
+--   daily, daily_remaining: requests a day, as HubSpot told last
+--   hold: seconds for which nothing is sent (after a 429, 423 or 477); absent: it may be sent
+--   age: seconds since HubSpot told any of this last; absent: it has told nothing yet
+function Client:rate_limit()
+  expect_client(self, "rate_limit")
+  return methods.rate_limit(self)
 end
 
 --- A descriptor that is readable while there is something for step; nil when the client is closed. Raises if the

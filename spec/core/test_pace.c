@@ -295,6 +295,30 @@ static void growth_keeps_the_sends(void **state)
 
 /* ---- sends of others ---- */
 
+/* What is said to remain is what then goes at once. */
+static void tells_what_remains(void **state)
+{
+  hsa_pace pace = make(10, S, true);
+  hsa_rate_limit told = limits(8, 6, 1000);
+  hsa_slot slow;
+
+  (void)state;
+  assert_int_equal(hsa_pace_remaining(&pace, COUNTED, 0), 10);
+  slow = hsa_pace_begin(&pace, COUNTED, 0);
+  exchange(&pace, COUNTED, 0, 100 * MS);
+  assert_int_equal(hsa_pace_remaining(&pace, COUNTED, 100 * MS), 8);
+  learn(&pace, &told, 100 * MS);
+  assert_int_equal(hsa_pace_remaining(&pace, COUNTED, 100 * MS), 6);
+  assert_int_equal(hsa_pace_remaining(&pace, COUNTED, 1200 * MS), 7); /* the slow one holds its slot */
+  hsa_pace_end(&pace, &slow, HSA_ENDING_DONE, 1200 * MS);
+  assert_int_equal(burst(&pace, 1300 * MS), 7);
+  assert_int_equal(hsa_pace_remaining(&pace, COUNTED, 1300 * MS), 0);
+  hsa_pace_hold(&pace, 5 * S, 429, true, 3 * S);
+  assert_int_equal(hsa_pace_remaining(&pace, COUNTED, 4 * S), 0);
+  assert_int_equal(hsa_pace_remaining(&pace, COUNTED, 6 * S), 8);
+  hsa_pace_free(&pace);
+}
+
 static void foreign_sends(void **state)
 {
   static const struct {
@@ -885,6 +909,7 @@ int main(void)
     cmocka_unit_test(a_senseless_answer_is_forgotten),
     cmocka_unit_test(learns_again),
     cmocka_unit_test(growth_keeps_the_sends),
+    cmocka_unit_test(tells_what_remains),
     cmocka_unit_test(foreign_sends),
     cmocka_unit_test(foreign_sends_leave_last),
     cmocka_unit_test(foreign_sends_once),

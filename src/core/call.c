@@ -9,6 +9,7 @@
 #define MAX_HOLD (INT64_C(24) * 3600 * HSA_SECOND) /* the longest that HubSpot means */
 #define NO_HOLD (60 * HSA_SECOND) /* for what it cannot mean: one senseless answer must not silence the client */
 #define MAX_HEADER_LINE (64 * 1024)
+#define LEAST_WAIT (HSA_SECOND / 1000) /* that is counted */
 #define TIMEOUT_GRACE (HSA_SECOND / 20) /* libcurl's own timeout comes first where it works: it knows more */
 
 static double next_random(hsa_engine *engine) /* xorshift64*: enough to spread retries */
@@ -124,6 +125,41 @@ void hsa_call_tell_wait(hsa_call *call, int64_t delay)
   call->told_wait = true;
 }
 
+/* ---- what it waits for ---- */
+
+/* What held up a call that leaves its queue; HSA_WAITS: nothing but who drives the engine. */
+static hsa_wait queue_wait(const hsa_call *call)
+{
+  hsa_leave obstacle = call->engine->queues[call->group].obstacle;
+
+  if (obstacle.at < call->queued_at - LEAST_WAIT) /* it is as old as the driver's last look at the clock */
+    return HSA_WAITS;
+  if (obstacle.reason == HSA_PACE_NOW)
+    return HSA_WAIT_CONNECTION;
+  return obstacle.reason == HSA_PACE_HOLD ? HSA_WAIT_HOLD : HSA_WAIT_RATE;
+}
+
+static void end_wait(hsa_call *call, int64_t now)
+{
+  hsa_stats *stats = &call->engine->stats;
+  hsa_wait reason = call->stage == STAGE_QUEUED ? queue_wait(call) : call->waits_for;
+  int64_t waited = now - call->waits_since;
+
+  if (call->waits_for != HSA_WAITS && reason != HSA_WAITS && waited >= LEAST_WAIT) {
+    stats->waits[reason]++;
+    stats->waited[reason] += waited;
+  }
+  call->waits_for = HSA_WAITS;
+}
+
+/* Called before the call enters the stage in which it waits. */
+static void begin_wait(hsa_call *call, hsa_wait reason, int64_t now)
+{
+  end_wait(call, now);
+  call->waits_for = reason;
+  call->waits_since = now;
+}
+
 /* ---- the queue ---- */
 
 void hsa_call_enqueue(hsa_call *call)
@@ -137,9 +173,10 @@ void hsa_call_enqueue(hsa_call *call)
     before = after;
     after = after->qnext;
   }
+  call->queued_at = hsa_now();
+  begin_wait(call, HSA_WAIT_CONNECTION, call->queued_at);
   call->stage = STAGE_QUEUED;
   call->told_wait = false;
-  call->queued_at = hsa_now();
   call->order = call->is_first ? 0 : ++engine->queued;
   call->is_first = false;
   call->qprev = before;
@@ -196,6 +233,8 @@ void hsa_call_stop(hsa_call *call)
 {
   hsa_engine *engine = call->engine;
 
+  if (call->waits_for != HSA_WAITS)
+    end_wait(call, hsa_now());
   if (call->stage == STAGE_QUEUED)
     dequeue(call);
   forget_leave(call);
@@ -289,8 +328,17 @@ void hsa_engine_cancel_calls(hsa_engine *engine, const char *detail)
       end_canceled(call, detail);
 }
 
+/* What a call waits for that asks this. */
+static hsa_wait asked_wait(const hsa_call *call, hsa_reason reason)
+{
+  if (reason == HSA_REASON_SEND)
+    return HSA_WAITS;
+  return call->park == HSA_PARK_EVERY && reason != HSA_REASON_EXPIRED ? HSA_WAIT_LEAVE : HSA_WAIT_TOKEN;
+}
+
 void hsa_call_park(hsa_call *call, hsa_reason reason)
 {
+  begin_wait(call, asked_wait(call, reason), hsa_now());
   call->stage = STAGE_PARKED;
   call->reason = reason;
   call->questions++;
@@ -298,8 +346,9 @@ void hsa_call_park(hsa_call *call, hsa_reason reason)
   hsa_call_mark(call);
 }
 
-void hsa_call_wait(hsa_call *call, int64_t at)
+void hsa_call_wait(hsa_call *call, hsa_wait reason, int64_t at)
 {
+  begin_wait(call, reason, hsa_now());
   call->stage = STAGE_WAITING;
   hsa_timer_set(&call->engine->timers, &call->timer, at);
 }
@@ -434,6 +483,7 @@ void hsa_call_send(hsa_call *call, int64_t now)
     .owner = call,
   };
 
+  end_wait(call, now);
   dequeue(call);
   forget_leave(call);
   hsa_timer_clear(&engine->timers, &call->timer);
@@ -450,6 +500,7 @@ void hsa_call_send(hsa_call *call, int64_t now)
   }
   hsa_timer_set(&engine->timers, &call->timer, now + attempt.timeout + (call->asks_answer ? 0 : TIMEOUT_GRACE));
   call->attempts++;
+  engine->stats.attempts++;
   call->slot = hsa_pace_begin(&engine->pace, call->group, now);
   add_event(call, HSA_EVENT_ATTEMPT, 0);
 }
@@ -457,6 +508,37 @@ void hsa_call_send(hsa_call *call, int64_t now)
 static bool is_paced(const hsa_call *call)
 {
   return call->engine->pace.own.requests > 0 || call->park == HSA_PARK_EVERY;
+}
+
+/* Keeps what the headers told for hsa_engine_rate. */
+static void keep_told(hsa_call *call, int64_t now)
+{
+  hsa_engine *engine = call->engine;
+  const hsa_rate_limit *rate = &call->result.headers.rate;
+
+  if (rate->max > 0 && rate->interval_ms > 0) {
+    engine->told.max = rate->max;
+    engine->told.interval_ms = rate->interval_ms;
+    engine->told.remaining = rate->remaining;
+    engine->told_group = call->group;
+    engine->told_at = now;
+  }
+  if (rate->daily >= 0 || rate->daily_remaining >= 0) {
+    engine->told.daily = rate->daily;
+    engine->told.daily_remaining = rate->daily_remaining;
+    engine->told_at = now;
+  }
+}
+
+static void count_traffic(hsa_call *call)
+{
+  hsa_stats *stats = &call->engine->stats;
+  const hsa_traffic *traffic = &call->result.traffic;
+
+  stats->bytes_sent += traffic->sent;
+  stats->bytes_received += traffic->received;
+  stats->connections_opened += traffic->opened;
+  stats->connections_reused += traffic->reused;
 }
 
 /* What the attempt's end tells of the rate. */
@@ -474,6 +556,8 @@ static void learn_rate(hsa_call *call, int64_t now)
     rate.remaining = -1; /* none, of course; the hold that follows is for just that */
   if (result->sent)
     hsa_pace_learn(pace, call->group, &rate, result->sent_at, now);
+  keep_told(call, now);
+  count_traffic(call);
   call->engine->queue_at = INT64_MIN;
 }
 
@@ -523,10 +607,12 @@ static void conclude_attempt(hsa_call *call, int64_t now)
   if (verdict.action == HSA_GIVE_UP)
     end(call, &verdict, NULL);
   else if (verdict.action == HSA_RETRY) {
+    engine->stats.retries[verdict.throttled ? HSA_THROTTLED : call->result.kind]++;
     add_event(call, HSA_EVENT_RETRY, verdict.delay);
     call->is_first = verdict.throttled;
-    hsa_call_wait(call, now + verdict.delay);
+    hsa_call_wait(call, verdict.throttled ? HSA_WAIT_HOLD : HSA_WAIT_RETRY, now + verdict.delay);
   } else {
+    engine->stats.refreshes++;
     add_event(call, HSA_EVENT_RETRY, 0);
     call->is_refreshable = false;
     hsa_call_park(call, HSA_REASON_EXPIRED);
@@ -602,6 +688,7 @@ hsa_status hsa_call_take_answer(hsa_call *call, const hsa_answer *answer, int64_
     return HSA_NOMEM;
   }
   result.kind = kind_of_answer(answer, &result);
+  result.traffic = (hsa_traffic){.sent = (int64_t)call->body_len, .received = (int64_t)answer->body_len};
   if (answer->kind == HSA_SUCCESS)
     detail = result.too_large ? "the response is larger than max_response_bytes" : "";
   snprintf(result.detail, sizeof result.detail, "%s", detail);

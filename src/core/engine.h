@@ -52,6 +52,8 @@ struct hsa_call {
   int group;                /* of the rate: which queue it waits in */
   uint64_t order;           /* among the queues: who came first */
   int64_t queued_at;        /* while QUEUED */
+  hsa_wait waits_for;       /* HSA_WAITS: nothing; while QUEUED what held its queue up tells */
+  int64_t waits_since;
   int throttled;            /* attempts that 429, 423 or 477 ended */
   hsa_timer timer;
   hsa_transfer *transfer;   /* while SENDING */
@@ -103,6 +105,10 @@ struct hsa_engine {
   uint64_t slow_number;     /* of those that ask, the ones up to this ask are slow: nothing is kept free for them */
   int slow;                 /* how many these are */
   uint64_t random;
+  hsa_stats stats;          /* but what is so now */
+  hsa_rate_limit told;      /* by headers, each when it was told last; -1: never */
+  int64_t told_at;          /* when any was; INT64_MIN: never */
+  int told_group;           /* of the call whose answer told it */
 };
 
 #define HSA_ENDING "nothing is sent any more: the process is ending"
@@ -122,7 +128,7 @@ static inline void hsa_engine_unlock(hsa_engine *engine)
 /* Puts the call into the queue, or lets it wait for hsa_call_proceed, or until a point in time. */
 void hsa_call_enqueue(hsa_call *call);
 void hsa_call_park(hsa_call *call, hsa_reason reason);
-void hsa_call_wait(hsa_call *call, int64_t at);
+void hsa_call_wait(hsa_call *call, hsa_wait reason, int64_t at);
 
 /* Ends a call that no answer decided. detail: static, or the call's own. */
 void hsa_call_end_early(hsa_call *call, hsa_kind kind, int64_t retry_after, const char *detail);

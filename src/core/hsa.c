@@ -124,6 +124,8 @@ hsa_status hsa_engine_new(const hsa_config *config, hsa_engine **out)
   engine->config = *config;
   engine->random = seed(engine);
   hsa_notifier_init(&engine->notifier);
+  engine->told = (hsa_rate_limit){-1, -1, -1, -1, -1};
+  engine->told_at = INT64_MIN;
   hsa_budget_init(&engine->budget, config->retry_budget);
   if (!hsa_count_forks(&engine->forks) || !own_strings(&engine->config) || !hsa_engine_init_locks(engine) ||
       hsa_pace_init(&engine->pace, config->rate_requests, config->rate_interval, config->rate_is_ceiling,
@@ -178,6 +180,52 @@ void hsa_engine_free(hsa_engine *engine)
   pthread_mutex_destroy(&engine->lock);
   pthread_cond_destroy(&engine->changed);
   free(engine);
+}
+
+/* ---- what it has done, and knows ---- */
+
+static bool is_under_way(const hsa_call *call)
+{
+  return call->stage == STAGE_SENDING || (call->stage == STAGE_PARKED && call->reason == HSA_REASON_SEND);
+}
+
+void hsa_engine_stats(hsa_engine *engine, hsa_stats *out)
+{
+  const hsa_call *call;
+
+  hsa_engine_check_fork(engine);
+  hsa_engine_lock(engine);
+  *out = engine->stats;
+  for (call = engine->calls; call; call = call->next)
+    if (is_under_way(call))
+      out->in_flight++;
+    else if (call->stage != STAGE_ENDED)
+      out->queued++;
+  hsa_engine_unlock(engine);
+}
+
+void hsa_engine_rate(hsa_engine *engine, hsa_rate_state *out)
+{
+  int64_t now = hsa_now(), age;
+  const hsa_rate_limit *told = &engine->told;
+  bool is_paced;
+
+  hsa_engine_check_fork(engine);
+  hsa_engine_lock(engine);
+  is_paced = engine->pace.own.requests > 0;
+  age = engine->told_at == INT64_MIN ? -1 : now - engine->told_at;
+  *out = (hsa_rate_state){
+    .requests = told->max > 0 ? told->max : is_paced ? engine->config.rate_requests : -1,
+    .interval = told->max > 0 ? told->interval_ms * 1000 : is_paced ? engine->config.rate_interval : -1,
+    .remaining = is_paced ? hsa_pace_remaining(&engine->pace, engine->told_group, now) : -1,
+    .daily = told->daily,
+    .daily_remaining = told->daily_remaining,
+    .hold = engine->pace.hold > now ? engine->pace.hold - now : -1,
+    .age = age,
+  };
+  if (!is_paced && told->remaining >= 0 && age <= told->interval_ms * 1000)
+    out->remaining = told->remaining;
+  hsa_engine_unlock(engine);
 }
 
 /* ---- calls ---- */
@@ -259,6 +307,7 @@ static hsa_call *new_call(hsa_engine *engine, const hsa_request *request)
     return NULL;
   call->engine = engine;
   call->stage = STAGE_WAITING;
+  call->waits_for = HSA_WAITS;
   call->method = request->method;
   call->effect = request->effect;
   call->park = request->park;
@@ -289,6 +338,7 @@ static hsa_status admit(hsa_engine *engine, hsa_call *call, const hsa_request *r
   if (status != HSA_OK)
     return status;
   engine->ncalls++;
+  engine->stats.requests++;
   call->next = engine->calls;
   if (call->next)
     call->next->prev = call;
@@ -408,7 +458,7 @@ static hsa_status proceed(hsa_call *call, const char *token, int64_t delay)
     hsa_call_end_limited(call, delay);
   else {
     call->released += delay;
-    hsa_call_wait(call, call->released);
+    hsa_call_wait(call, HSA_WAIT_LEAVE, call->released);
     call->told_wait = false;
     hsa_call_tell_wait(call, delay);
   }
@@ -571,6 +621,13 @@ const char *hsa_kind_name(hsa_kind kind)
                                       "transport", "protocol", "canceled",  "config", "pending"};
 
   return names[kind];
+}
+
+const char *hsa_wait_name(hsa_wait wait)
+{
+  static const char *const names[] = {"rate", "hold", "connection", "retry", "leave", "token"};
+
+  return names[wait];
 }
 
 const char *hsa_code_name(hsa_code code)

@@ -162,6 +162,38 @@ typedef struct hsa_outcome {
   hsa_rate_limit rate;
 } hsa_outcome;
 
+/* What requests wait for. */
+typedef enum hsa_wait {
+  HSA_WAIT_RATE,       /* the client's own rate, or what the server's headers tell */
+  HSA_WAIT_HOLD,       /* the pause after a 429, 423 or 477 */
+  HSA_WAIT_CONNECTION, /* a free connection */
+  HSA_WAIT_RETRY,      /* the pause before another attempt */
+  HSA_WAIT_LEAVE,      /* an outside limiter: its answer, and the time that it asks for */
+  HSA_WAIT_TOKEN,
+  HSA_WAITS            /* how many there are; nothing */
+} hsa_wait;
+
+/* Since the engine was made. */
+typedef struct hsa_stats {
+  int64_t requests, attempts;   /* begun */
+  int64_t retries[HSA_PENDING]; /* by the kind of what an attempt ended with */
+  int64_t refreshes;            /* attempts with a fresh token, after EXPIRED_AUTHENTICATION */
+  int64_t waits[HSA_WAITS], waited[HSA_WAITS]; /* of a millisecond and more, that have ended: how many; us */
+  /* of attempts that have ended; heads included, without TLS, as compressed as it was */
+  int64_t bytes_sent, bytes_received;
+  int64_t connections_opened, connections_reused; /* the latter: attempts on one that had been used before */
+  int64_t in_flight, queued; /* now: attempts under way, requests that wait */
+} hsa_stats;
+
+/* What is known of the account's rate; -1: nothing. */
+typedef struct hsa_rate_state {
+  int64_t requests, interval;     /* as HubSpot told last, else as configured; us */
+  int64_t remaining;              /* so many may be sent at once, as far as is known */
+  int64_t daily, daily_remaining; /* as HubSpot told last */
+  int64_t hold;                   /* us for which nothing is sent */
+  int64_t age;                    /* us since HubSpot told of it last */
+} hsa_rate_state;
+
 typedef enum hsa_event_type { HSA_EVENT_ATTEMPT, HSA_EVENT_RETRY, HSA_EVENT_WAIT, HSA_EVENT_DONE } hsa_event_type;
 
 #define HSA_EVENT_BIT(type) (1U << (type))
@@ -219,6 +251,12 @@ void hsa_engine_close(hsa_engine *engine);
 
 /* As hsa_engine_close, and frees the engine. NULL is fine. */
 void hsa_engine_free(hsa_engine *engine);
+
+/* "rate", "hold", ... */
+const char *hsa_wait_name(hsa_wait wait);
+
+void hsa_engine_stats(hsa_engine *engine, hsa_stats *out);
+void hsa_engine_rate(hsa_engine *engine, hsa_rate_state *out);
 
 /* Starts the engine's I/O thread, if it has none: calls then move on by themselves. It blocks all signals.
  * HSA_NOMEM if there can be no thread; HSA_NOFILES. */

@@ -277,6 +277,25 @@ void hsa_pace_hold(hsa_pace *pace, int64_t until, int http_status, bool is_named
   }
 }
 
+static int64_t remaining_in(const hsa_window *window, int64_t now)
+{
+  int64_t left = window->requests - window->open - (int64_t)ended_since(window, now - window->interval);
+
+  return left > 0 ? left : 0;
+}
+
+int64_t hsa_pace_remaining(const hsa_pace *pace, int group_number, int64_t now)
+{
+  const hsa_group *group = &pace->groups[group_number];
+  bool has_told = is_told(group, now);
+  int64_t own = pace->is_ceiling || !has_told ? remaining_in(&pace->own, now) : INT64_MAX;
+  int64_t server = has_told ? remaining_in(&group->server, now) : INT64_MAX;
+
+  if (pace->hold > now)
+    return 0;
+  return own < server ? own : server;
+}
+
 int64_t hsa_pace_oldest(const hsa_pace *pace, int group, int64_t now)
 {
   const hsa_window *window = &pace->groups[group].server;

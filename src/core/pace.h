@@ -115,6 +115,9 @@ void hsa_pace_hold(hsa_pace *pace, int64_t until, int http_status, bool is_named
 /* How long until the oldest send that counts for the group has left its window, in us; -1 if none counts. */
 int64_t hsa_pace_oldest(const hsa_pace *pace, int group, int64_t now);
 
+/* How many requests of the group may be sent at once, as far as is known; with pacing. */
+int64_t hsa_pace_remaining(const hsa_pace *pace, int group, int64_t now);
+
 /* Learns from the headers of a response received at `now` to a request that left at `sent_at`: what remains was
  * counted in between. HSA_NOMEM: nothing was learned. */
 hsa_status hsa_pace_learn(hsa_pace *pace, int group, const hsa_rate_limit *rate, int64_t sent_at, int64_t now);

@@ -7,6 +7,12 @@
 
 enum { HSA_DETAIL_MAX = 256 };
 
+/* Of all runs of an attempt; heads included, without TLS. */
+typedef struct hsa_traffic {
+  int64_t sent, received; /* bytes */
+  int opened, reused;     /* connections; runs on one that had been used before */
+} hsa_traffic;
+
 typedef struct hsa_result {
   hsa_kind kind;       /* SUCCESS, API, TIMEOUT, TRANSPORT, PROTOCOL or CONFIG */
   hsa_code code;       /* with TRANSPORT */
@@ -17,6 +23,7 @@ typedef struct hsa_result {
   bool too_large;      /* the body is larger than max_response_bytes */
   int64_t sent_at;     /* point in time; with sent */
   int64_t retry_after; /* us; -1: none */
+  hsa_traffic traffic;
   hsa_headers headers;
   char detail[HSA_DETAIL_MAX];
   hsa_buf body;

@@ -289,6 +289,8 @@ static void close_client(lhsa_client *client)
 
   if (!engine)
     return;
+  hsa_engine_stats(engine, &client->stats);
+  client->stats.in_flight = client->stats.queued = 0;
   client->engine = NULL;
   client->census->open--;
   hsa_engine_free(engine);
@@ -567,6 +569,96 @@ static int client_announce(lua_State *L)
   return 0;
 }
 
+/* The client's engine; its last counters are there already once it has none. */
+static void take_stats(lhsa_client *client)
+{
+  if (client->engine)
+    hsa_engine_stats(client->engine, &client->stats);
+}
+
+/* Sets a table of the numbers, by kind, on the table at the top. */
+static void set_kinds(lua_State *L, const char *name, const int64_t *numbers, hsa_kind last)
+{
+  hsa_kind kind;
+
+  lua_createtable(L, 0, HSA_PENDING);
+  for (kind = HSA_API; kind <= last; kind++)
+    lhsa_set_integer(L, hsa_kind_name(kind), numbers[kind]);
+  lua_setfield(L, -2, name);
+}
+
+static void set_waits(lua_State *L, const hsa_stats *stats)
+{
+  hsa_wait wait;
+
+  lua_createtable(L, 0, HSA_WAITS);
+  for (wait = 0; wait < HSA_WAITS; wait++) {
+    lua_createtable(L, 0, 2);
+    lhsa_set_integer(L, "count", stats->waits[wait]);
+    lhsa_set_number(L, "seconds", (double)stats->waited[wait] / (double)HSA_SECOND);
+    lua_setfield(L, -2, hsa_wait_name(wait));
+  }
+  lua_setfield(L, -2, "waits");
+}
+
+/* client:stats() -> table: docstring in lua/hubspot_assoc/client.lua */
+static int client_stats(lua_State *L)
+{
+  lhsa_client *client = check_client(L);
+  const hsa_stats *stats = &client->stats;
+
+  take_stats(client);
+  lua_createtable(L, 0, 12);
+  lhsa_set_integer(L, "calls", client->ncalls);
+  lhsa_set_integer(L, "requests", stats->requests);
+  lhsa_set_integer(L, "attempts", stats->attempts);
+  set_kinds(L, "retries", stats->retries, HSA_PROTOCOL);
+  lua_getfield(L, -1, "retries");
+  lhsa_set_integer(L, "token", stats->refreshes);
+  lua_pop(L, 1);
+  set_waits(L, stats);
+  set_kinds(L, "errors", client->errors, HSA_CONFIG);
+  lhsa_set_integer(L, "bytes_sent", stats->bytes_sent);
+  lhsa_set_integer(L, "bytes_received", stats->bytes_received);
+  lhsa_set_integer(L, "connections_opened", stats->connections_opened);
+  lhsa_set_integer(L, "connections_reused", stats->connections_reused);
+  lhsa_set_integer(L, "in_flight", stats->in_flight);
+  lhsa_set_integer(L, "queued", stats->queued);
+  return 1;
+}
+
+static void set_known(lua_State *L, const char *name, int64_t value)
+{
+  if (value >= 0)
+    lhsa_set_integer(L, name, value);
+}
+
+static void set_known_seconds(lua_State *L, const char *name, int64_t us)
+{
+  if (us >= 0)
+    lhsa_set_number(L, name, (double)us / (double)HSA_SECOND);
+}
+
+/* client:rate_limit() -> table: likewise */
+static int client_rate_limit(lua_State *L)
+{
+  lhsa_client *client = check_client(L);
+  hsa_rate_state rate;
+
+  lua_createtable(L, 0, 7);
+  if (!client->engine)
+    return 1;
+  hsa_engine_rate(client->engine, &rate);
+  set_known(L, "requests", rate.requests);
+  set_known_seconds(L, "interval", rate.interval);
+  set_known(L, "remaining", rate.remaining);
+  set_known(L, "daily", rate.daily);
+  set_known(L, "daily_remaining", rate.daily_remaining);
+  set_known_seconds(L, "hold", rate.hold);
+  set_known_seconds(L, "age", rate.age);
+  return 1;
+}
+
 /* client:close(is_kept): cancels what is under way; calls made afterwards fail. If it is kept, fd and what listen and
  * accept have made stay until the next close. */
 static int client_close(lua_State *L)
@@ -606,6 +698,7 @@ void lhsa_client_open(lua_State *L)
     {"wait", client_wait},         {"next", client_next},     {"fd", client_fd},
     {"listen", client_listen},     {"accept", client_accept}, {"announce", client_announce},
     {"close", client_close},       {"loop", client_loop},     {"keep_exchanges", client_keep_exchanges},
+    {"stats", client_stats},       {"rate_limit", client_rate_limit},
     {NULL, NULL}};
   const luaL_Reg *method;
 

@@ -174,9 +174,12 @@ bool lhsa_is_utf8(const char *text, size_t len);
 /* Where the element number n (from 1) of the JSON list begins whose '[' is at `list`; the list must have it. */
 const char *lhsa_json_element(const char *list, int n);
 
+typedef struct lhsa_client lhsa_client;
+
 /* ---- match.c: which input is meant ---- */
 
 typedef struct lhsa_request_info {
+  lhsa_client *client;
   const lhsa_endpoint *endpoint;
   const char *from, *to; /* as given to the call; or NULL */
   int first, last;       /* inputs of this request, 1-based */
@@ -220,7 +223,7 @@ void lhsa_set_boolean(lua_State *L, const char *name, bool value);
 
 typedef struct lhsa_census lhsa_census;
 
-typedef struct lhsa_client {
+struct lhsa_client {
   hsa_engine *engine;    /* NULL once closed and done with */
   bool is_closed;
   char *token;           /* NULL: a function's, or the environment's at the time of a call */
@@ -234,8 +237,10 @@ typedef struct lhsa_client {
   int64_t timeout, deadline; /* us */
   int max_attempts;
   int64_t ncalls;            /* so many have been made */
+  int64_t errors[HSA_PENDING]; /* so many their errors lists had, by kind */
+  hsa_stats stats;           /* once the engine is gone: its last ones */
   lhsa_census *census;       /* of its Lua state */
-} lhsa_client;
+};
 
 void lhsa_client_open(lua_State *L);
 

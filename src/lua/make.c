@@ -174,6 +174,7 @@ static void push_inputs(lua_State *L, int idx, int first, int last)
 lhsa_request_info lhsa_info_of(const lhsa_call *call)
 {
   lhsa_request_info info = {
+    .client = call->client,
     .endpoint = call->endpoint,
     .first = call->first,
     .last = call->last,

@@ -91,6 +91,7 @@ static void add_error(lua_State *L, int reply, const lhsa_request_info *info, hs
   lhsa_set_string(L, "to", info->to);
   lhsa_make_error(L);
   append(L, reply, LHSA_ERRORS);
+  info->client->errors[kind]++;
 }
 
 /* Sets a number, or removes what the server put there. */

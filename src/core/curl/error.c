@@ -281,6 +281,25 @@ static void judge_broken(hsa_transfer *transfer, CURLcode code)
     judge_handshake(transfer, code);
 }
 
+void hsa_transfer_meter(hsa_transfer *transfer)
+{
+  hsa_traffic *traffic = &transfer->traffic;
+  long head_sent = 0, head_received = 0, opened = 0;
+  curl_off_t body_sent = 0, body_received = 0;
+
+  if (!transfer->easy)
+    return;
+  curl_easy_getinfo(transfer->easy, CURLINFO_REQUEST_SIZE, &head_sent);
+  curl_easy_getinfo(transfer->easy, CURLINFO_SIZE_UPLOAD_T, &body_sent);
+  curl_easy_getinfo(transfer->easy, CURLINFO_HEADER_SIZE, &head_received);
+  curl_easy_getinfo(transfer->easy, CURLINFO_SIZE_DOWNLOAD_T, &body_received);
+  curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &opened);
+  traffic->sent += head_sent + body_sent;
+  traffic->received += head_received + body_received;
+  traffic->opened += (int)opened;
+  traffic->reused += opened == 0 && transfer->result.sent;
+}
+
 void hsa_transfer_conclude(hsa_transfer *transfer, CURLcode code)
 {
   hsa_result *result = &transfer->result;
@@ -302,4 +321,5 @@ void hsa_transfer_conclude(hsa_transfer *transfer, CURLcode code)
     judge_whole(transfer);
   result->sent = (result->sent && transfer->end != RUN_END_REFUSED) || transfer->was_sent;
   result->retry_after = hsa_headers_retry_after(&result->headers, hsa_wall_seconds());
+  result->traffic = transfer->traffic;
 }

@@ -88,6 +88,7 @@ struct hsa_transfer {
   hsa_status refused;  /* why a callback took no more: HSA_TOOLARGE or HSA_NOMEM */
   size_t header_bytes;
   hsa_head head;
+  hsa_traffic traffic; /* of the runs that have ended */
   hsa_result result;
   char error[CURL_ERROR_SIZE];
 };
@@ -220,5 +221,8 @@ void hsa_tls_describe(hsa_tls_fault fault, const hsa_trust *trust, const char *t
 
 /* Judges what the transfer ended with, and fills its result. */
 void hsa_transfer_conclude(hsa_transfer *transfer, CURLcode code);
+
+/* Adds what a run that has ended took to the transfer's traffic. */
+void hsa_transfer_meter(hsa_transfer *transfer);
 
 #endif

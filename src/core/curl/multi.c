@@ -310,6 +310,7 @@ static bool goes_on(hsa_transfer *transfer, CURLcode code)
 /* Has the transfer run again; false: it cannot. */
 static bool run_again(hsa_transfer *transfer)
 {
+  hsa_transfer_meter(transfer);
   transfer->was_sent = transfer->was_sent || (transfer->result.sent && transfer->end != RUN_END_REFUSED);
   hsa_transfer_waits(transfer, true);
   return hsa_transfer_renew(transfer) && attach(transfer);
@@ -322,6 +323,7 @@ static void end(hsa_transfer *transfer, CURLcode code)
   detach(transfer);
   count(transfer, false);
   hsa_connection_learn(transfer, code);
+  hsa_transfer_meter(transfer);
   hsa_transfer_conclude(transfer, code);
   transfer->is_spoiled = transfer->is_spoiled || code != CURLE_OK;
   transport->answers += transfer->result.http_status > 0;

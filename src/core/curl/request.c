@@ -371,6 +371,7 @@ void hsa_transfer_begin(hsa_transfer *transfer, const hsa_attempt *attempt)
   transfer->run_out_at = hsa_now() + attempt->timeout;
   transfer->runs = transfer->fruitless = 0;
   transfer->was_sent = transfer->is_spoiled = false;
+  transfer->traffic = (hsa_traffic){0};
   clear(transfer);
 }
 
