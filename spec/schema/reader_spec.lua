@@ -78,6 +78,62 @@ describe("the reader of schema files", function()
     assert.equal(#all, count)
   end)
 
+  -- Each field has a value of these, or is not there. (1.0 is no number to the reader, and one to JSON Schema.)
+  local VALUES = { '"contacts"', '"0-1"', '"p_car"', '"a b"', '""', '" x"', '"x\\n"', "5", "0", "-1", "1.5",
+    "2147483648", '"5"', '"none"', "true", "null", "[]", "{}", '"keep"', '"remove"', '"HUBSPOT_DEFINED"', "[5]",
+    '{"a":1}', "1" }
+
+  local function any_value(good)
+    return math.random(4) > 1 and good or VALUES[math.random(#VALUES)]
+  end
+
+  local function any_fields(fields)
+    local members = {}
+    for _, field in ipairs(fields) do
+      if field[3] or math.random(3) > 1 then
+        local value = type(field[2]) == "function" and (math.random(8) > 1 and field[2]() or any_value "1") or field[2]
+        members[#members + 1] = ('"%s":%s'):format(field[1], type(field[2]) == "function" and value or any_value(value))
+      end
+    end
+    return "{" .. table.concat(members, ",") .. "}"
+  end
+
+  local function any_document()
+    local function label()
+      return any_fields { { "label", '"A"', true }, { "inverse_label", '"B"' }, { "was", '"C"' }, { "name", '"a_1"' },
+        { "category", '"USER_DEFINED"' }, { "limit", "5" }, { "inverse_limit", "5" }, math.random(20) == 1 and
+        { "limits", "5" } or nil }
+    end
+    local function pair()
+      return any_fields { { "from", '"deals"', true }, { "to", '"tickets"', true }, { "unmanaged", '"keep"' },
+        { "limit", "5" }, { "inverse_limit", "5" }, { "labels", function() return "[" .. label() .. "]" end } }
+    end
+    return any_fields { { "version", "1", true }, { "unmanaged", '"keep"' },
+      { "pairs", function() return "[" .. pair() .. "]" end, true } }
+  end
+
+  it("agrees with it on documents of all kinds", function()
+    math.randomseed(42)
+    local documents = {}
+    for i = 1, 3000 do documents[i] = any_document() end
+    local folder = cli.folder()
+    local path = cli.write(folder .. "/all.lines", table.concat(documents, "\n") .. "\n")
+    local output = cli.sh(PYTHON .. " spec/support/json_schema.py schema/associations.schema.json " .. path)
+    cli.remove(folder)
+    local i, good = 0, 0
+    for verdict in output:gmatch "(%a+)\n" do
+      i = i + 1
+      local wanted, problems = schema.parse(documents[i])
+      local is_rule = problems[1] and problems[1].is_rule -- which JSON Schema cannot say
+      if not is_rule then
+        assert.equal(verdict, wanted and "good" or "bad", documents[i] .. "\n" .. messages(problems))
+      end
+      good = good + (verdict == "good" and 1 or 0)
+    end
+    assert.equal(#documents, i)
+    assert.is_true(good > 100 and good < 2500, good)
+  end)
+
   it("reads all that a file says", function()
     local wanted = assert(parse(FOLDER .. "good/all_fields.yaml"))
     assert.same({ "remove", 3 }, { wanted.unmanaged, #wanted.pairs })

@@ -12,7 +12,7 @@ local USUAL_MOST_LABELS = 10 -- where HubSpot has not told
 -- A name for inside HubSpot: letters, digits and _ of the texts; where they have others, their digest keeps it apart.
 local function name_of(label, inverse_label)
   local text = inverse_label and inverse_label ~= label and label .. "_" .. inverse_label or label
-  local name = text:lower():gsub("[^%l%d]+", "_"):gsub("^_+", ""):gsub("_+$", "")
+  local name = text:lower():gsub("[^a-z0-9]+", "_"):gsub("^_+", ""):gsub("_+$", "")
   if text:find("[\128-\255]") or name == "" then
     name = (name == "" and "label" or name) .. "_" .. digest(text):sub(1, 6)
   end

@@ -53,7 +53,7 @@ end
 
 --- Is the name or id of an object type one that HubSpot could have? Not: does it exist.
 function objects.is_name(text)
-  return text:find("^%a[%w_]*$") ~= nil or text:find("^%d+%-%d+$") ~= nil
+  return text:find("^[A-Za-z][A-Za-z0-9_]*$") ~= nil or text:find("^%d+%-%d+$") ~= nil
 end
 
 --- Is it a name that is neither one of HubSpot's known to us nor a custom object's (p_thing, p1234_thing)?

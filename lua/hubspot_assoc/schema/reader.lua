@@ -20,9 +20,9 @@ local MAX_LIMIT = 2147483647
 local Reader = {}
 Reader.__index = Reader
 
-function Reader:problem(place, message, severity)
+function Reader:problem(place, message, severity, is_rule)
   self.problems[#self.problems + 1] = { line = place.line, column = place.column, severity = severity or "error",
-    message = message }
+    message = message, is_rule = is_rule }
 end
 
 -- ---- scalars ----
@@ -205,13 +205,13 @@ local function check_object(text)
 end
 
 local function check_label(text)
-  if text == "" or text:find("^%s") or text:find("%s$") or text:find("%c") then
+  if text == "" or text:find("^ ") or text:find(" $") or text:find("[\1-\31\127]") or text:find("\0", 1, true) then
     return "a text without spaces around it and in one line expected"
   end
 end
 
 local function check_name(text)
-  if not text:find("^[%a_][%w_]*$") then
+  if not text:find("^[A-Za-z_][A-Za-z0-9_]*$") then
     return ('letters, digits and _ expected, no digit first; got "%s"'):format(text)
   end
 end
@@ -288,7 +288,8 @@ end
 --- Reads a file's text.
 -- @param text YAML or JSON
 -- @return what is wanted (above), or nil where there is an error; and a list of problems, in the order of their places:
---   { line =, column =, severity = "error" | "warning", message = }
+--   { line =, column =, severity = "error" | "warning", message =, is_rule = the file has its right shape, but breaks a
+--   rule of HubSpot's (rules.lua) }
 function reader.parse(text)
   local root, problems = tree.parse(text)
   local self = setmetatable({ problems = problems }, Reader)
@@ -301,7 +302,7 @@ function reader.parse(text)
     for _, pair in ipairs(wanted.pairs) do
       pair.labels = pair.labels or {}
     end
-    rules.check(wanted, function(place, message, severity) self:problem(place, message, severity) end)
+    rules.check(wanted, function(place, message, severity) self:problem(place, message, severity, true) end)
   end
   return not has_errors(problems) and wanted or nil, sorted(problems)
 end

@@ -15,14 +15,15 @@ local ESCAPES = { ['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r"
 
 -- A text in double quotes, as JSON and YAML both read it.
 local function quoted(text)
-  return '"' .. text:gsub('[%c"\\]', function(byte)
+  return '"' .. text:gsub('[\1-\31\127"\\]', function(byte)
     return ESCAPES[byte] or ("\\u%04x"):format(byte:byte())
   end) .. '"'
 end
 
 -- A text as people write it: without quotes where YAML reads the same.
 local function plain_or_quoted(text)
-  local is_plain = text:find("^[%a_\128-\255]") and not text:find("[^%w \128-\255_.()/&+-]") and not text:find(" $")
+  local is_plain = text:find("^[A-Za-z_\128-\255]") and not text:find("[^A-Za-z0-9 \128-\255_.()/&+-]")
+    and not text:find(" $")
   return is_plain and not reader.needs_quotes(text) and text or quoted(text)
 end
 
