@@ -75,6 +75,7 @@ EMBED       := $(BUILD)/embed
 FRAME_LOOP  := $(BUILD)/frame_loop
 SHIMS       := $(patsubst spec/support/%.c,$(BUILD)/support/%.so,$(sort $(wildcard spec/support/*.c)))
 FUZZERS     := $(patsubst fuzz/%.c,$(BUILD)/fuzz/%,$(sort $(wildcard fuzz/*.c)))
+TYPES       := $(BUILD)/types.lua
 BENCHES     := $(patsubst bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard bench/*.c)))
 
 .PHONY: module
@@ -104,7 +105,21 @@ $(BUILD)/flags: FORCE
 	 echo '$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) $(CPPFLAGS) $(ALL_LDFLAGS) $(LIBFLAG) $(CURL_LIBS)' > $@
 FORCE:
 
--include $(CORE_OBJ:.o=.d) $(BINDING_OBJ:.o=.d) $(UNIT_TESTS:=.d) $(EMBED).d $(FRAME_LOOP).d $(BENCHES:=.d) $(FUZZERS:=.d)
+-include $(BUILD)/generate_types.d $(CORE_OBJ:.o=.d) $(BINDING_OBJ:.o=.d) $(UNIT_TESTS:=.d) $(EMBED).d $(FRAME_LOOP).d $(BENCHES:=.d) $(FUZZERS:=.d)
+
+# --- types ------------------------------------------------------------------------------------
+
+# What editors and checkers know of the library: the hand-written part, and what the endpoint table has.
+.PHONY: types
+types: $(TYPES)
+
+$(BUILD)/generate_types: types/generate.c $(BUILD)/lua/endpoint.o $(BUILD)/lua/fields.o
+	$(SAY) CC $<
+	$(Q)$(CC) $(ALL_CFLAGS) $(WERROR) $(LUA_CFLAGS) $(CPPFLAGS) -Isrc/lua -MMD -MP -MF $@.d -o $@ $^ $(ALL_LDFLAGS)
+
+$(TYPES): types/types.lua.in $(BUILD)/generate_types
+	$(SAY) GEN $@
+	$(Q)$(BUILD)/generate_types $< >$@
 
 # --- programs around it -----------------------------------------------------------------------
 
@@ -196,7 +211,7 @@ else
 demo: $(MODULE)
 	@$(IN_TREE) simulator/simulator exec $(LUA) examples/batch_update.lua
 
-test: $(MODULE) $(UNIT_TESTS) $(EMBED) luajit $(SHIMS)
+test: $(MODULE) $(TYPES) $(UNIT_TESTS) $(EMBED) luajit $(SHIMS)
 	@$(IN_TREE) scripts/run-tests $(if $(SPEC),busted,unit embed busted)
 
 # All specs in a real nginx, also those that take long.
@@ -293,10 +308,11 @@ install-simulator:
 	@chmod 755 '$(DESTDIR)$(BINDIR)/hubspot-assoc-simulator'
 	@echo "installed hubspot-assoc-simulator into $(DESTDIR)$(BINDIR)"
 
-install-lib: install-simulator $(MODULE)
+install-lib: install-simulator $(MODULE) $(TYPES)
 	@mkdir -p '$(DESTDIR)$(LIBDIR)/hubspot_assoc'
 	cp $(MODULE) '$(DESTDIR)$(LIBDIR)/hubspot_assoc/core.so'
 	$(call copy_lua,! \( $(OF_CLI) \))
+	cp $(TYPES) '$(DESTDIR)$(LUADIR)/hubspot_assoc/types.lua'
 	@mkdir -p '$(DESTDIR)$(DOCDIR)/simulator'
 	cp -R README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE docs examples '$(DESTDIR)$(DOCDIR)' # all that the README links to
 	cp simulator/README.md '$(DESTDIR)$(DOCDIR)/simulator'

@@ -18,6 +18,7 @@ local core = require "hubspot_assoc.core"
 local error, pairs, require, tostring = error, pairs, require, tostring
 local expect_dot = client_module.expect_dot
 
+---@type hubspot_assoc
 local assoc = { _VERSION = core._VERSION }
 
 --- Makes a client.
