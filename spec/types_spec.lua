@@ -48,6 +48,17 @@ local function names_of(values, wanted)
   return names
 end
 
+-- What only the first list has, and what only the second has, as texts.
+local function differences(first, second)
+  local function only(list, other)
+    local has, names = {}, {}
+    for _, name in ipairs(other) do has[name] = true end
+    for _, name in ipairs(list) do names[#names + 1] = not has[name] and name or nil end
+    return table.concat(names, " ")
+  end
+  return only(first, second), only(second, first)
+end
+
 describe("the types", function()
   it("are Lua, and do nothing", function()
     local chunk = assert(loadfile(path))
@@ -63,7 +74,9 @@ describe("the types", function()
     local future = fake.async:get_all_limits()
     for owner, object in pairs { Client = getmetatable(client).__index, Async = getmetatable(client.async).__index,
       Future = getmetatable(future).__index, assoc = assoc, OAuth = { exchange = oauth.exchange } } do
-      assert.same(names_of(object, "function"), names_of(functions[owner]), "types/types.lua.in: " .. owner)
+      local missing, stale = differences(names_of(object, "function"), names_of(functions[owner]))
+      assert.equal("", missing, ("types/types.lua.in has no function of %s:"):format(owner))
+      assert.equal("", stale, ("types/types.lua.in has functions that %s has not:"):format(owner))
     end
     future:wait()
   end)
