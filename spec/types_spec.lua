@@ -2,6 +2,7 @@
 -- made of its tables; here they are held against how it behaves, and the hand-written part against all that is public.
 local assoc = require "hubspot_assoc"
 local core = require "hubspot_assoc.core"
+local testing = require "hubspot_assoc.testing"
 
 local unpack = table.unpack or unpack -- luacheck: ignore
 
@@ -72,13 +73,26 @@ describe("the types", function()
     local fake = assoc.new { access_token = "x", transport = function() return nil, "other" end }
     local oauth = assoc.oauth { client_id = "x", client_secret = "y" }
     local future = fake.async:get_all_limits()
+    local recording = os.tmpname()
+    local recorder = testing.record(recording)
     for owner, object in pairs { Client = getmetatable(client).__index, Async = getmetatable(client.async).__index,
-      Future = getmetatable(future).__index, assoc = assoc, OAuth = { exchange = oauth.exchange } } do
+      Future = getmetatable(future).__index, assoc = assoc, OAuth = { exchange = oauth.exchange }, testing = testing,
+      Fake = getmetatable(testing.new {}).__index, Recorder = getmetatable(recorder).__index,
+      file = require "hubspot_assoc.limiter.file", redis = require "hubspot_assoc.limiter.redis",
+      shdict = require "hubspot_assoc.limiter.shdict" } do
       local missing, stale = differences(names_of(object, "function"), names_of(functions[owner]))
       assert.equal("", missing, ("types/types.lua.in has no function of %s:"):format(owner))
       assert.equal("", stale, ("types/types.lua.in has functions that %s has not:"):format(owner))
     end
     future:wait()
+    recorder:close()
+    os.remove(recording)
+  end)
+
+  it("have the fields of what is counted", function()
+    local client = assoc.new { access_token = "x", transport = function() return nil, "other" end }
+    assert.same(names_of(client:stats()), names_of(classes["hubspot_assoc.Stats"]))
+    for name in pairs(client:rate_limit()) do assert.is_truthy(classes["hubspot_assoc.Rate"][name], name) end
   end)
 
   it("have an alias of its results for each call, and no other", function()

@@ -23,6 +23,7 @@ local setmetatable, tostring, type = setmetatable, tostring, type
 local concat, sort = table.concat, table.sort
 local loaded, open, getenv = package.loaded, io.open, os.getenv
 
+---@type hubspot_assoc.testing
 local testing = {}
 
 -- ---- answers ----

@@ -332,4 +332,4 @@ local function new(path, options)
   return far.limiter
 end
 
-return { new = new }
+return { new = new } --[[@as hubspot_assoc.limiter.file]]

@@ -290,4 +290,4 @@ local function new(client, options)
   }, Far))
 end
 
-return { new = new }
+return { new = new } --[[@as hubspot_assoc.limiter.redis]]

@@ -87,4 +87,4 @@ local function new(dict, options)
   return logs.new(setmetatable({ dict = dict, prefix = prefix }, Store), rate)
 end
 
-return { new = new }
+return { new = new } --[[@as hubspot_assoc.limiter.shdict]]
