@@ -24,7 +24,10 @@ pairs:
 
 describe("hubspot-assoc with a file", function()
   local token, folder
-  before_each(function() token, folder = simulator.token(), cli.folder() end)
+  before_each(function()
+    token, folder = simulator.token(), cli.folder()
+    simulator.control("rate", { token = token, max = 10000 }) -- many runs, of which none knows of the others
+  end)
   after_each(function() cli.remove(folder) end)
 
   local function write(content, name)
@@ -108,6 +111,13 @@ describe("hubspot-assoc with a file", function()
     assert.equal(0, count_changes())
     is(0, cli.on_terminal("y\n", environment, "apply", path))
     is(0, run("plan", path))
+  end)
+
+  it("ends with 130 after Ctrl-C where it asks", function()
+    local result = cli.on_terminal({ "\3", after = "[y/N]" }, { HUBSPOT_ACCESS_TOKEN = token }, "apply", write(WANTED))
+    assert.equal(130, result.status)
+    assert.matches("interrupted", result.out)
+    assert.equal(0, count_changes())
   end)
 
   it("wants the digest of a plan that deletes a label", function()

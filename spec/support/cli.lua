@@ -70,11 +70,14 @@ function cli.command(environment, ...)
   return table.concat(words, " ")
 end
 
--- Runs a command line: { status =, out =, err = }.
-local function perform(command, input)
+-- Runs a command line: { status =, out =, err = }. Its input is there from the beginning; or, where `after` is given, comes
+-- when that has been shown.
+local function perform(command, input, after)
   local out, err, stdin = os.tmpname(), os.tmpname(), os.tmpname()
   cli.write(stdin, input or "")
-  local _, status = cli.sh(("timeout -k 5 %d %s <%s >%s 2>%s"):format(MOST, command, stdin, out, err))
+  local typist = ("{ n=0; until %s || [ $((n += 1)) -gt %d ]; do sleep 0.05; done; cat %s; }"):format(
+    after and ("grep -qF %s %s"):format(shell.quote(after), out) or ":", MOST * 10, stdin)
+  local _, status = cli.sh(("%s | timeout -k 5 %d %s >%s 2>%s"):format(typist, MOST, command, out, err))
   local result = { status = status, out = cli.read(out), err = cli.read(err) }
   for _, path in ipairs { out, err, stdin } do os.remove(path) end
   return result
@@ -90,10 +93,13 @@ function cli.feed(input, environment, ...)
   return perform(cli.command(environment, ...), input)
 end
 
---- The same on a terminal of its own, 80 columns wide: out has all that was shown there. `input` is typed.
+--- The same on a terminal of its own, 80 columns wide: out has all that was shown there.
+-- @param input what is typed; or { after =, what is typed when that has been shown }
 function cli.on_terminal(input, environment, ...)
   local command = "stty cols 80 -echo; exec " .. cli.command(environment, ...)
-  local result = perform(("script -qefc %s /dev/null"):format(shell.quote(command)), input)
+  local typed, after = input, nil
+  if type(input) == "table" then typed, after = input[1], input.after end
+  local result = perform(("script -qefc %s /dev/null"):format(shell.quote(command)), typed, after)
   result.out = result.out:gsub("\r\n", "\n")
   return result
 end

@@ -116,10 +116,14 @@ local function id_of(value)
   return type(value) == "string" and value or ""
 end
 
+-- Returns labels; or nil where they are no strings.
 local function labels_of(record)
-  local value = record.labels or record.label
-  if type(value) == "string" then return { value } end
-  return type(value) == "table" and value or {}
+  local value = record.labels or record.label or {}
+  if type(value) ~= "table" then value = { value } end
+  for _, label in ipairs(value) do
+    if type(label) ~= "string" then return nil end
+  end
+  return value
 end
 
 function Reader:next_ndjson()
@@ -128,7 +132,9 @@ function Reader:next_ndjson()
   if line:find "^%s*$" then return self:next_ndjson() end
   local record = core.decode(line) -- exact, whatever digits an id has
   if type(record) ~= "table" then return bad_row(self.line, "no JSON object", line) end
-  return { line = self.line, from = id_of(record.from), to = id_of(record.to), labels = labels_of(record) }
+  local labels = labels_of(record)
+  if not labels then return bad_row(self.line, "labels are strings", line) end
+  return { line = self.line, from = id_of(record.from), to = id_of(record.to), labels = labels }
 end
 
 -- ---- both ----
@@ -155,7 +161,8 @@ function rows.open(path, format)
   local file, reason = io.stdin, nil
   if path ~= "-" then file, reason = io.open(path, "rb") end
   if not file then problem.raise("cannot read " .. tostring(reason), "Give a file with the record ids.") end
-  format = format or (path:lower():find "%.csv$" or path:lower():find "%.tsv$") and "csv" or "ndjson"
+  local name = path:lower():gsub("%.failed", "")
+  format = format or (name:find "%.csv$" or name:find "%.tsv$") and "csv" or "ndjson"
   local self = setmetatable({ path = path, file = file, is_csv = format == "csv", line = 0, bytes = 0 }, Reader)
   if path ~= "-" then
     self.size = file:seek "end"
