@@ -1,6 +1,6 @@
 # hubspot_assoc: GNU make. `make` builds the module for LUA into build/$(LUA)/.
 #   make LUA=lua5.1|lua5.2|lua5.3|lua5.4|lua5.5|luajit   CC=clang   WERROR=-Werror   V=1 (whole command lines)
-#   make demo | test | nginx | hosts | lint | asan | tsan | valgrind | fuzz | bench | bench-openresty | bench-rate |
+#   make demo | test | nginx | hosts | lint | asan | tsan | valgrind | coverage | fuzz | bench | bench-openresty | bench-rate |
 #        simulator | openresty | embed | env | deps | install | install-lib | install-cli | clean
 #   make test SPEC=spec/codec_spec.lua BUSTED_ARGS='--filter=null' JOBS=1 (spec files at a time)
 
@@ -186,6 +186,7 @@ NEEDS_hosts           := build simulator test examples
 NEEDS_asan            := build simulator test sanitizers
 NEEDS_tsan            := build test sanitizers
 NEEDS_valgrind        := build simulator test valgrind
+NEEDS_coverage        := build simulator test
 NEEDS_fuzz            := build fuzz
 NEEDS_lint            := build lint
 NEEDS_bench           := build simulator test bench
@@ -196,6 +197,7 @@ NEEDS_openresty       := build simulator openresty
 # What make is called with then.
 ARGS_asan = BUILD=build/asan/$(LUA) SANITIZE=address,undefined CFLAGS='-O1 -g'
 ARGS_tsan = BUILD=build/tsan SANITIZE=thread CFLAGS='-O1 -g'
+ARGS_coverage = BUILD=build/coverage CC=gcc LUA=lua5.4 CFLAGS='-O0 -g --coverage' LDFLAGS=--coverage
 ARGS_fuzz = BUILD=build/fuzz CC=clang SANITIZE=address,undefined CFLAGS='-O1 -g -fsanitize=fuzzer-no-link'
 
 INSTALLING := $(patsubst NEEDS_%,%,$(filter NEEDS_%,$(.VARIABLES)))
@@ -233,6 +235,13 @@ tsan: $(UNIT_TESTS)
 
 valgrind: $(MODULE) $(SHIMS)
 	@$(IN_TREE) scripts/run-tests --valgrind busted
+
+# Which lines all tests run, of C (gcc's notes) and of Lua (a hook in each Lua that specs start).
+coverage: $(MODULE) $(UNIT_TESTS) $(EMBED) luajit $(SHIMS)
+	@find $(BUILD) -name '*.gcda' -delete; rm -rf $(BUILD)/lines; mkdir $(BUILD)/lines
+	@$(IN_TREE) HSA_LINES='$(CURDIR)/$(BUILD)/lines' LUA_INIT='@$(CURDIR)/spec/support/line_coverage.lua' \
+	   BUSTED_ARGS='--exclude-tags=cjson_leaks' scripts/run-tests unit embed busted
+	@lua5.4 scripts/coverage $(BUILD) $(BUILD)/lines
 
 # SECONDS for each target; what it finds is kept in build/fuzz.
 SECONDS ?= 60
