@@ -272,6 +272,10 @@ openresty: luajit
 
 endif
 
+# Compiles all, and links nothing: for another machine, whose libraries are not here.
+.PHONY: objects
+objects: $(CORE_OBJ) $(BINDING_OBJ)
+
 .PHONY: check-core
 check-core: $(UNIT_TESTS)
 	@$(IN_TREE) scripts/run-tests unit
