@@ -1,6 +1,6 @@
 # hubspot_assoc: GNU make. `make` builds the module for LUA into build/$(LUA)/.
 #   make LUA=lua5.1|lua5.2|lua5.3|lua5.4|lua5.5|luajit   CC=clang   WERROR=-Werror   V=1 (whole command lines)
-#   make demo | test | nginx | hosts | lint | asan | tsan | valgrind | coverage | fuzz | bench | bench-openresty | bench-rate |
+#   make demo | test | nginx | hosts | lint | asan | tsan | valgrind | coverage | fuzz | torture | bench | bench-openresty | bench-rate |
 #        simulator | openresty | embed | env | deps | install | install-lib | install-cli | clean
 #   make test SPEC=spec/codec_spec.lua BUSTED_ARGS='--filter=null' JOBS=1 (spec files at a time)
 
@@ -74,6 +74,7 @@ UNIT_TESTS  := $(patsubst spec/core/%.c,$(BUILD)/unit/%,$(sort $(wildcard spec/c
 EMBED       := $(BUILD)/embed
 FRAME_LOOP  := $(BUILD)/frame_loop
 SHIMS       := $(patsubst spec/support/%.c,$(BUILD)/support/%.so,$(sort $(wildcard spec/support/*.c)))
+TORTURE     := $(BUILD)/torture
 FUZZERS     := $(patsubst fuzz/%.c,$(BUILD)/fuzz/%,$(sort $(wildcard fuzz/*.c)))
 TYPES       := $(BUILD)/types.lua
 BENCHES     := $(patsubst bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard bench/*.c)))
@@ -105,7 +106,7 @@ $(BUILD)/flags: FORCE
 	 echo '$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) $(CPPFLAGS) $(ALL_LDFLAGS) $(LIBFLAG) $(CURL_LIBS)' > $@
 FORCE:
 
--include $(BUILD)/generate_types.d $(CORE_OBJ:.o=.d) $(BINDING_OBJ:.o=.d) $(UNIT_TESTS:=.d) $(EMBED).d $(FRAME_LOOP).d $(BENCHES:=.d) $(FUZZERS:=.d)
+-include $(BUILD)/generate_types.d $(CORE_OBJ:.o=.d) $(BINDING_OBJ:.o=.d) $(UNIT_TESTS:=.d) $(EMBED).d $(FRAME_LOOP).d $(BENCHES:=.d) $(FUZZERS:=.d) $(TORTURE).d
 
 # --- types ------------------------------------------------------------------------------------
 
@@ -153,6 +154,11 @@ $(FUZZERS): $(BUILD)/fuzz/%: fuzz/%.c $(CORE_OBJ) $(BINDING_OBJ)
 	$(Q)$(CC) -fsanitize=fuzzer $(ALL_CFLAGS) $(WERROR) $(LUA_CFLAGS) $(CPPFLAGS) -MMD -MP -MF $@.d -o $@ $< $(CORE_OBJ) $(BINDING_OBJ) \
 	   $(ALL_LDFLAGS) -l:liblua$(LUA_VERSION)-cjson.a $(STATIC_LUA) $(CURL_LIBS) -lpthread -lm -ldl
 
+$(TORTURE): torture/host.c $(CORE_OBJ) $(BINDING_OBJ)
+	$(SAY) CC $<
+	$(Q)$(CC) $(ALL_CFLAGS) $(WERROR) $(LUA_CFLAGS) $(CPPFLAGS) -MMD -MP -MF $@.d -o $@ $< $(CORE_OBJ) $(BINDING_OBJ) \
+	   $(ALL_LDFLAGS) -l:liblua$(LUA_VERSION)-cjson.a $(STATIC_LUA) $(CURL_LIBS) -lpthread -lm -ldl
+
 .PHONY: embed frame_loop
 embed: $(EMBED)
 frame_loop: $(FRAME_LOOP)
@@ -188,6 +194,7 @@ NEEDS_tsan            := build test sanitizers
 NEEDS_valgrind        := build simulator test valgrind
 NEEDS_coverage        := build simulator test
 NEEDS_fuzz            := build fuzz
+NEEDS_torture         := build simulator test
 NEEDS_lint            := build lint
 NEEDS_bench           := build simulator test bench
 NEEDS_bench-openresty := build simulator test
@@ -242,6 +249,10 @@ coverage: $(MODULE) $(UNIT_TESTS) $(EMBED) luajit $(SHIMS)
 	@$(IN_TREE) HSA_LINES='$(CURDIR)/$(BUILD)/lines' LUA_INIT='@$(CURDIR)/spec/support/line_coverage.lua' \
 	   BUSTED_ARGS='--exclude-tags=cjson_leaks' scripts/run-tests unit embed busted
 	@lua5.4 scripts/coverage $(BUILD) $(BUILD)/lines
+
+# Memory that runs out, and interruptions, at every point of every scenario (Lua 5.4).
+torture: $(TORTURE)
+	@$(IN_TREE) scripts/torture $(TORTURE)
 
 # SECONDS for each target; what it finds is kept in build/fuzz.
 SECONDS ?= 60

@@ -173,21 +173,23 @@ local function errors_of(refresh, message)
     message = is_told and "on_refresh failed: " .. message or message } }, 1)
 end
 
---- A refresh is over; those who have followed go on.
+--- A refresh is over; those who have followed go on. An error at any instruction here leaves it to be concluded again, or
+-- over and without effect: is_over is set when all that others go by is in place.
 local function conclude(state, refresh, errors)
-  refresh.is_over, refresh.errors = true, errors
+  if errors and is_final(errors) then
+    errors[1].kind, errors[1].message = "config", ANEW:format(errors[1].message)
+  end
+  if state.refresh == refresh and not errors then
+    accept(state, refresh.tokens, refresh.began)
+  elseif state.refresh == refresh then
+    state.untold = refresh.tokens and refresh
+    state.final = is_final(errors) and errors or nil
+    state.try_again_at = now() + PAUSE
+  end
+  refresh.errors = errors
+  refresh.is_over = true
   if state.refresh == refresh then
     state.refresh = nil
-    if not errors then
-      accept(state, refresh.tokens, refresh.began)
-    else
-      state.untold = refresh.tokens and refresh
-      state.final = is_final(errors) and errors or nil
-      state.try_again_at = now() + PAUSE
-    end
-  end
-  if state.final == errors and errors then
-    errors[1].kind, errors[1].message = "config", ANEW:format(errors[1].message)
   end
   scheduler.wake(refresh.client, refresh.waiting)
   call_of.look_around(refresh.client)
@@ -261,6 +263,9 @@ local NOTHING_YET = "there is no refresh token yet: call oauth:exchange(code, re
 -- @return token; or nil and errors
 local function renew(state, client, loop)
   local refresh = state.refresh
+  if refresh and refresh.is_over then
+    refresh = nil -- an error kept it from being forgotten
+  end
   if refresh and refresh.worker and is_inside(refresh.worker) then
     if refresh.tokens then -- on_refresh makes calls
       return refresh.tokens.access_token
