@@ -173,8 +173,8 @@ local function errors_of(refresh, message)
     message = is_told and "on_refresh failed: " .. message or message } }, 1)
 end
 
---- A refresh is over; those who have followed go on. An error at any instruction here leaves it to be concluded again, or
--- over and without effect: is_over is set when all that others go by is in place.
+--- A refresh is over; those who have followed go on. An error at any instruction here leaves it to be concluded again,
+-- or over and without effect: is_over is set when all that others go by is in place.
 local function conclude(state, refresh, errors)
   if errors and is_final(errors) then
     errors[1].kind, errors[1].message = "config", ANEW:format(errors[1].message)

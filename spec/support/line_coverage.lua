@@ -1,5 +1,6 @@
--- Which lines of the library's Lua files run, for `make coverage`: every Lua of its specs begins with this file (LUA_INIT), and
--- writes what it has seen into a file of its own in $HSA_LINES when it ends. Specs that set a hook of their own end it.
+-- Which lines of the library's Lua files run, for `make coverage`: every Lua of its specs begins with this file
+-- (LUA_INIT), and writes what it has seen into a file of its own in $HSA_LINES when it ends. Specs that set a hook of
+-- their own end it.
 local folder = os.getenv "HSA_LINES"
 if not folder then return end
 
@@ -38,8 +39,8 @@ local function watched(fn)
   return thread
 end
 
-coroutine.create = watched
-function coroutine.wrap(fn)
+rawset(coroutine, "create", watched)
+rawset(coroutine, "wrap", function(fn)
   local thread = watched(fn)
   return function(...)
     local function finish(ok, ...)
@@ -48,7 +49,7 @@ function coroutine.wrap(fn)
     end
     return finish(coroutine.resume(thread, ...))
   end
-end
+end)
 
 local exit = os.exit
 function os.exit(...) -- luacheck: ignore
