@@ -46,14 +46,17 @@ pairs:
       - label: Owner
         inverse_label: Owned
       - label: Primary
+        category: HUBSPOT_DEFINED
         inverse_limit: 1
 
   - from: companies
     to: companies
     labels:
       - label: Child Company
+        category: HUBSPOT_DEFINED
         limit: 8
       - label: Parent Company
+        category: HUBSPOT_DEFINED
         limit: 1
 
   - from: deals

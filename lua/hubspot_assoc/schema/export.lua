@@ -12,17 +12,8 @@ local function note(notes, message, ...)
   notes[#notes + 1] = { message = message:format(...) }
 end
 
--- How many categories have a label of this text?
-local function count_text(rows, text)
-  local count = 0
-  for _, row in ipairs(rows) do
-    count = count + (row.label == text and 1 or 0)
-  end
-  return count
-end
-
 -- The entry of a label, and of its other side; nil where there is nothing to say: it is HubSpot's, and has no limit.
-local function entry_of(pair, row, other, is_guess)
+local function entry_of(row, other, is_guess)
   if row.category ~= OWN and not row.limit and not (other and other.limit) then
     return nil
   end
@@ -30,8 +21,8 @@ local function entry_of(pair, row, other, is_guess)
   if other then
     entry.inverse_label, entry.inverse_limit = other.label, other.limit
   end
-  if row.category ~= OWN and (row.category ~= "HUBSPOT_DEFINED" or count_text(pair.forward, row.label) > 1) then
-    entry.category = row.category
+  if row.category ~= OWN then
+    entry.category = row.category -- else another account, which has no such label, would get one of its own
   end
   return entry
 end
@@ -47,7 +38,7 @@ local function same_labels(pair, add, notes)
   for _, row in ipairs(pair.forward) do
     if row.label then
       local is_single = row.category == OWN and #own == 1
-      add(row, entry_of(pair, row, is_single and { label = row.label } or nil, not is_single))
+      add(row, entry_of(row, is_single and { label = row.label } or nil, not is_single))
     end
   end
   if #own > 1 then
@@ -62,7 +53,7 @@ local function cross_labels(pair, add, notes)
   for _, row in ipairs(pair.forward) do
     if row.label then
       local other = linked[row]
-      add(row, entry_of(pair, row, other, guessed[row]))
+      add(row, entry_of(row, other, guessed[row]))
       if guessed[row] and row.category == OWN then
         unsure[#unsure + 1] = other and ("%s and %s"):format(row.label, other.label) or row.label
       end

@@ -13,14 +13,21 @@ end
 local function read_file_and(run, path, profile)
   local schema = files.schema()
   local wanted = files.read(run, path)
-  local other = profile and files.read_state(run, client_of(run, profile), schema.pairs_of(wanted))
-  return schema.state_of(wanted), other
+  local other = files.read_state(run, client_of(run, profile), schema.pairs_of(wanted))
+  return schema.state_of(wanted, other), other
+end
+
+-- Each has the pairs of the other, and the labels that both take for HubSpot's.
+local function read_files(run, one, other)
+  local schema = files.schema()
+  local wanted, other_wanted = files.read(run, one), files.read(run, other)
+  return schema.state_of(wanted, schema.state_of(other_wanted)), schema.state_of(other_wanted, schema.state_of(wanted))
 end
 
 local function read(run, args)
   local one_is_file, other_is_file = files.is_file(args.one), files.is_file(args.other)
   if one_is_file and other_is_file then
-    return (read_file_and(run, args.one)), (read_file_and(run, args.other))
+    return read_files(run, args.one, args.other)
   elseif one_is_file then
     return read_file_and(run, args.one, args.other)
   elseif other_is_file then
