@@ -1,4 +1,4 @@
---- docs/as-code.md: its files and its session are what happens.
+--- docs/as-code.md and the README: their files and their sessions with the program are what happens.
 
 local cli = require "spec.support.cli"
 local shell = require "spec.support.shell"
@@ -33,22 +33,26 @@ local function script_of(blocks)
   return table.concat(lines, "\n")
 end
 
-describe("docs/as-code.md", function()
+describe("a session with hubspot-assoc", function()
   local folder
   before_each(function() folder = cli.folder() end)
   after_each(function() cli.remove(folder) end)
 
-  it("shows a session as it is", function()
-    local blocks = blocks_of(cli.read "docs/as-code.md")
+  -- least: how many blocks of console there must be
+  local function check(path, least)
+    local blocks = blocks_of(cli.read(path))
     local told = {}
     for _, block in ipairs(blocks) do
       if block[1] == "console" then told[#told + 1] = block[2] end
     end
-    assert.is_true(#told >= 5)
+    assert.is_true(#told >= least)
     cli.write(folder .. "/session", script_of(blocks))
     local output = cli.sh(('repository="$PWD" HUBSPOT_ACCESS_TOKEN=%s HUBSPOT_BASE_URL=%s '
       .. 'LUA_PATH="$PWD/lua/?.lua;;" LUA_CPATH="$PWD/$BUILD/?.so;;" bash -c "cd %s && . ./session"'):format(
       simulator.token(), simulator.url, folder))
     assert.equal(table.concat(told), output)
-  end)
+  end
+
+  it("is as docs/as-code.md shows it", function() check("docs/as-code.md", 5) end)
+  it("is as the README shows it", function() check("README.md", 1) end)
 end)
