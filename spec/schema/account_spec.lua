@@ -166,6 +166,22 @@ pairs:
     assert.same({ "api", 400, "nonsense" }, { errors[1].kind, errors[1].http_status, errors[1].to })
   end)
 
+  it("is exported without what the token may not read, which is told", function()
+    fill()
+    local function read(pattern)
+      return schema.read(in_process.client(account, function(request)
+        if request.url:find(pattern) then return { { status = 403, body = '{"category":"MISSING_SCOPES"}' } } end
+      end))
+    end
+    local state = assert(read "tickets")
+    assert.equal("Pairs that the token may not read are left out: contacts to tickets, companies to tickets, "
+      .. "deals to tickets, tickets to tickets", state.notes[1].message)
+    assert.matches("name their pairs: HUBSPOT_DEFINED 27 %(limit 3%)$", state.notes[2].message)
+    assert.equal(3, #state.pairs)
+    local _, errors = read "/labels"
+    assert.same({ 403, "MISSING_SCOPES" }, { errors[1].http_status, errors[1].category })
+  end)
+
   it("gives the errors of whichever reading failed, and asks no more", function()
     for number = 1, 6 do
       local count = 0

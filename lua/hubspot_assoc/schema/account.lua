@@ -113,10 +113,15 @@ function Reading:add_pair(pair, forward, inverse)
   self.state.pairs[#self.state.pairs + 1] = pair
 end
 
--- A pair that was tried and is none: HubSpot knows no such object type, or none with these associations.
-local function is_no_pair(errors)
-  local status = errors[1].http_status
-  return errors[1].kind == "api" and (status == 400 or status == 403 or status == 404)
+-- A pair that was tried and is none: HubSpot knows no such object type, or none with these associations. One that the
+-- token may not read is told of.
+function Reading:may_lack(pair, errors)
+  local status = errors[1].kind == "api" and errors[1].http_status
+  if status == 403 then
+    self.refused[#self.refused + 1] = ("%s to %s"):format(pair.from, pair.to)
+    self.refusal = self.refusal or errors
+  end
+  return status == 400 or status == 403 or status == 404
 end
 
 -- Starts the requests of a pair.
@@ -137,7 +142,7 @@ function Reading:take_pair(asked, may_lack)
   self:tell_progress()
   if not errors then
     self:add_pair(asked.pair, forward, inverse)
-  elseif not (may_lack and is_no_pair(errors)) then
+  elseif not (may_lack and self:may_lack(asked.pair, errors)) then
     return nil, errors
   end
   return true
@@ -208,8 +213,10 @@ end
 function Reading:find_pairs()
   local likely, seen = self:likely_pairs()
   local _, errors = self:read_pairs(likely, true)
-  if errors then
-    return nil, errors
+  if errors or self.refusal and not self.state.pairs[1] then
+    return nil, errors or self.refusal
+  elseif self.refusal then
+    note(self.state.notes, "Pairs that the token may not read are left out: %s", concat(self.refused, ", "))
   end
   if self:find_unplaced()[1] then
     local further, custom = {}, {}
@@ -279,7 +286,7 @@ function account.read(client, wanted, options)
   options = options or {}
   local reading = setmetatable({
     client = client, on_progress = options.on_progress, names = options.names, done = 0, total = 2,
-    placed = {}, is_told = {}, state = { pairs = {}, notes = {}, problems = {} },
+    placed = {}, is_told = {}, refused = {}, state = { pairs = {}, notes = {}, problems = {} },
   }, Reading)
   local limits, usage = client.async:get_all_limits(), client.async:get_label_usage()
   local _, errors = reading:take_limits(limits)
