@@ -89,6 +89,7 @@ client_module.add_functions(assoc)
 
 -- The rooms over calls, what whole jobs need: file -> its methods, by which it is loaded when one is called first.
 local ROOMS = {
+  bulk = { "bulk" },
   iterators = { "list_all", "read_all" },
   labels = { "label_types", "set_limits" },
 }

@@ -499,6 +499,12 @@ function call_of.wait_for(future, loop, seconds)
   end
 end
 
+--- Waits for news of any call.
+function call_of.wait_for_any(client, loop, seconds)
+  wait_for_news(client, loop, client.waiting, seconds)
+  look_around(client)
+end
+
 local function unpack_results(future)
   local results = future.results
   return results[1], results[2], results[3]

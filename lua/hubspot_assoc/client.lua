@@ -358,6 +358,16 @@ function client_module.check_wait(client, level, method)
   scheduler.loop_to_wait_in(client, method, level + 2)
 end
 
+--- Has the future ended, as far as is known? Lets nobody go on.
+function client_module.is_done(future)
+  return future.results ~= nil
+end
+
+--- Waits for news of any of the client's calls, so many seconds at most; where there is a loop, others go on meanwhile.
+function client_module.wait(client, level, method, seconds)
+  call_of.wait_for_any(client, scheduler.loop_to_wait_in(client, method, level + 2), seconds)
+end
+
 --- Loads a room, unless it is there. What an error (Ctrl-C, say) has left half loaded, Lua 5.1 would never load again:
 -- it leaves a mark in place of the module.
 local function load_room(room)

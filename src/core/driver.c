@@ -158,7 +158,7 @@ static bool waits_for_time(const hsa_engine *engine)
 {
   const hsa_call *call;
 
-  if (engine->marked_first || !engine->calls)
+  if (engine->marked_first)
     return false;
   for (call = engine->calls; call; call = call->next)
     if (call->stage == STAGE_PARKED || call->stage == STAGE_SENDING)

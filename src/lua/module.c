@@ -85,20 +85,34 @@ static int now(lua_State *L)
   return 1;
 }
 
-/* Pushes what one must know of the calls with inputs: NAME -> { most = inputs of a request, is_once = it must not be
- * applied twice, has_results = one for each input }. */
+/* Pushes the fields by which inputs of the call are told apart. */
+static void push_identity(lua_State *L, const lhsa_endpoint *endpoint)
+{
+  int i;
+
+  lua_newtable(L);
+  for (i = 0; i < LHSA_MAX_IDENTITY && endpoint->identity[i].input; i++) {
+    lua_pushstring(L, endpoint->identity[i].input);
+    lua_rawseti(L, -2, i + 1);
+  }
+}
+
+/* Pushes what one must know of the calls with inputs that change something: NAME -> { most = inputs of a request,
+ * is_once = it must not be applied twice, has_results = one for each input, identity = names of fields }. */
 static void push_batches(lua_State *L)
 {
   const lhsa_endpoint *endpoint;
 
   lua_newtable(L);
   for (endpoint = lhsa_endpoints; endpoint->name; endpoint++) {
-    if (endpoint->max_inputs == 0)
+    if (endpoint->max_inputs == 0 || endpoint->effect == HSA_SAFE)
       continue;
-    lua_createtable(L, 0, 3);
+    lua_createtable(L, 0, 4);
     lhsa_set_integer(L, "most", endpoint->max_inputs);
     lhsa_set_boolean(L, "is_once", endpoint->effect == HSA_ONCE);
     lhsa_set_boolean(L, "has_results", !endpoint->empty_ok);
+    push_identity(L, endpoint);
+    lua_setfield(L, -2, "identity");
     lua_setfield(L, -2, endpoint->name);
   }
 }
@@ -125,7 +139,7 @@ static void set_closures(lua_State *L, bool is_private, lua_CFunction function, 
  *   call_once, is_running, default, decode   for the Lua layer: above
  *   now()               seconds on the monotonic clock
  *   errors(list)        a list of errors as a call returns it
- *   batches             what one must know of the calls with inputs: push_batches
+ *   batches             of calls with inputs that change something: push_batches
  *   open_file(path), absolute_path(path)     a file to be locked, read and written: file.c
  *   calls               NAME -> start(client, ...) -> call: what the Lua layer builds upon
  *   private_calls       likewise, what is no call of the API: oauth(client, form)

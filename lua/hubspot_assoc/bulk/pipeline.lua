@@ -1,0 +1,605 @@
+--- What a bulk job has under way: inputs become requests, answers become outcomes.
+--
+-- An error can be raised at any instruction here (Ctrl-C, a debug hook, on_outcome, memory that runs out), and must
+-- lose nothing. So a job's stock (its requests, the inputs that wait for one, what was counted, and where the journal
+-- ends) is never changed in parts: the next one is made beside it and takes its place by one assignment. What is done
+-- before that, a line in the journal too, may be done again. The rest is made anew of the stock after an error
+-- (is_unsure).
+--
+-- The states of a request, told by its fields:
+--   fresh     it waits to be sent first               { items = }
+--   put off   it met trouble, and waits               { items =, since =, tries =, not_before = }
+--   begun     its call is under way                   and future =, sent_at =
+--   answered  what came was understood                and verdict =
+--   telling   its outcomes are counted and written; on_outcome is told of them   { outcomes = }
+-- An item is an input, and becomes its outcome: { index =, tag =, input =, identity =, status =, result =, error = }.
+
+local client_module = require "hubspot_assoc.client"
+local core = require "hubspot_assoc.core"
+local outcome = require "hubspot_assoc.bulk.outcome"
+local trouble = require "hubspot_assoc.bulk.trouble"
+
+local concat, error, pairs, pcall = table.concat, error, pairs, pcall
+local tostring, type = tostring, type
+local huge, max, min = math.huge, math.max, math.min
+
+local MAX_ERRORS = 100 -- that finish returns
+
+local pipeline = {}
+
+--- An error of ours about inputs of the job.
+function pipeline.new_error(job, kind, message, fields)
+  fields.kind, fields.message, fields.call, fields.from, fields.to = kind, message, job.name, job.from, job.to
+  fields.attempts, fields.retryable = fields.attempts or 0, fields.retryable or false
+  fields.ambiguous = fields.ambiguous or false
+  return core.errors({ fields })[1]
+end
+
+local new_error = pipeline.new_error
+
+function pipeline.new_stock(size)
+  return { requests = {}, open = {}, held = {}, done = 0, failed = 0, unknown = 0, sent = 0, errors = {}, size = size }
+end
+
+--- Changes some of the job's stock, all at once.
+local function change(job, changes)
+  local stock = {}
+  for name, value in pairs(job.stock) do
+    stock[name] = value
+  end
+  for name, value in pairs(changes) do
+    stock[name] = value
+  end
+  job.stock = stock
+end
+
+--- A list of requests with others in the place of one, or at the end.
+local function put_in_place(requests, gone, others)
+  local list, n = {}, 0
+  for i = 1, #requests + 1 do
+    local request = requests[i]
+    if request == gone then
+      for j = 1, #others do
+        n = n + 1
+        list[n] = others[j]
+      end
+    else
+      n = n + 1
+      list[n] = request
+    end
+  end
+  return list
+end
+
+-- ---- inputs that wait for a request ----
+--
+-- Inputs that are alike are never under way at a time: HubSpot may refuse or join such, and the later one counts. So an
+-- input whose identity is busy is held back until that one has its outcome.
+
+local function note_busy(busy, items)
+  for i = 1, #items do
+    if items[i].identity then
+      busy[items[i].identity] = true
+    end
+  end
+end
+
+local function find_busy(job)
+  local busy = {}
+  for i = 1, #job.stock.requests do
+    note_busy(busy, job.stock.requests[i].items or {})
+  end
+  note_busy(busy, job.stock.open)
+  job.busy = busy
+end
+
+--- Cuts open inputs into requests; those left are fewer than a request has.
+-- @param least of the last request: 1 leaves none
+local function cut(job, open, least)
+  local requests, first, size = {}, 1, job.batch_size
+  while #open - first + 1 >= least do
+    local items = {}
+    for i = first, min(first + size - 1, #open) do
+      items[#items + 1] = open[i]
+    end
+    requests[#requests + 1] = { items = items }
+    first = first + #items
+  end
+  local rest = {}
+  for i = first, #open do
+    rest[#rest + 1] = open[i]
+  end
+  return put_in_place(job.stock.requests, nil, requests), rest
+end
+
+--- Makes requests of the open inputs.
+function pipeline.flush(job, least)
+  if #job.stock.open >= least then
+    local requests, rest = cut(job, job.stock.open, least)
+    change(job, { requests = requests, open = rest })
+  end
+end
+
+--- Those that were held back and need not be any more.
+local function let_in(job)
+  local stock, busy = job.stock, job.busy
+  if not stock.held[1] then
+    return
+  end
+  local open, held = {}, {}
+  for i = 1, #stock.open do
+    open[i] = stock.open[i]
+  end
+  for i = 1, #stock.held do
+    local item = stock.held[i]
+    local list = busy[item.identity] and held or open
+    list[#list + 1] = item
+    busy[item.identity] = true
+  end
+  change(job, { open = open, held = held })
+  pipeline.flush(job, job.batch_size)
+end
+
+--- Takes in the input that add was given, or leaves it out if the journal has its outcome.
+local function take_in(job)
+  local item, taken, stock = job.incoming, job.taken, job.stock
+  if item and item.index > taken.index then
+    local known = job.journal and job.journal:look_up(item.index, item.tag)
+    if known == "outcome" then
+      job.taken = { index = item.index, skipped = taken.skipped + 1 }
+    elseif stock.open[#stock.open] == item or stock.held[#stock.held] == item then
+      taken.index = item.index -- it was interrupted between these two
+    else
+      item.was_sent = known == "sent" or nil
+      local list = item.identity and job.busy[item.identity] and stock.held or stock.open
+      if item.identity then
+        job.busy[item.identity] = true
+      end
+      list[#list + 1] = item
+      taken.index = item.index
+    end
+  end
+  job.incoming = nil
+end
+
+--- What follows may be interrupted; leave says that it was not.
+local function enter(job)
+  if job.is_unsure then
+    find_busy(job)
+    take_in(job)
+    let_in(job)
+  end
+  job.is_unsure = true
+end
+
+local function leave(job)
+  job.is_unsure = false
+end
+
+--- Accepts an input: from the first assignment on it is the job's.
+function pipeline.add(job, item)
+  enter(job)
+  job.incoming = item
+  take_in(job)
+  pipeline.flush(job, job.batch_size)
+  leave(job)
+end
+
+--- Takes in what an error has left.
+function pipeline.recover(job)
+  enter(job)
+  take_in(job)
+  leave(job)
+end
+
+-- ---- outcomes ----
+
+--- The counts with these outcomes, and the errors, of which not all are kept.
+local function count(stock, decided)
+  local n, errors = { done = stock.done, failed = stock.failed, unknown = stock.unknown }, stock.errors
+  for i = 1, #decided do
+    local item = decided[i]
+    n[item.status] = n[item.status] + 1
+    if item.error and item.error ~= errors[#errors] and #errors < MAX_ERRORS then
+      if errors == stock.errors then
+        errors = put_in_place(errors, nil, {})
+      end
+      errors[#errors + 1] = item.error
+    end
+  end
+  return n, errors
+end
+
+--- The lines of a request: its outcomes; and what was to be sent and surely was not applied.
+local function lines_of(job, request, decided, is_claimed)
+  local lines, line = {}, job.journal.line
+  for i = 1, is_claimed and #decided or 0 do
+    lines[i] = line(decided[i], decided[i].status)
+  end
+  if request.is_declared then
+    for i = 1, #request.items do
+      local item = request.items[i]
+      if not (item.status and is_claimed) then
+        lines[#lines + 1] = line(item, "unsent")
+      end
+    end
+  end
+  return concat(lines)
+end
+
+--- Writes to the journal. Returns where it ends now; or nil, and the job has ended.
+local function write(job, text, is_synced)
+  local size, problem = job.stock.size, job.journal_problem
+  if text == "" then
+    return size
+  elseif not problem then
+    size, problem = job.journal:write(text, size, is_synced)
+  end
+  if problem then
+    job.journal_problem = problem
+    job.ended = job.ended or core.errors({ problem })[1]
+    return nil
+  end
+  return size
+end
+
+local function release(job, items)
+  for i = 1, #items do
+    if items[i].identity then
+      job.busy[items[i].identity] = nil
+    end
+  end
+  let_in(job)
+end
+
+--- A request has come to its end.
+-- @param decided items that have their outcomes
+-- @param others requests that take its place
+-- @param is_claimed false: the next run is to try them again
+local function commit(job, request, decided, others, is_claimed)
+  local stock = job.stock
+  local size = stock.size
+  if job.journal then
+    request.text = request.text or lines_of(job, request, decided, is_claimed)
+    size = write(job, request.text)
+    if not size then -- what nobody will find in the journal is not claimed
+      decided, others = {}, {}
+    end
+  end
+  local counts, errors = count(stock, decided)
+  if job.on_outcome and decided[1] then
+    others = put_in_place(others, nil, { { outcomes = decided, last = #decided } })
+  end
+  change(job, { requests = put_in_place(stock.requests, request, others), errors = errors, size = size or stock.size,
+    done = counts.done, failed = counts.failed, unknown = counts.unknown,
+    sent = stock.sent + (request.future and 1 or 0) })
+  release(job, decided)
+  job.has_news = true
+end
+
+local function requests_of(lists)
+  local requests = {}
+  for i = 1, #lists do
+    requests[i] = { items = lists[i] }
+  end
+  return requests
+end
+
+--- It is not tried again, though it might go well some day.
+local function give_up(job, request, problem)
+  local items = request.items
+  for i = 1, #items do
+    items[i].status, items[i].error = "failed", problem
+  end
+  return commit(job, request, items, {}, false)
+end
+
+--- The request met trouble that may pass: is it to wait?
+local function meet_trouble(job, request, problem)
+  local time = core.now()
+  if job.ended and not job.has_given_up then
+    return commit(job, request, {}, {}, true) -- it is left
+  end
+  local state, own = trouble.meet(job.trouble, request, problem, time, job.give_up_after, time * 1e4 % 1)
+  if not state then
+    job.has_given_up = true
+    job.ended = job.ended or problem
+  end
+  if not own or job.has_given_up then
+    give_up(job, request, problem)
+  else
+    own.items, own.problem = request.items, problem
+    commit(job, request, {}, { own }, true)
+  end
+  job.trouble = state
+end
+
+--- An answer was understood: writes, counts, and goes on.
+local function settle(job, request)
+  local verdict = request.verdict
+  if verdict.ends then
+    job.ended = job.ended or verdict.ends
+  end
+  if verdict.is_answered then
+    job.trouble = nil
+  end
+  if verdict.trouble then
+    return meet_trouble(job, request, verdict.trouble)
+  end
+  return commit(job, request, verdict.decided, requests_of(verdict.again), true)
+end
+
+--- Tells on_outcome of each, once. What it raises leaves the rest for the next time.
+local function tell(job, request)
+  local outcomes, slot = request.outcomes, {}
+  for i = 1, request.last do
+    local item = outcomes[i]
+    if item then
+      item.identity, item.was_sent = nil, nil
+      slot[1] = job.on_outcome
+      leave(job)
+      core.call_once(slot, 1, outcomes, i, item)
+      enter(job)
+    end
+  end
+  change(job, { requests = put_in_place(job.stock.requests, request, {}) })
+end
+
+-- ---- sending ----
+
+local UNANSWERED = "an earlier run of this job sent it, and ended before it knew what became of it"
+
+--- Makes the call of some items.
+-- @return call; or nil and what is wrong with an item
+local function make_call(job, items)
+  local inputs = {}
+  for i = 1, #items do
+    inputs[i] = items[i].input
+    if type(inputs[i]) ~= "table" then
+      return nil, "table expected, got " .. type(inputs[i])
+    end
+  end
+  local ok, result = pcall(core.calls[job.name], job.client.core, job.from, job.to, inputs, job.call_options)
+  if ok then
+    return result
+  end
+  local problem = tostring(result):match "%(inputs%[%d+%](.*)%)$"
+  if not problem then
+    error(result, 0)
+  end
+  return nil, (problem:gsub("^[.:] ?", "", 1))
+end
+
+--- Takes out of a request what is not to be sent: bad inputs, and those that an earlier run has sent.
+local function set_apart(job, request)
+  local good, apart = {}, { items = {}, verdict = { decided = {} , again = {} } }
+  for i = 1, #request.items do
+    local item = request.items[i]
+    local call, problem = make_call(job, { item })
+    if item.was_sent then
+      item.status = "unknown"
+      item.error = new_error(job, "canceled", UNANSWERED, { ambiguous = true, index = item.index })
+    elseif not call then
+      item.status = "failed"
+      item.error = new_error(job, "config", "bad input (" .. problem .. "): nothing was sent for it",
+        { index = item.index })
+    end
+    local list = item.status and apart.items or good
+    list[#list + 1] = item
+  end
+  apart.verdict.decided = apart.items
+  change(job, { requests = put_in_place(job.stock.requests, request, { apart, good[1] and { items = good } or nil }) })
+end
+
+--- Before a request leaves that must not be applied twice, the journal says so. Returns whether it may leave.
+local function declare(job, request)
+  local lines = {}
+  for i = 1, #request.items do
+    lines[i] = job.journal.line(request.items[i], "sent")
+  end
+  local size = write(job, concat(lines), true)
+  if size then
+    change(job, { size = size })
+    request.is_declared = true
+  end
+  return size ~= nil
+end
+
+--- It was interrupted as it was sent: nobody knows whether it has left.
+local function is_lost(job, request)
+  if not (job.rules.is_once and request.is_leaving) then
+    return false
+  end
+  local problem = new_error(job, "canceled", "an error was raised as it was sent", { ambiguous = true })
+  for i = 1, #request.items do
+    request.items[i].status, request.items[i].error = "unknown", problem
+  end
+  request.verdict = { decided = request.items, again = {} }
+  return true
+end
+
+local function has_sent_before(items)
+  for i = 1, #items do
+    if items[i].was_sent then
+      return true
+    end
+  end
+  return false
+end
+
+--- Sends a request, or what of it can be sent.
+local function begin(job, request)
+  if is_lost(job, request) then
+    return
+  end
+  local call = not has_sent_before(request.items) and make_call(job, request.items)
+  if not call then
+    return set_apart(job, request)
+  end
+  if job.rules.is_once and job.journal and not request.is_declared and not declare(job, request) then
+    return
+  end
+  request.sent_at = core.now()
+  request.is_leaving = true
+  request.future = client_module.begin(job.client, job.level, "bulk", call)
+end
+
+--- The request that may be sent now, or nil and when there is one; huge: not before one has come back.
+local function find_next(job, time)
+  local requests, under_way, put_off, fresh, ready = job.stock.requests, 0, 0, nil, nil
+  for i = 1, #requests do
+    local request = requests[i]
+    if request.future or request.verdict then
+      under_way = under_way + 1
+    elseif request.not_before then
+      put_off = put_off + 1
+      ready = (not ready or request.not_before < ready.not_before) and request or ready
+    elseif request.items then
+      fresh = fresh or request
+    end
+  end
+  local at = ready and ready.not_before or huge
+  fresh = under_way + put_off < job.in_flight and fresh or nil
+  if job.trouble then -- one goes first, alone; those that have not been tried yet before those that were
+    at = under_way > 0 and huge or max(job.trouble.resume_at, fresh and 0 or at)
+    return at <= time and (fresh or ready) or nil, at
+  elseif at <= time then
+    return ready, at
+  end
+  return fresh, fresh and 0 or at
+end
+
+local function begin_all(job)
+  local request = not job.ended and find_next(job, core.now())
+  while request do
+    request.is_probe = job.trouble ~= nil
+    begin(job, request)
+    request = not job.ended and find_next(job, core.now())
+  end
+end
+
+-- ---- moving ----
+
+--- Takes what has come. Other coroutines may go on meanwhile.
+local function look(job)
+  local requests = job.stock.requests
+  for i = 1, #requests do
+    local request = requests[i]
+    if request.future and not request.came and request.future:done() then
+      local results, errors = request.future:wait()
+      request.came = { results = results, errors = errors }
+    end
+  end
+end
+
+local function understand(job, request)
+  local came = request.came
+  came.sorted = came.sorted or outcome.sort(came.results, came.errors, #request.items)
+  request.verdict = outcome.judge(job.rules, request.items, came.sorted)
+end
+
+--- Does what is to be done with a request; returns false if that is nothing.
+local function handle(job, request)
+  if request.outcomes then
+    tell(job, request)
+  elseif request.verdict then
+    settle(job, request)
+  elseif request.came then
+    understand(job, request)
+  elseif request.not_before and job.has_given_up then
+    give_up(job, request, request.problem)
+  else
+    return false
+  end
+  return true
+end
+
+local function handle_all(job)
+  local i = 1
+  while i <= #job.stock.requests do
+    i = handle(job, job.stock.requests[i]) and 1 or i + 1
+  end
+end
+
+local function report(job)
+  if job.on_progress and job.has_news then
+    job.has_news = false
+    leave(job)
+    core.call(job.on_progress, job:progress())
+    enter(job)
+  end
+end
+
+--- Moves the job on as far as it goes without waiting.
+function pipeline.turn(job)
+  look(job)
+  enter(job)
+  handle_all(job)
+  begin_all(job)
+  handle_all(job) -- bad inputs
+  report(job)
+  leave(job)
+  job.turned_at = core.now()
+end
+
+--- Is anything to come back, or to be told?
+function pipeline.is_busy(job)
+  for i = 1, #job.stock.requests do
+    local request = job.stock.requests[i]
+    if request.future or request.verdict or request.outcomes or not job.ended then
+      return true
+    end
+  end
+  return false
+end
+
+--- Must who adds wait?
+function pipeline.is_full(job)
+  local stock = job.stock
+  if #stock.held >= job.batch_size * job.in_flight then
+    return true
+  end
+  for i = 1, #stock.requests do
+    local request = stock.requests[i]
+    if request.items and not request.future and not request.not_before and not request.verdict then
+      return true
+    end
+  end
+  return false
+end
+
+--- Has any answer come that was not looked at yet? What came before one waits wakes nobody.
+local function has_come(job)
+  for i = 1, #job.stock.requests do
+    local request = job.stock.requests[i]
+    if request.future and (request.came or client_module.is_done(request.future)) then
+      return true
+    end
+  end
+  return false
+end
+
+--- Is the answer to any request to come back?
+function pipeline.is_awaiting(job)
+  for i = 1, #job.stock.requests do
+    if job.stock.requests[i].future then
+      return true
+    end
+  end
+  return false
+end
+
+--- Waits until something of it may have changed; in an event loop others go on meanwhile.
+function pipeline.wait(job, level)
+  local time = core.now()
+  local _, at = find_next(job, time)
+  if has_come(job) then
+    return
+  elseif at > time and job.client.is_closed and not pipeline.is_awaiting(job) then
+    job.ended = new_error(job, "config", "the client is closed", {})
+  elseif at > time then
+    client_module.wait(job.client, level, "bulk", at - time)
+  end
+end
+
+return pipeline

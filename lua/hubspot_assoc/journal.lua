@@ -1,0 +1,268 @@
+--- A bulk job's journal: what became of each input, so that a job that was killed goes on where it was.
+--
+-- NDJSON, a line an input: {"index":7,"tag":"row 7","status":"done"}, with "error" where it failed. The first line also
+-- says what job it is of: "job":{"call":"associate","from":"contacts","to":"companies"}. For calls that must not be
+-- applied twice there are lines of their own before a request leaves ("sent") and where it surely was not applied
+-- ("unsent"); an input whose last line is "sent" may have been applied, or not. The last line may be cut.
+--
+-- Lines are written at a place that the job knows: what was interrupted is written once more there. Nothing here
+-- changes what the journal knows of earlier runs.
+
+local core = require "hubspot_assoc.core"
+local to_json = require "hubspot_assoc.json"
+
+local concat, find, floor, match = table.concat, string.find, math.floor, string.match
+local pairs, setmetatable, sub = pairs, setmetatable, string.sub
+local tonumber, tostring, type = tonumber, tostring, type
+local huge = math.huge
+
+local CHUNK = 65536 -- bytes
+local MAX_TEXT, MAX_DEPTH = 1024, 4 -- of what is kept of an error
+local BEGINNING = '{"index":' -- of each line
+local OUTCOMES = { done = true, failed = true, unknown = true }
+
+local Journal = {}
+Journal.__index = Journal
+
+-- ---- indexes, as ranges: a run leaves few, for requests end nearly in order ----
+
+local function new_ranges()
+  return { last_of = {}, first_of = {} } -- first -> last, last -> first
+end
+
+--- Is the index in a range? Indexes are asked for in order: a range is entered at its first.
+local function contains(ranges, index)
+  local entered = ranges.entered
+  if entered and index >= entered and index <= ranges.last_of[entered] then
+    return true
+  end
+  ranges.entered = ranges.last_of[index] and index or entered
+  return ranges.last_of[index] ~= nil
+end
+
+local function add_index(ranges, index)
+  local first_of, last_of = ranges.first_of, ranges.last_of
+  local first, last = first_of[index - 1] or index, last_of[index + 1] or index
+  first_of[index - 1], last_of[index + 1] = nil, nil
+  last_of[first], first_of[last] = last, first
+end
+
+-- ---- what is read ----
+
+local function is_index(value)
+  return type(value) == "number" and value >= 1 and value == floor(value) and value < huge
+end
+
+--- Remembers what a line says of an input.
+local function remember(journal, index, tag, status)
+  local is_outcome = OUTCOMES[status]
+  if tag ~= nil then
+    journal.has_tags = true
+    journal.tags[tag] = is_outcome and "outcome" or status == "sent" and "sent" or nil
+  else
+    journal.has_indexes = true
+    journal.sent[index] = status == "sent" or nil
+    if is_outcome then
+      add_index(journal.ranges, index)
+    end
+  end
+end
+
+--- The job that the first line is of has to be this one. Returns what is wrong.
+local function check_job(journal, record)
+  local job, own = type(record.job) == "table" and record.job or nil, journal.job
+  if not job then
+    return "it is no journal of a bulk job"
+  elseif job.call ~= own.call or job.from ~= own.from or job.to ~= own.to then
+    return ("it is of another job: %s %s -> %s"):format(tostring(job.call), tostring(job.from), tostring(job.to))
+  end
+end
+
+local function is_line(record)
+  if type(record) ~= "table" or not is_index(record.index) then
+    return false
+  end
+  local tag, status = record.tag, record.status
+  return (OUTCOMES[status] or status == "sent" or status == "unsent")
+    and (tag == nil or type(tag) == "string" or type(tag) == "number")
+end
+
+--- The index and tag of a line as most are: done, and nothing in it that JSON escapes.
+local function take_fast(line)
+  local index = match(line, '^{"index":(%d+),"status":"done"}$')
+  if index then
+    return tonumber(index)
+  end
+  local tag
+  index, tag = match(line, '^{"index":(%d+),"tag":"([^"\\]*)","status":"done"}$')
+  return index and tonumber(index), tag
+end
+
+--- Takes in a whole line. Returns what is wrong.
+local function take_line(journal, line, number)
+  local index, tag = take_fast(line)
+  if number > 1 and index then
+    return remember(journal, index, tag, "done")
+  end
+  local record = core.decode(line)
+  local is_good = is_line(record)
+  local problem = number == 1 and check_job(journal, is_good and record or {})
+    or not is_good and ("line %d is damaged"):format(number)
+  if problem then
+    return problem
+  end
+  remember(journal, record.index, record.tag, record.status)
+end
+
+--- May the text be the beginning of a line, cut when the process was killed? Or nothing, as a power cut may leave it.
+local function is_cut_line(text)
+  return sub(BEGINNING, 1, #text) == sub(text, 1, #BEGINNING) or text == ("\0"):rep(#text)
+end
+
+--- Takes in all whole lines. Returns how many bytes they are; or nil and what is wrong.
+local function take_lines(journal, size)
+  local offset, rest, number = 0, "", 0
+  while offset < size do
+    local chunk, problem = journal.file:read(offset, CHUNK)
+    if not chunk or chunk == "" then
+      return nil, problem or "it is shorter than it was"
+    end
+    offset = offset + #chunk
+    local text, first = rest .. chunk, 1
+    local last = find(text, "\n", first, true)
+    while last do
+      number = number + 1
+      problem = take_line(journal, sub(text, first, last - 1), number)
+      if problem then
+        return nil, problem
+      end
+      first = last + 1
+      last = find(text, "\n", first, true)
+    end
+    rest = sub(text, first)
+  end
+  if not is_cut_line(rest) then
+    return nil, number == 0 and "it is no journal of a bulk job" or ("line %d is damaged"):format(number + 1)
+  end
+  return offset - #rest
+end
+
+--- Locks the file, reads it, and cuts off what a killed run left of its last line. Returns nil, or what is wrong.
+local function take_over(journal)
+  local file = journal.file
+  local is_locked, problem = file:lock()
+  if not is_locked then
+    return problem or "another job is using it"
+  end
+  local size, whole
+  size, problem = file:size()
+  if not size then
+    return problem
+  end
+  whole, problem = take_lines(journal, size)
+  if not whole then
+    return problem
+  end
+  if whole < size then
+    local ok
+    ok, problem = file:truncate(whole)
+    if not ok then
+      return problem
+    end
+  end
+  journal.size = whole
+end
+
+--- Opens a journal, which is made if it is not there, for its owner alone. While it is open nobody else can open it.
+-- @param path of the file
+-- @param job { call =, from =, to = }
+-- @return journal, whose size is where the next line goes; or nil and what is wrong
+local function open(path, job)
+  local file, problem = core.open_file(path)
+  if file then
+    local journal = setmetatable({ file = file, path = path, job = job, ranges = new_ranges(), tags = {}, sent = {},
+      size = 0 }, Journal)
+    problem = take_over(journal)
+    if not problem then
+      return journal
+    end
+    file:close()
+  end
+  return nil, ("journal %s: %s"):format(path, problem)
+end
+
+--- What earlier runs say of an input: "outcome", "sent" (nobody knows what became of it), or nil.
+function Journal:look_up(index, tag)
+  if tag ~= nil then
+    return self.tags[tag]
+  end
+  return contains(self.ranges, index) and "outcome" or self.sent[index] and "sent" or nil
+end
+
+--- Can an input without a tag, or with one, be found in what earlier runs have written? Returns nil, or what is wrong.
+function Journal:check_tag(tag)
+  if tag == nil and self.has_tags and not self.has_indexes then
+    return "the inputs in the journal have tags: give each input its own again"
+  elseif tag ~= nil and self.has_indexes and not self.has_tags then
+    return "the inputs in the journal have no tags: give them none, in the same order"
+  end
+end
+
+-- ---- what is written ----
+
+--- A copy of what serializes of an error, without long texts and without an answer's body.
+local function reduce(value, depth)
+  if type(value) == "table" then
+    local copy = {}
+    local kind = value[1] ~= nil and "number" or "string" -- of its keys: JSON has lists and objects
+    for key, field in pairs(value) do
+      if depth < MAX_DEPTH and key ~= "body" and type(key) == kind then
+        copy[key] = reduce(field, depth + 1)
+      end
+    end
+    return copy
+  elseif type(value) == "string" then
+    return #value <= MAX_TEXT and value or sub(value, 1, MAX_TEXT):gsub("[\192-\255]?[\128-\191]*$", "") .. "..."
+  elseif type(value) == "boolean" or type(value) == "number" and value > -huge and value < huge then
+    return value
+  end
+end
+
+--- The line of an input.
+-- @param item { index =, tag =, error = }
+-- @param status "done", "failed", "unknown", "sent", "unsent"
+function Journal.line(item, status)
+  local tag = item.tag ~= nil and ',"tag":' .. to_json(item.tag) or ""
+  local problem = OUTCOMES[status] and item.error and ',"error":' .. to_json(reduce(item.error, 0)) or ""
+  return ('{"index":%d%s,"status":"%s"%s}\n'):format(item.index, tag, status, problem)
+end
+
+--- Writes lines.
+-- @param text whole lines
+-- @param offset where they go: what was there is written again
+-- @param is_synced must they outlast a power cut, too?
+-- @return where the next line goes; or nil and what went wrong, and then none of it is there
+function Journal:write(text, offset, is_synced)
+  if offset == 0 then -- the first line says what job it is of
+    local last = find(text, "}\n", 1, true)
+    text = concat { sub(text, 1, last - 1), ',"job":', to_json(self.job), sub(text, last) }
+  end
+  local ok, problem = self.file:write(text, offset)
+  if ok and is_synced then
+    ok, problem = self.file:sync()
+  end
+  if not ok then
+    self.file:truncate(offset)
+    return nil, ("journal %s: %s"):format(self.path, problem)
+  end
+  return offset + #text
+end
+
+--- Closes the file; others may open it. Returns nil, or what went wrong when it was to reach the disk.
+function Journal:close()
+  local ok, problem = self.file:sync()
+  self.file:close()
+  return not ok and ("journal %s: %s"):format(self.path, problem) or nil
+end
+
+return { open = open }
