@@ -89,12 +89,12 @@ end
 
 --- The index and tag of a line as most are: done, and nothing in it that JSON escapes.
 local function take_fast(line)
-  local index = match(line, '^{"index":(%d+),"status":"done"}$')
+  local index = match(line, '^{"index":([1-9]%d*),"status":"done"}$')
   if index then
     return tonumber(index)
   end
   local tag
-  index, tag = match(line, '^{"index":(%d+),"tag":"([^"\\]*)","status":"done"}$')
+  index, tag = match(line, '^{"index":([1-9]%d*),"tag":"([^"\\]*)","status":"done"}$')
   return index and tonumber(index), tag
 end
 
@@ -105,6 +105,10 @@ local function take_line(journal, line, number)
     return remember(journal, index, tag, "done")
   end
   local record = core.decode(line)
+  tag = match(line, '^{"index":%d+,"tag":(%-?%d+),')
+  if tag and is_line(record) then -- a number as it was, also where decode gives large ones as strings
+    record.tag = tonumber(tag)
+  end
   local is_good = is_line(record)
   local problem = number == 1 and check_job(journal, is_good and record or {})
     or not is_good and ("line %d is damaged"):format(number)
