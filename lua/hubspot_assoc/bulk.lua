@@ -176,8 +176,9 @@ function Job:progress()
   local seconds = (self.ended_at or time) - self.begun_at
   local n = stock.done + stock.failed + stock.unknown
   local state = not self.ended and self.trouble or nil
-  return { added = taken.index, done = stock.done, failed = stock.failed, unknown = stock.unknown,
-    skipped = taken.skipped, left = taken.index - taken.skipped - n, requests = stock.sent, seconds = seconds,
+  local added = self.incoming and self.incoming.index or taken.index -- an error may have come in between
+  return { added = added, done = stock.done, failed = stock.failed, unknown = stock.unknown,
+    skipped = taken.skipped, left = added - taken.skipped - n, requests = stock.sent, seconds = seconds,
     rate = seconds > 0 and n / seconds or 0, trouble = state and state.error,
     retry_in = state and max(0, state.resume_at - time) }
 end

@@ -88,7 +88,6 @@ end
 local function complete(future, ...)
   local client = future.client
   future.results = future.results or { n = select("#", ...), ... }
-  future.question = nil
   client.asking[future], client.answering[future] = nil, nil
   if future.is_ordinary then
     future.state = "delivered"
@@ -96,6 +95,7 @@ local function complete(future, ...)
     scheduler.add_finished(client, future)
     future.state = "done"
   end
+  future.question = nil -- behind the state: one that asks has its question, whatever comes in between
   scheduler.wake(client, future.waiting)
   scheduler.wake(client, client.waiting)
   if client.under_way[future.call] then
@@ -110,11 +110,13 @@ local function accept(future, done, ...)
   if done then
     complete(future, ...)
   elseif done == nil then
-    future.question, future.state = nil, "running"
+    future.state = "running"
+    future.question = nil
     client.asking[future], client.answering[future] = nil, nil
   elseif not question or question.number ~= ... then
     client.asking[future] = true
-    future.question, future.state = new_question(...), "asks"
+    future.question = new_question(...)
+    future.state = "asks"
     client.answering[future] = nil
   end
 end
@@ -344,7 +346,8 @@ local function check_answering(client)
       elseif question.kind == "answer" then -- nobody knows whether the request has left: it is not sent again unasked
         future.call:answer(question.number, true, nil, "other")
       end
-      future.question, future.state = nil, "running"
+      future.state = "running"
+      future.question = nil
       client.is_unsure = true -- look_around looks at it anew
       for i = 1, question.followers and #question.followers or 0 do
         local follower = question.followers[i]

@@ -19,7 +19,9 @@ local function result_of(call, input)
 end
 
 local function context_of(input)
-  if input.from then return { fromObjectId = { input.from.id }, toObjectId = input.to.id and { input.to.id } or nil } end
+  if input.from then
+    return { fromObjectId = { input.from.id }, toObjectId = input.to.id and { input.to.id } or nil }
+  end
   return { category = { input.category }, typeId = { tostring(input.typeId) } }
 end
 
@@ -57,7 +59,7 @@ function bulk_server.new(what)
       numErrors = #errors > 0 and #errors or nil, errors = #errors > 0 and errors or nil })
   end
 
-  function server.transport(request)
+  local function respond(request)
     local inputs = core.decode(request.body).inputs
     server.sizes[#server.sizes + 1] = #inputs
     for i = 1, #inputs do server.order[#server.order + 1] = inputs[i] end
@@ -72,6 +74,13 @@ function bulk_server.new(what)
       return response or nil, problem
     end
     return answer(call, inputs)
+  end
+
+  function server.transport(request)
+    bulk_server.is_answering = true -- an error in a transport is an answer, of a kind
+    local response, problem = respond(request)
+    bulk_server.is_answering = false
+    return response, problem
   end
 
   function server.client(options)
