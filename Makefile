@@ -232,7 +232,7 @@ hosts: $(MODULE) $(FRAME_LOOP) $(SHIMS)
 	@$(MAKE) module LUA=luajit BUILD=build/luajit
 	@$(IN_TREE) HOSTS=1 SPEC=spec/host_spec.lua scripts/run-tests busted
 
-asan: $(MODULE) $(UNIT_TESTS) $(SHIMS)
+asan: $(MODULE) $(TYPES) $(UNIT_TESTS) $(SHIMS)
 	@$(IN_TREE) BUSTED_ARGS='--exclude-tags=nginx,cjson_leaks $(BUSTED_ARGS)' scripts/run-tests --asan $(if $(SPEC),,unit) busted
 
 # Races in the engine: its unit tests, with a thread sanitizer in the engine (libcurl and OpenSSL have none). Some of them
@@ -240,7 +240,7 @@ asan: $(MODULE) $(UNIT_TESTS) $(SHIMS)
 tsan: $(UNIT_TESTS)
 	@$(IN_TREE) TSAN_OPTIONS=die_after_fork=0 scripts/run-tests unit
 
-valgrind: $(MODULE) $(SHIMS)
+valgrind: $(MODULE) $(TYPES) $(SHIMS)
 	@$(IN_TREE) scripts/run-tests --valgrind busted
 
 # Which lines all tests run, of C (gcc's notes) and of Lua (a hook in each Lua that specs start).

@@ -222,6 +222,63 @@ describe("assoc.oauth", function()
     assert.same({ 2, 3 }, counts(app))
   end)
 
+  it("takes the latest refresh token, which another process may have stored", function()
+    local app, stored, asked = new_app { rotate = true }, "simulator-first", 0
+    local function new()
+      return assoc.oauth(options_of(app, {
+        refresh_token = function()
+          asked = asked + 1
+          return stored
+        end,
+        on_refresh = function(tokens) stored = tokens.refresh_token end,
+      }))
+    end
+    local first, second = new(), new()
+    local token = first()
+    assert.not_equal(token, second())
+    assert.not_equal(token, first("expired", token))
+    assert.same({ 3, 0 }, counts(app))
+    assert.equal(3, asked)
+    -- Another one is faster: what was read is refused, and what there is now is not.
+    local latest, old = stored, "simulator-old"
+    simulator.control("oauth", { token = app, revoke = old })
+    local reads = { old, latest }
+    local slow = assoc.oauth(options_of(app, {
+      refresh_token = function() return table.remove(reads, 1) or latest end,
+    }))
+    assert.is_string(slow())
+    assert.same({ 5, 0 }, counts(app))
+  end)
+
+  it("asks again with another refresh token than the one that was refused", function()
+    local app, stored = new_app(), "simulator-dead"
+    simulator.control("oauth", { token = app, revoke = stored })
+    local oauth = assoc.oauth(options_of(app, { refresh_token = function() return stored end }))
+    for _ = 1, 3 do
+      local token, errors = oauth()
+      assert.is_nil(token)
+      assert.matches("^invalid_grant: missing or invalid refresh token; HubSpot takes this refresh token no more: "
+        .. "the user must authorize the app anew, and then oauth:exchange%(code, redirect_uri%)$", errors[1].message)
+    end
+    assert.same({ 1, 0 }, counts(app))
+    stored = "simulator-good"
+    assert.is_string(oauth())
+  end)
+
+  it("says what kept the refresh token away", function()
+    for expected, source in pairs {
+      ["there is no refresh token: call oauth:exchange(code, redirect_uri) first, or give the option refresh_token"] =
+        function() end,
+      ["there is no refresh token: call oauth:exchange(code, redirect_uri) first, or give the option refresh_token: "
+        .. "the vault is sealed"] = function() return nil, "the vault is sealed" end,
+      ["no such vault"] = function() error("no such vault", 0) end,
+    } do
+      local token, errors = assoc.oauth(options_of("x", { refresh_token = source }))()
+      assert.is_nil(token)
+      assert.same({ "config", false, expected }, { errors[1].kind, errors[1].retryable, errors[1].message })
+    end
+  end)
+
   it("hands on other refusals, and asks again", function()
     local client, _, app = new_client { client_secret = "wrong" }
     for _ = 1, 2 do
@@ -433,7 +490,7 @@ describe("options of assoc.oauth", function()
       ["options.client_id: string expected, got table"] = { client_id = {} },
       ["options.client_secret: string expected, got number"] = { client_secret = 12345 },
       ["options.client_secret: must not be empty"] = { client_secret = "" },
-      ["options.refresh_token: string expected, got boolean"] = { refresh_token = true },
+      ["options.refresh_token: string or function expected, got boolean"] = { refresh_token = true },
       ["options.on_refresh: function expected, got string"] = { on_refresh = "secret-12345" },
       ["options.refresh_tokn: unknown field; did you mean 'refresh_token'?"] = { refresh_tokn = "secret-12345" },
       ["options.rate: unknown field"] = { rate = "secret-12345" },
@@ -729,7 +786,7 @@ describe("examples/oauth.lua", function()
       return token
     end
 
-    assert.matches("there is no refresh token yet", run())
+    assert.matches("there is no refresh token:", run())
     assert.matches("invalid_grant", run("none", "https://example.com/"))
     assert.equal("4 association types from contacts to companies\n", run("simulator-code", "https://example.com/"))
     local first = kept()

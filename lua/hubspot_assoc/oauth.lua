@@ -56,6 +56,13 @@ end
 local ANEW = "%s; HubSpot takes this refresh token no more: the user must authorize the app anew, "
   .. "and then oauth:exchange(code, redirect_uri)"
 
+local NOTHING_YET = "there is no refresh token: call oauth:exchange(code, redirect_uri) first, "
+  .. "or give the option refresh_token"
+
+local function config_errors(message, is_retryable)
+  return core.errors({ { kind = "config", call = "oauth", retryable = is_retryable or false, message = message } }, 1)
+end
+
 --- Puts RFC 6749's code for what is wrong into the message.
 local function explain(errors)
   local first = errors[1]
@@ -118,21 +125,52 @@ local function haste(state)
   return left > 0.001 and { max_attempts = 1, deadline = min(AHEAD, left) } or nil
 end
 
+--- The refresh token as it is now: another process may have stored a new one.
+-- @return token; or nil and errors
+local function latest(state)
+  local token, problem
+  if state.source then
+    token, problem = state.source()
+  end
+  token = token or state.refresh_token
+  if type(token) ~= "string" or token == "" then
+    return nil, config_errors(NOTHING_YET .. (type(problem) == "string" and ": " .. problem or ""))
+  end
+  return token
+end
+
 --- Asks HubSpot for new tokens, or waits for what another one has asked.
 -- @return tokens, or nil and errors
-local function fetch(state, refresh, loop)
+local function ask(state, refresh, loop)
   local client = refresh.client
-  if refresh.future then
-    return take_answer(call_of.wait_to_end(refresh.future, client.loop == loop and loop or nil))
+  if not refresh.future then
+    local token, errors = latest(state)
+    if not token or state.final and token == state.refused then
+      return nil, errors or state.final
+    end
+    local call = new_call(state, client, { grant_type = "refresh_token", refresh_token = token }, haste(state))
+    refresh.sent, refresh.began = token, now()
+    if not loop then
+      return take_answer(call_of.perform(client, nil, call, Future))
+    end
+    refresh.future = call_of.submit(client, call, Future, true)
   end
-  local call = new_call(state, client, { grant_type = "refresh_token", refresh_token = state.refresh_token },
-    haste(state))
-  refresh.began = now()
-  if not loop then
-    return take_answer(call_of.perform(client, nil, call, Future))
+  return take_answer(call_of.wait_to_end(refresh.future, client.loop == loop and loop or nil))
+end
+
+--- Asks once more where another process was faster, and its refresh token has taken the place of the one that was sent.
+-- @return tokens, or nil and errors
+local function fetch(state, refresh, loop)
+  local tokens, errors = ask(state, refresh, loop)
+  if not errors or errors == state.final or not is_final(errors) then
+    return tokens, errors
   end
-  refresh.future = call_of.submit(client, call, Future, true)
-  return take_answer(call_of.wait_to_end(refresh.future, loop))
+  state.refused = refresh.sent
+  if not state.source or latest(state) == refresh.sent then
+    return nil, errors
+  end
+  refresh.future = nil
+  return ask(state, refresh, loop)
 end
 
 --- What is to be stored. HubSpot may leave out a refresh token that stays the same.
@@ -169,14 +207,13 @@ local function errors_of(refresh, message)
   if is_told then
     message = hide(hide(message, refresh.tokens.access_token), refresh.tokens.refresh_token)
   end
-  return core.errors({ { kind = "config", call = "oauth", retryable = is_told,
-    message = is_told and "on_refresh failed: " .. message or message } }, 1)
+  return config_errors(is_told and "on_refresh failed: " .. message or message, is_told)
 end
 
 --- A refresh is over; those who have followed go on. An error at any instruction here leaves it to be concluded again,
 -- or over and without effect: is_over is set when all that others go by is in place.
 local function conclude(state, refresh, errors)
-  if errors and is_final(errors) then
+  if errors and is_final(errors) and errors ~= state.final then
     errors[1].kind, errors[1].message = "config", ANEW:format(errors[1].message)
   end
   if state.refresh == refresh and not errors then
@@ -256,9 +293,6 @@ local function ready_token(state, loop)
   return is_good and is_left and state.access_token or nil
 end
 
-local NOTHING_YET = "there is no refresh token yet: call oauth:exchange(code, redirect_uri) first, "
-  .. "or give the option refresh_token"
-
 --- Refreshes the token.
 -- @return token; or nil and errors
 local function renew(state, client, loop)
@@ -293,10 +327,8 @@ local function give(state, loop, reason, rejected)
   local token = ready_token(state, loop)
   if token then
     return token
-  elseif state.final then
+  elseif state.final and not state.source then
     return nil, state.final
-  elseif not state.refresh_token then
-    return nil, NOTHING_YET
   end
   local client = client_of(state, loop)
   local problem
@@ -381,6 +413,9 @@ function oauth_module.new(options, level)
   end
   for i = 1, #CLIENT_OPTIONS do
     state.client_options[CLIENT_OPTIONS[i]] = rawget(options, CLIENT_OPTIONS[i])
+  end
+  if type(state.refresh_token) ~= "string" then
+    state.source, state.refresh_token = state.refresh_token, nil
   end
   local client = client_module.new(state.client_options, level + 1, "oauth")
   state.loop = client.loop
