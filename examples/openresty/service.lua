@@ -3,6 +3,10 @@
 --     GET /limits/{from}/{to}   the limits of an object pair, cached for a few seconds
 --     PUT /limits/{from}/{to}   updates: {"inputs":[{"category":"HUBSPOT_DEFINED","typeId":279,"maxToObjectIds":5}]}
 --     GET /health               for a load balancer; asks nothing of HubSpot
+--     GET /metrics              for Prometheus: each worker's counters, by the label worker, at most a second old;
+--                               HubSpot's rate once, for it is the account's
+--
+-- A request's traceparent is handed on to HubSpot.
 --
 -- Answers are {"results":[...]}, {"errors":[...]}, or both. An error has HubSpot's fields and the library's (kind,
 -- message, retryable, ambiguous, ...). Where there are several and no results, the first decides the status:
@@ -19,6 +23,7 @@
 
 local ngx = ngx
 local assoc = require "hubspot_assoc"
+local metrics = require "metrics" -- ../metrics.lua
 local shdict = require "hubspot_assoc.limiter.shdict"
 
 local json = require("cjson").new() -- one of our own, so that nobody else's settings change
@@ -27,8 +32,14 @@ json.decode_invalid_numbers(false)
 local CACHE_SECONDS = 5
 
 -- The deadline is shorter than the patience of most proxies, so that callers get our answer and not theirs.
-local client = assoc.new { limiter = shdict.new(ngx.shared.hubspot), timeout = 8, deadline = 20 }
-local cache = ngx.shared.limits
+local client = assoc.new {
+  limiter = shdict.new(ngx.shared.hubspot), timeout = 8, deadline = 20,
+  headers = function() -- called where a call is started: in a request
+    local parent = ngx.var.http_traceparent
+    return { traceparent = parent and parent:match "^[%x-]+$" }
+  end,
+}
+local cache, counters = ngx.shared.limits, ngx.shared.counters
 
 -- ---- answers ----
 
@@ -190,16 +201,49 @@ local function health()
   send(200, '{"status":"ok"}')
 end
 
+-- ---- metrics ----
+
+local KEEP_SECONDS = 1
+
+--- A worker knows its own counters only, and nobody can say which worker answers a request: so each writes down its own.
+local function keep_counters()
+  if not ngx.worker.exiting() then -- after a reload another has its number
+    counters:set(ngx.worker.id(), json.encode { stats = client:stats(), rate_limit = client:rate_limit() })
+  end
+end
+
+--- What the workers have written: a source for each one's counters, and one for the rate, as HubSpot told it last.
+local function read_counters()
+  local sources, rate = {}, nil
+  for id = 0, ngx.worker.count() - 1 do
+    local text = counters:get(id)
+    local kept = text and json.decode(text)
+    if kept then
+      sources[#sources + 1] = { labels = { worker = id }, stats = kept.stats }
+      local age = kept.rate_limit.age
+      rate = age and (not rate or age < rate.age) and kept.rate_limit or rate
+    end
+  end
+  sources[#sources + 1] = { rate_limit = rate }
+  return sources
+end
+
+local function get_metrics()
+  keep_counters()
+  send(200, (metrics(read_counters()):gsub("\n$", "")), { ["Content-Type"] = "text/plain; version=0.0.4" })
+end
+
 -- ---- requests ----
 
 local ROUTES = {
+  { path = "^/metrics$", allow = "GET, HEAD", handlers = { GET = get_metrics, HEAD = get_metrics } },
   { path = "^/health$", allow = "GET, HEAD", handlers = { GET = health, HEAD = health } },
   -- HubSpot's object types: contacts, 0-1, p_thing.
   { path = "^/limits/([%w_-]+)/([%w_-]+)$", allow = "GET, HEAD, PUT",
     handlers = { GET = get_limits, HEAD = get_limits, PUT = put_limits } },
 }
 
-local UNKNOWN_PATH = "there are /limits/{from}/{to} and /health"
+local UNKNOWN_PATH = "there are /limits/{from}/{to}, /health and /metrics"
 
 local function route()
   local path, method = ngx.var.uri, ngx.req.get_method()
@@ -216,6 +260,12 @@ local function route()
 end
 
 local service = {}
+
+--- For each worker, when it starts.
+function service.start()
+  keep_counters()
+  assert(ngx.timer.every(KEEP_SECONDS, keep_counters))
+end
 
 --- Answers a request.
 function service.serve()

@@ -3,6 +3,7 @@ local cjson = require("cjson").new()
 local fault_server = require "spec.support.fault_server"
 local faults = require "spec.support.faults"
 local nginx = require "spec.support.nginx"
+local prometheus = require "spec.support.prometheus"
 local shell = require "spec.support.shell"
 local simulator = require "spec.support.simulator"
 local system = require "system"
@@ -500,6 +501,63 @@ describe("examples/openresty: /health #nginx", function()
   end)
 end)
 
+describe("examples/openresty: /metrics #nginx", function()
+  after_each(end_all)
+
+  it("has each worker's counters, and the account's rate once", function()
+    local service = start()
+    service:let_only(1)
+    assert.equal(200, service:get().status)
+    service:let_only(2)
+    assert.equal(400, service:get("/limits/contacts/nonsense").status)
+    service:let_only(nil)
+    local samples, answer
+    assert(nginx.wait_until(function()
+      answer = service.server:get "/metrics"
+      samples = prometheus.check(answer.body)
+      return samples['hubspot_assoc_calls_total{worker="0"}'] == 1
+        and samples['hubspot_assoc_calls_total{worker="1"}'] == 1
+    end))
+    assert.equal("text/plain; version=0.0.4", answer.headers["content-type"])
+    assert.equal(1, samples['hubspot_assoc_errors_total{kind="api",worker="0"}']
+      + samples['hubspot_assoc_errors_total{kind="api",worker="1"}'])
+    assert.equal(250000, samples.hubspot_assoc_rate_limit_daily_requests)
+    assert.is_true(samples.hubspot_assoc_rate_limit_daily_remaining_requests < 250000)
+    check_log(service)
+  end)
+
+  it("are there before the first call, and still right after a reload", function()
+    local service = start()
+    local samples = prometheus.check(service.server:get("/metrics").body)
+    assert.equal(0, samples['hubspot_assoc_calls_total{worker="0"}'])
+    assert.is_nil(samples.hubspot_assoc_rate_limit_daily_requests)
+    service:get()
+    local before = service.server:workers()
+    os.execute("kill -s HUP " .. service.server:pid())
+    assert(nginx.wait_until(function()
+      local now = service.server:workers()
+      return #now == 2 and now[1] ~= before[1] and now[2] ~= before[2] and now[1] ~= before[2] and now[2] ~= before[1]
+    end))
+    service.server:get "/metrics" -- may still meet what an old worker has written, a second at most
+    assert(nginx.wait_until(function()
+      samples = prometheus.check(service.server:get("/metrics").body)
+      return samples['hubspot_assoc_calls_total{worker="0"}'] == 0
+        and samples['hubspot_assoc_calls_total{worker="1"}'] == 0
+    end))
+    check_log(service)
+  end)
+
+  it("hand the caller's traceparent on to HubSpot, if it is one", function()
+    local hubspot = fault_server.start(require "spec.support.binding".answer(200, '{"results":[]}'))
+    local service = start { url = hubspot.url }
+    local parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    assert.equal(200, service.server:get("/limits/a/b", { traceparent = parent }).status)
+    assert.equal(200, service.server:get("/limits/a/c", { traceparent = "\255; none" }).status)
+    local seen = hubspot:stop()
+    assert.same({ parent, "none" }, { seen[1].headers.traceparent, seen[2].headers.traceparent or "none" })
+  end)
+end)
+
 -- service.lua with a client whose calls end as the path says: what HubSpot cannot be made to do, or not quickly.
 describe("examples/openresty: service.lua #nginx", function()
   after_each(nginx.stop_all)
@@ -520,7 +578,7 @@ describe("examples/openresty: service.lua #nginx", function()
 
   it("gives each kind of error its status", function()
     local server = nginx.start {
-      modules = { service = read "examples/openresty/service.lua" },
+      modules = { service = read "examples/openresty/service.lua", metrics = read "examples/metrics.lua" },
       http = "lua_shared_dict hubspot 1m; lua_shared_dict limits 1m; init_by_lua_block {" .. STUB .. "}",
       server = [[ location / { content_by_lua_block { require "service".serve() } } ]],
     }
