@@ -205,7 +205,7 @@ end
 
 local KEEP_SECONDS = 1
 
---- A worker knows its own counters only, and nobody can say which worker answers a request: so each writes down its own.
+--- A worker knows its own counters only, and nobody can say which one answers a request: so each writes down its own.
 local function keep_counters()
   if not ngx.worker.exiting() then -- after a reload another has its number
     counters:set(ngx.worker.id(), json.encode { stats = client:stats(), rate_limit = client:rate_limit() })
