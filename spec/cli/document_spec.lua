@@ -51,13 +51,10 @@ describe("a session with hubspot-assoc", function()
       .. 'LUA_PATH="$PWD/lua/?.lua;;" LUA_CPATH="$PWD/$BUILD/?.so;;" bash -c "cd %s && . ./session"'):format(
       simulator.token(), simulator.url, folder))
     assert.equal(table.concat(told), output)
-<<<<<<< HEAD
   end
 
   it("is as docs/as-code.md shows it", function() check("docs/as-code.md", 5) end)
   it("is as the README shows it", function() check("README.md", 1) end)
-=======
-  end)
 
   it("goes from Lua as docs/as-code.md shows it", function()
     local document = cli.read "docs/as-code.md"
@@ -66,5 +63,4 @@ describe("a session with hubspot-assoc", function()
     assert.equal(output, (cli.sh(("HUBSPOT_ACCESS_TOKEN=%s HUBSPOT_BASE_URL=%s %s %s/script.lua"):format(
       simulator.token(), simulator.url, lua, folder))))
   end)
->>>>>>> f14f17a (docs/as-code.md: the same from Lua)
 end)
