@@ -524,6 +524,30 @@ describe("read_all", function()
     assert.equal(1, n)
   end)
 
+  it("asks for headers when it makes a request, and only then", function()
+    local asked = 0
+    local headers = function()
+      asked = asked + 1
+      return { ["X-Job"] = tostring(asked) }
+    end
+    local client, token = binding.client { headers = headers }
+    local it = client:read_all("contacts", "companies", { 1, 2 }, { batch_size = 1 })
+    local others = client:list_all("contacts", 1, "companies", { headers = headers })
+    assert.equal(0, asked)
+    collect(it)
+    assert.equal(2, asked)
+    others()
+    assert.equal(4, asked) -- the client's, and its own
+    client:label_types("contacts", "companies")
+    client:label_types("contacts", "companies")
+    assert.equal(6, asked)
+    client:set_limits("contacts", "companies", { Employee = 3 })
+    assert.equal(9, asked)
+    assert.equal(8, simulator.log(token).count)
+    assert.has_error(function() client:list_all("contacts", 1, "companies", { headers = { A = "1", a = "2" } }) end)
+    assert.equal(8, simulator.log(token).count)
+  end)
+
   it("raises for misuse, before anything is sent", function()
     local client, token = binding.client()
     local function message(...)

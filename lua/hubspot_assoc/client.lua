@@ -332,18 +332,28 @@ end
 
 -- What rooms above begin themselves. level: as add_methods gives it, when the room's method itself calls these.
 
---- Makes an API call for a method of a room, which is to blame for wrong arguments. It does nothing before it is begun:
--- to make it is to check its arguments.
--- @param method the name of the room's method, which messages have in place of the call's
--- @param name of the API call; its arguments follow, each in the place that it has among the method's
--- @return the call, for client_module.begin
-function client_module.make_call(client, level, method, name, ...)
-  local ok, call = pcall(core.calls[name], client.core, ...)
+--- Calls a function of core, whose wrong arguments are the room's method's.
+local function blame(level, method, fn, ...)
+  local ok, call = pcall(fn, ...)
   if not ok then
     local problem = tostring(call):match("bad argument .*") or tostring(call)
-    error((problem:gsub("^(bad argument #%d+ to ')[%w_]+", "%1" .. method, 1)), level + 2)
+    error((problem:gsub("^(bad argument #%d+ to ')[%w_]+", "%1" .. method, 1)), level + 3)
   end
   return call
+end
+
+--- Checks the arguments of an API call for a method of a room, which is to blame for wrong ones.
+-- @param method the name of the room's method, which messages have in place of the call's
+-- @param name of the API call; its arguments follow, each in the place that it has among the method's
+function client_module.check_call(client, level, method, name, ...)
+  blame(level, method, core.checks[name], client.core, ...)
+end
+
+--- Makes an API call for a method of a room; wrong arguments are its fault, as in check_call.
+-- @return the call, for client_module.begin
+function client_module.make_call(client, level, method, name, ...)
+  local call = blame(level, method, core.calls[name], client.core, ...)
+  return call -- no tail call, which would take a level away
 end
 
 --- Begins a call that make_call has made.

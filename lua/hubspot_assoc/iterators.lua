@@ -105,7 +105,7 @@ local methods = {}
 -- @return iterator: a table that is called for the next record. Its `errors` tell why it ended early, if it did; its
 --   `response` is the last one.
 function methods.list_all(client, level, from, from_id, to, options)
-  client_module.make_call(client, level, "list_all", "list", from, from_id, to, options)
+  client_module.check_call(client, level, "list_all", "list", from, from_id, to, options)
   local own_options = copy(options)
   own_options.limit = own_options.limit or PAGE
   return setmetatable({ client = client, from = from, from_id = from_id, to = to, options = own_options, page = {},
@@ -464,7 +464,7 @@ local function take_options(client, level, from, to, options)
     end
     own[name] = value or limits.otherwise
   end
-  client_module.make_call(client, level + 1, "read_all", "read", from, to, {}, call_options)
+  client_module.check_call(client, level + 1, "read_all", "read", from, to, {}, call_options)
   return call_options, own.in_flight, own.batch_size
 end
 

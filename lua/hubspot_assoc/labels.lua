@@ -291,7 +291,7 @@ end
 -- @return an object with the methods of(name, ...), names(), inverse() and refresh(), nil, the response of get_labels;
 --   or nil, errors, response
 function methods.label_types(client, level, from, to, options)
-  client_module.make_call(client, level, "label_types", "get_labels", from, to, options)
+  client_module.check_call(client, level, "label_types", "get_labels", from, to, options)
   if not find_kept(client, from, to, ANY_TIME) then
     client_module.check_wait(client, level, "label_types")
   end
@@ -344,7 +344,7 @@ local function take_options(client, level, from, to, options)
       end
     end
   end
-  client_module.make_call(client, level + 1, "set_limits", "batch_update", from, to, {}, call_options)
+  client_module.check_call(client, level + 1, "set_limits", "batch_update", from, to, {}, call_options)
   return call_options or {}, dry_run
 end
 

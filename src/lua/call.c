@@ -144,6 +144,12 @@ static int call_collect(lua_State *L)
   return 0;
 }
 
+int lhsa_check(lua_State *L)
+{
+  lhsa_check_call(L, 2);
+  return 0;
+}
+
 int lhsa_start(lua_State *L)
 {
   lhsa_push_new_call(L, 2);

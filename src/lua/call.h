@@ -70,6 +70,9 @@ static inline const lhsa_endpoint *lhsa_endpoint_of(lua_State *L)
  * before; what is wrong raises, with the position of the code at this level of the call stack. */
 lhsa_call *lhsa_push_new_call(lua_State *L, int level);
 
+/* Checks the same, and makes nothing: no function in it is called. */
+void lhsa_check_call(lua_State *L, int level);
+
 /* What there is to tell of the request under way, or of the last one. */
 lhsa_request_info lhsa_info_of(const lhsa_call *call);
 

@@ -282,8 +282,10 @@ void lhsa_call_open(lua_State *L);
 
 /* Lua closures over an endpoint (upvalue 1, light userdata):
  * start(client, ...) -> call, for the Lua layer; wrong arguments are blamed on its caller's caller;
+ * check(client, ...) raises as start does, and makes nothing;
  * method(client, ...) and function(...) on the default client -> results, errors, response. */
 int lhsa_start(lua_State *L);
+int lhsa_check(lua_State *L);
 int lhsa_method(lua_State *L);
 int lhsa_function(lua_State *L);
 

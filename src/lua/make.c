@@ -285,6 +285,13 @@ static void make_unfit(lua_State *L, int user, lhsa_call *call)
   call->is_unfit = true;
 }
 
+/* What is wrong with the headers in the options is at the top. */
+static void blame_headers(lua_State *L, int level, int options)
+{
+  lua_pushfstring(L, ".headers%s", lua_tostring(L, -1));
+  blame(L, level, options - 1, "options");
+}
+
 /* Pushes the lines of the headers in the options, or nil. */
 static void push_more_headers(lua_State *L, int level, int options, int user, lhsa_call *call)
 {
@@ -297,10 +304,8 @@ static void push_more_headers(lua_State *L, int level, int options, int user, lh
   lua_pushliteral(L, "headers");
   lua_rawget(L, options);
   ok = lhsa_push_headers(L, lua_gettop(L));
-  if (!ok && lua_istable(L, -2)) {
-    lua_pushfstring(L, ".headers%s", lua_tostring(L, -1));
-    blame(L, level, options - 1, "options");
-  }
+  if (!ok && lua_istable(L, -2))
+    blame_headers(L, level, options);
   lua_remove(L, -2);
   if (!ok) {
     make_unfit(L, user, call);
@@ -330,6 +335,22 @@ static void set_headers(lua_State *L, int level, int options, int user, lhsa_cal
   if (!lua_isnil(L, -1))
     lua_rawseti(L, user, LHSA_HEADER_LINES);
   lua_settop(L, top);
+}
+
+void lhsa_check_call(lua_State *L, int level)
+{
+  lhsa_call unmade = {.endpoint = lhsa_endpoint_of(L), .client = check_client(L, level)};
+  int options = count_args(unmade.endpoint) + 2;
+
+  check_count(L, level);
+  take_arguments(L, level);
+  set_options(L, level, options, &unmade);
+  if (!lua_istable(L, options))
+    return;
+  lua_pushliteral(L, "headers");
+  lua_rawget(L, options);
+  if (lua_istable(L, -1) && !lhsa_push_headers(L, lua_gettop(L)))
+    blame_headers(L, level, options);
 }
 
 lhsa_call *lhsa_push_new_call(lua_State *L, int level)

@@ -142,6 +142,7 @@ static void set_closures(lua_State *L, bool is_private, lua_CFunction function, 
  *   batches             of calls with inputs that change something: push_batches
  *   open_file(path), absolute_path(path)     a file to be locked, read and written: file.c
  *   calls               NAME -> start(client, ...) -> call: what the Lua layer builds upon
+ *   checks              NAME -> check(client, ...): raises as start does, and makes nothing
  *   private_calls       likewise, what is no call of the API: oauth(client, form)
  *   check_oauth(options, level)   raises if they are wrong
  *   _VERSION }
@@ -164,6 +165,9 @@ int luaopen_hubspot_assoc_core(lua_State *L)
   lua_newtable(L);
   set_closures(L, false, lhsa_start, module);
   lua_setfield(L, module, "calls");
+  lua_newtable(L);
+  set_closures(L, false, lhsa_check, module);
+  lua_setfield(L, module, "checks");
   lua_newtable(L);
   set_closures(L, true, lhsa_start, module);
   lua_setfield(L, module, "private_calls");
