@@ -73,10 +73,12 @@ describe("the types", function()
     local fake = assoc.new { access_token = "x", transport = function() return nil, "other" end }
     local oauth = assoc.oauth { client_id = "x", client_secret = "y" }
     local future = fake.async:get_all_limits()
+    local types = testing.new { get_labels = { results = {} } }:client():label_types("a", "b")
     local recording = os.tmpname()
     local recorder = testing.record(recording)
     for owner, object in pairs { Client = getmetatable(client).__index, Async = getmetatable(client.async).__index,
-      Future = getmetatable(future).__index, assoc = assoc, OAuth = { exchange = oauth.exchange }, testing = testing,
+      Future = getmetatable(future).__index, LabelTypes = getmetatable(types).__index,
+      Job = getmetatable(client:bulk("archive", "a", "b")).__index, assoc = assoc, OAuth = { exchange = oauth.exchange }, testing = testing,
       Fake = getmetatable(testing.new {}).__index, Recorder = getmetatable(recorder).__index,
       file = require "hubspot_assoc.limiter.file", redis = require "hubspot_assoc.limiter.redis",
       shdict = require "hubspot_assoc.limiter.shdict" } do
@@ -93,6 +95,15 @@ describe("the types", function()
     local client = assoc.new { access_token = "x", transport = function() return nil, "other" end }
     assert.same(names_of(client:stats()), names_of(classes["hubspot_assoc.Stats"]))
     for name in pairs(client:rate_limit()) do assert.is_truthy(classes["hubspot_assoc.Rate"][name], name) end
+    local seen = {}
+    local job = client:bulk("archive", "a", "b", { give_up_after = 0.001, max_attempts = 1,
+      on_outcome = function(outcome) seen.Outcome = outcome end, on_progress = function() end })
+    job:add({ from = { id = 1 }, to = { { id = 2 } } }, "x")
+    seen.Progress = job:finish()
+    for class, values in pairs(seen) do
+      for name in pairs(values) do assert.is_truthy(classes["hubspot_assoc." .. class][name], name) end
+    end
+    assert.is_table(seen.Outcome)
   end)
 
   it("have an alias of its results for each call, and no other", function()

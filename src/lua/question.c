@@ -141,6 +141,8 @@ static void set_exchange(lua_State *L, int user, const lhsa_call *call)
 {
   const hsa_outcome *outcome = call->request ? hsa_call_outcome(call->request) : NULL;
 
+  if (call->endpoint->is_private)
+    return;
   if (outcome && outcome->http_status && !outcome->too_large) {
     lua_createtable(L, 0, 3);
     lhsa_set_integer(L, "status", outcome->http_status);
