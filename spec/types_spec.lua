@@ -76,12 +76,13 @@ describe("the types", function()
     local types = testing.new { get_labels = { results = {} } }:client():label_types("a", "b")
     local recording = os.tmpname()
     local recorder = testing.record(recording)
+    local has_yaml, schema = pcall(require, "hubspot_assoc.schema") -- lyaml cannot be had for the newest Lua
     for owner, object in pairs { Client = getmetatable(client).__index, Async = getmetatable(client.async).__index,
       Future = getmetatable(future).__index, LabelTypes = getmetatable(types).__index,
       Job = getmetatable(client:bulk("archive", "a", "b")).__index, assoc = assoc, OAuth = { exchange = oauth.exchange }, testing = testing,
       Fake = getmetatable(testing.new {}).__index, Recorder = getmetatable(recorder).__index,
       file = require "hubspot_assoc.limiter.file", redis = require "hubspot_assoc.limiter.redis",
-      shdict = require "hubspot_assoc.limiter.shdict" } do
+      shdict = require "hubspot_assoc.limiter.shdict", schema = has_yaml and schema or nil } do
       local missing, stale = differences(names_of(object, "function"), names_of(functions[owner]))
       assert.equal("", missing, ("types/types.lua.in has no function of %s:"):format(owner))
       assert.equal("", stale, ("types/types.lua.in has functions that %s has not:"):format(owner))
