@@ -256,15 +256,6 @@ local function errors_of(job, summary)
   return list[1] and core.errors(list) or nil
 end
 
-local function close(job)
-  local journal = job.journal
-  if journal and not job.is_closed then
-    job.is_closed = true
-    job.close_problem = journal:close() or false
-    job.close_problem = job.close_problem or nil
-  end
-end
-
 --- Sends what is left, waits for all outcomes, and closes the journal. Called again, after an error or not, it goes on
 -- where it was.
 -- @return summary, as progress gives it; errors, nil if each input is done: why the job ended early, and those of
@@ -281,7 +272,7 @@ function Job:finish()
     if pipeline.is_busy(self) then
       pipeline.wait(self, 2)
     elseif self.ended or not (self.stock.open[1] or self.stock.held[1]) then
-      close(self)
+      self.close_problem = self.journal and self.journal:close()
       self.ended_at = self.ended_at or core.now()
       local summary = self:progress()
       self.errors = errors_of(self, summary)

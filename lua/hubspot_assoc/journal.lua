@@ -262,11 +262,16 @@ function Journal:write(text, offset, is_synced)
   return offset + #text
 end
 
---- Closes the file; others may open it. Returns nil, or what went wrong when it was to reach the disk.
+--- Closes the file; others may open it. Returns nil, or what went wrong when it was to reach the disk; again, if it is
+-- called again.
 function Journal:close()
-  local ok, problem = self.file:sync()
+  if not self.is_closed then
+    local ok, problem = self.file:sync()
+    self.problem = not ok and ("journal %s: %s"):format(self.path, problem) or nil
+    self.is_closed = true
+  end
   self.file:close()
-  return not ok and ("journal %s: %s"):format(self.path, problem) or nil
+  return self.problem
 end
 
 return { open = open }

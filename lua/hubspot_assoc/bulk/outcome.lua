@@ -81,6 +81,7 @@ end
 --- The request failed as a whole.
 local function judge_whole(rules, items, error, verdict)
   local may_be_applied = rules.is_once and error.ambiguous
+  error.index = #items == 1 and items[1].index or nil
   if ends_job(rules, error) then
     verdict.ends = error
     return may_be_applied and decide_all(verdict, items, "unknown", error) or verdict
