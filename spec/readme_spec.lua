@@ -103,7 +103,8 @@ describe("the reference", function()
       retry_budget = 100,
       rate = { requests = 100, interval = 10 }, limiter = { reserve = function() end, observe = function() end },
       proxy = "http://127.0.0.1:1", ca_file = "/ca.pem", allow_http = false,
-      max_connections = 8, user_agent = "x/1", on_event = function() end, io_thread = true, skip_waits = false,
+      max_connections = 8, user_agent = "x/1", headers = { traceparent = "00" },
+      on_event = function() end, io_thread = true, skip_waits = false,
       loop = { watch = function() end, suspend = function() end }, transport = function() end,
     }
     local options = reference:match("\n## Options\n(.-)\n## ")

@@ -650,7 +650,10 @@ static int client_rate_limit(lua_State *L)
     return 1;
   hsa_engine_rate(client->engine, &rate);
   set_known(L, "requests", rate.requests);
-  set_known_seconds(L, "interval", rate.interval);
+  if (rate.interval % HSA_SECOND == 0)
+    set_known(L, "interval", rate.interval / HSA_SECOND);
+  else
+    set_known_seconds(L, "interval", rate.interval);
   set_known(L, "remaining", rate.remaining);
   set_known(L, "daily", rate.daily);
   set_known(L, "daily_remaining", rate.daily_remaining);
