@@ -124,6 +124,13 @@ describe("a Redis server that fails", function()
     end)
   end
 
+  it("leaves to each the part that it has not used yet", function()
+    local limiter = new(8, 1)
+    waits_of(limiter, 2)
+    server.trouble = "timeout"
+    within(1, 1.1, limiter:reserve(1))
+  end)
+
   it("is let alone for a second", function()
     local limiter = new(100, 1)
     server.trouble = "timeout"
@@ -202,7 +209,11 @@ describe("a connection of limiter.redis", function()
       end
     end
     local limiter = new(4, 1, { client = client })
-    limiter:reserve(1)
+    for _ = 1, 3 do
+      limiter:reserve(1)
+      clock.now = clock.now + 1.5
+    end
+    assert.equal(1, #changes)
     assert.matches("the answer of another request", changes[1].reason)
   end)
 

@@ -36,8 +36,8 @@ end
 function Memory:add(number, at, ttl)
   local now = self.now()
   while self.entries[self.first] and self.entries[self.first].ends <= now do
-    self.entries[self.first] = nil
     self.first = self.first + 1
+    self.entries[self.first - 1] = nil
   end
   self.entries[number] = { at = at, ends = now + ttl }
   self:put("last", number, math.huge)
