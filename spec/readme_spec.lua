@@ -25,6 +25,7 @@ local function run(script, has_no_token)
   local output = pipe:read("*a")
   pipe:close()
   os.remove(path)
+  os.remove((os.getenv("TMPDIR") or "/tmp") .. "/hubspot-rate") -- what an example leaves for the next process
   return output
 end
 
