@@ -315,6 +315,21 @@ describe("assoc.oauth", function()
     end
   end)
 
+  it("keeps the refresh token where an answer has none", function()
+    for _, rest in ipairs { "", ',"refresh_token":""', ',"refresh_token":5' } do
+      local server = fault_server.start { "answers.always", 200,
+        ('{"access_token":"pat-simulator-x","expires_in":1800%s}'):format(rest), {} }
+      local told
+      local oauth = assoc.oauth(options_of("x", { base_url = server.url,
+        on_refresh = function(tokens) told = tokens end }))
+      assert.is_string(oauth())
+      assert.equal("simulator-first", told.refresh_token)
+      assert.is_string(oauth("expired", "pat-simulator-x"))
+      assert.equal("simulator-first", told.refresh_token)
+      assert.equal(2, #server:stop())
+    end
+  end)
+
   it("uses a token without a life until it is refused", function()
     local server = fault_server.start { "answers.always", 200, '{"access_token":"pat-simulator-x"}', {} }
     local oauth = assoc.oauth(options_of("x", { base_url = server.url }))

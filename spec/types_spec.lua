@@ -77,12 +77,15 @@ describe("the types", function()
     local recording = os.tmpname()
     local recorder = testing.record(recording)
     local has_yaml, schema = pcall(require, "hubspot_assoc.schema") -- lyaml cannot be had for the newest Lua
-    for owner, object in pairs { Client = getmetatable(client).__index, Async = getmetatable(client.async).__index,
-      Future = getmetatable(future).__index, LabelTypes = getmetatable(types).__index,
-      Job = getmetatable(client:bulk("archive", "a", "b")).__index, assoc = assoc, OAuth = { exchange = oauth.exchange }, testing = testing,
-      Fake = getmetatable(testing.new {}).__index, Recorder = getmetatable(recorder).__index,
+    local owners = {
+      assoc = assoc, Client = getmetatable(client).__index, Async = getmetatable(client.async).__index,
+      Future = getmetatable(future).__index, OAuth = { exchange = oauth.exchange },
+      LabelTypes = getmetatable(types).__index, Job = getmetatable(client:bulk("archive", "a", "b")).__index,
+      testing = testing, Fake = getmetatable(testing.new {}).__index, Recorder = getmetatable(recorder).__index,
       file = require "hubspot_assoc.limiter.file", redis = require "hubspot_assoc.limiter.redis",
-      shdict = require "hubspot_assoc.limiter.shdict", schema = has_yaml and schema or nil } do
+      shdict = require "hubspot_assoc.limiter.shdict", schema = has_yaml and schema or nil,
+    }
+    for owner, object in pairs(owners) do
       local missing, stale = differences(names_of(object, "function"), names_of(functions[owner]))
       assert.equal("", missing, ("types/types.lua.in has no function of %s:"):format(owner))
       assert.equal("", stale, ("types/types.lua.in has functions that %s has not:"):format(owner))

@@ -66,9 +66,9 @@ end
 --- Puts RFC 6749's code for what is wrong into the message.
 local function explain(errors)
   local first = errors[1]
-  if type(first.error) == "string" then
-    first.message = first.error .. ": "
-      .. (type(first.error_description) == "string" and first.error_description or first.message)
+  local code, text = first.error, first.error_description
+  if type(code) == "string" and first.message:sub(1, #code) ~= code then
+    first.message = code .. ": " .. (type(text) == "string" and text or first.message)
   end
   return errors
 end
@@ -174,9 +174,11 @@ local function fetch(state, refresh, loop)
 end
 
 --- What is to be stored. HubSpot may leave out a refresh token that stays the same.
-local function tokens_to_keep(state, tokens)
+local function tokens_to_keep(tokens, sent)
   local kept = copy(tokens)
-  kept.refresh_token = kept.refresh_token or state.refresh_token
+  if type(kept.refresh_token) ~= "string" or kept.refresh_token == "" then
+    kept.refresh_token = sent
+  end
   return kept
 end
 
@@ -188,7 +190,7 @@ local function work(state, refresh, worker, loop)
     if not tokens or refresh.worker ~= worker then
       return errors
     end
-    refresh.tokens = tokens_to_keep(state, tokens)
+    refresh.tokens = tokens_to_keep(tokens, refresh.sent)
   end
   worker.since = now()
   if state.on_refresh and state.refresh == refresh then -- else there are newer tokens, of a code
@@ -364,9 +366,10 @@ local function exchange(state, code, redirect_uri, code_verifier)
   if not tokens then
     return nil, errors
   end
+  tokens = tokens_to_keep(tokens)
   state.refresh = nil -- one that is under way is of no use any more
   accept(state, tokens, began)
-  return tokens_to_keep(state, tokens)
+  return copy(tokens)
 end
 
 --- The object that a program has. What is secret is in no field of it.
