@@ -58,10 +58,11 @@ function schema.plan_for(client, wanted, options)
     return plan
   end
   local found, notes = usage.read(client, plan)
+  plan = plan_module.plan(state, wanted, found)
   for _, note in ipairs(notes) do
-    state.notes[#state.notes + 1] = note
+    plan.notes[#plan.notes + 1] = note
   end
-  return plan_module.plan(state, wanted, found)
+  return plan
 end
 
 local function has_pair(pairs_of_state, from, to)

@@ -223,6 +223,18 @@ pairs:
     assert.matches("another label of this pair under the name 'buyer', inside; give 'Buyer' another", report.message)
   end)
 
+  it("reads again where what it reads is older than what it did", function()
+    local stale, readings = nil, 0
+    local report = assert(schema.apply(client(function(request)
+      if request.method ~= "GET" or not request.url:find "contacts/companies/labels" then return nil end
+      if #sent == 0 then stale = in_process.answer(account, request) end -- before the labels were changed
+      readings = readings + (#sent == 4 and 1 or 0)
+      return #sent == 4 and readings < 4 and { stale } or nil
+    end), plan()))
+    assert.same({ "done", 10, 0, 0 }, lengths(report))
+    assert.equal(4, readings)
+  end)
+
   it("says so where HubSpot does not make two sides of one", function()
     in_process.add_label(account, "contacts", "contacts", "Friend")
     local report = assert(schema.apply(client(), plan [[
@@ -231,7 +243,8 @@ pairs:
   - {from: contacts, to: contacts, labels: [{label: Friend, inverse_label: Pal}]}
 ]]))
     assert.same({ "failed", 0, 1, 0 }, lengths(report))
-    assert.matches("HubSpot took the new texts of 'Friend', and the label is not called so", report.message)
+    assert.matches("HubSpot took the new texts of 'Friend', and it is not called so all the same", report.message)
+    assert.matches("A label with one side does not become one with two", report.message)
   end)
 
   it("is finished by running again, wherever it was killed", function()

@@ -84,6 +84,7 @@ end
 -- An account that has what is wanted, made without the code under test.
 local function build(wanted)
   local account = in_process.account()
+  in_process.keep_pairs(account, wanted.pairs)
   for _, pair in ipairs(wanted.pairs) do
     local function limit(from, to, label, value)
       account.limits[in_process.kind(account, from, to, label)] = value

@@ -56,6 +56,18 @@ function in_process.account()
   return account
 end
 
+-- Leaves it only the types of these pairs, { from =, to = } each: that is faster.
+function in_process.keep_pairs(account, list)
+  local kept = {}
+  for _, pair in ipairs(list) do
+    kept[schema.object_type(pair.from) .. schema.object_type(pair.to)] = true
+    kept[schema.object_type(pair.to) .. schema.object_type(pair.from)] = true
+  end
+  for i = #account.types, 1, -1 do
+    if not kept[account.types[i].from .. account.types[i].to] then table.remove(account.types, i) end
+  end
+end
+
 -- A client of it. `before(request, number)` may return what is to be returned in place of an answer, as a table of
 -- values.
 function in_process.client(account, before, changes)

@@ -1,6 +1,7 @@
 --- What an account has: the association types of its pairs, with their labels and limits. Only reads.
 --
--- A state is { pairs = { pair, ... }, notes = { { message = }, ... }, problems = the same }
+-- A state is { pairs = { pair, ... }, notes = { { message = }, ... }, problems = the same,
+-- unread_usage = why HubSpot did not tell how many labels pairs may have }
 --   pair  { from =, to =, is_same = one object type with itself, forward = { row, ... }, inverse = { row, ... } (the
 --   same
 --           table where is_same), most_labels = how many labels of its own the pair may have (nil: not known) }
@@ -50,14 +51,14 @@ function Reading:take_limits(future)
   return true
 end
 
--- Reads which pairs have labels of their own, and how many they may have. It is worth a note and
--- no more if that fails: not every token may read it.
+-- Reads which pairs have labels of their own, and how many they may have. It is worth a note and no more if that fails:
+-- not every token may read it.
 function Reading:take_usage(future)
   local rows, errors = future:wait()
   self:tell_progress()
   self.usage, self.most_labels = {}, {}
   if errors then
-    note(self.state.notes, "How many labels the pairs may have could not be read: %s", tostring(errors[1]))
+    self.state.unread_usage = tostring(errors[1])
   end
   for _, row in ipairs(rows or {}) do
     local from, to = row.fromObjectType, row.toObjectType
@@ -265,6 +266,10 @@ function Reading:read_all()
     return nil, errors
   end
   self.state.pairs = keep_used(self.state.pairs)
+  if self.state.unread_usage then
+    note(self.state.notes, "Pairs with labels of their own may be left out, for HubSpot did not tell which those are: "
+      .. "%s", self.state.unread_usage)
+  end
   local unplaced = self:find_unplaced()
   if unplaced[1] then
     note(self.state.notes, "Limits whose pairs HubSpot does not tell are left out; name their pairs: %s",

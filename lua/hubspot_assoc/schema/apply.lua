@@ -172,21 +172,18 @@ local function key(step)
 end
 
 -- The limits that are still to be set in pairs whose labels have changed: new labels have their ids only now. They must
--- be those of the plan. Returns their steps; or nil, the new plan, and the rename that has done nothing, if that is
--- why.
+-- be those of the plan.
+-- @return steps; or nil, the new plan, and a step about a label that is planned again though it was done
 function Run:limits_after_labels(state, wanted)
-  local fresh = plan_module.plan(state, wanted)
-  local expected = {}
+  local fresh, expected = plan_module.plan(state, wanted), {}
   for _, step in ipairs(self.plan.steps) do
     expected[key(step)] = step
   end
   local steps = {}
   for _, step in ipairs(fresh.steps) do
     local planned = expected[key(step)]
-    if step.kind == "rename_label" and planned and self.status[planned] == "done" then
+    if is_of_label(step) or not planned then
       return nil, fresh, planned
-    elseif is_of_label(step) or not planned then
-      return nil, fresh
     end
     steps[#steps + 1], self.planned[step] = step, planned
   end
@@ -240,8 +237,9 @@ function Run:stopped(errors, step)
 end
 
 local CHANGED = "The account has changed since the plan was made, and nothing was sent. Look at the new plan."
-local NO_EFFECT = "HubSpot took the new texts of '%s', and the label is not called so: a label with one side does not "
-  .. "become one with two. Delete it and apply the file again, or leave out inverse_label. No limit was sent."
+local NO_EFFECT = "HubSpot took the new texts of '%s', and it is not called so all the same. No limit was sent.%s"
+local ONE_SIDE = " A label with one side does not become one with two: delete it and apply the file again, or leave "
+  .. "out its inverse_label."
 local NOT_EXPECTED = "After its labels were changed, the account is not as the plan expected, and no limit was sent. "
   .. "Look at the new plan."
 
@@ -270,6 +268,33 @@ local function list_pairs(wanted, changed)
   return list
 end
 
+local MOST_READINGS = 5 -- after labels were changed: what HubSpot reads may be a moment older than what it has
+
+-- Reads the pairs whose labels have changed.
+-- @return the steps about their limits; or nil and a report
+function Run:read_again(changed)
+  local wanted = { version = 1, unmanaged = self.plan.wanted.unmanaged, pairs = list_pairs(self.plan.wanted, changed) }
+  local steps, new_plan, repeated
+  for _ = 1, MOST_READINGS do
+    local state, errors = account.read(self.client, wanted.pairs)
+    if not state then
+      return nil, self:stopped(errors)
+    end
+    steps, new_plan, repeated = self:limits_after_labels(state, wanted)
+    if steps or not repeated then
+      break
+    end
+  end
+  if steps then
+    return steps
+  elseif repeated and repeated.kind == "rename_label" then
+    self:tell(repeated, "failed")
+    local hint = repeated.pair.is_same and ONE_SIDE or ""
+    return nil, self:report("failed", NO_EFFECT:format(repeated.label, hint))
+  end
+  return nil, self:report("changed", NOT_EXPECTED, nil, new_plan)
+end
+
 -- Returns a report.
 function Run:carry_out()
   local changed, errors, failed = self:change_labels()
@@ -278,25 +303,17 @@ function Run:carry_out()
   end
   local fresh = {}
   if next(changed) then
-    local wanted = { version = 1, unmanaged = self.plan.wanted.unmanaged,
-      pairs = list_pairs(self.plan.wanted, changed) }
-    local state, problem, new_plan, undone
-    state, problem = account.read(self.client, wanted.pairs)
-    if not state then
-      return self:stopped(problem)
+    local steps, report = self:read_again(changed)
+    if not steps then
+      return report
     end
-    fresh, new_plan, undone = self:limits_after_labels(state, wanted)
-    if undone then
-      self:tell(undone, "failed")
-      return self:report("failed", NO_EFFECT:format(undone.label))
-    elseif not fresh then
-      return self:report("changed", NOT_EXPECTED, nil, new_plan)
-    end
+    fresh = steps
   end
   for _, group in ipairs(self:collect_limits(fresh, changed)) do
-    local ok, problem = self:send_limits(group)
+    local ok
+    ok, errors = self:send_limits(group)
     if not ok then
-      return self:stopped(problem)
+      return self:stopped(errors)
     end
   end
   return self:report("done", ("%d of %d steps done."):format(#self.plan.steps, #self.plan.steps))
@@ -309,8 +326,7 @@ end
 -- @param options table or nil: on_step (function(step, status, errors), status "done", "failed" or "unknown"),
 --   on_progress (as in account.read)
 -- @return report, or nil and errors if the first reading failed: { status = "done", "changed", "failed" or "refused"
--- (the
---   plan has problems), message =, errors = of what failed, plan = the new one where it changed, done =, failed =,
+--   (the plan has problems), message =, errors = of what failed, plan = the new one where it changed, done =, failed =,
 --   left = lists of steps; in `failed` are those, too, of which it is not known }
 function apply.apply(client, plan, options)
   options = options or {}

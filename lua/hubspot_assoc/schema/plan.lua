@@ -131,6 +131,10 @@ local function finish(result)
   end
   result.count, result.deletes, result.removes = #texts, count.delete_label or 0, count.remove_limit or 0
   result.digest, result.requests = digest(concat(texts, "\2")), nil
+  if count.create_label and result.state.unread_usage then
+    result.notes[#result.notes + 1] = { message = "How many labels the pairs may have could not be read: "
+      .. result.state.unread_usage }
+  end
 end
 
 --- Plans.
@@ -139,8 +143,9 @@ end
 -- @param usage what usage.lua has read, or nil: warns where records have more than a new limit
 -- @return plan (above). With problems it cannot be applied.
 function plan.plan(state, wanted, usage)
-  local result = { problems = {}, warnings = {}, notes = state.notes, pairs = #wanted.pairs, wanted = wanted,
+  local result = { problems = {}, warnings = {}, notes = {}, pairs = #wanted.pairs, wanted = wanted,
     state = state, requests = 0 }
+  append(result.notes, state.notes)
   append(result.problems, state.problems)
   result.steps = plan_pairs(result, state, wanted)
   finish(result)
