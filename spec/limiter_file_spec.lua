@@ -359,6 +359,32 @@ describe("a process that forks", function()
 end)
 
 describe("four processes that share a file", function()
+  it("reserve each place once, and all of them, whoever comes when", function()
+    local collect = {}
+    for i = 1, 4 do
+      collect[i] = child.start({}, [[
+        local file = require "hubspot_assoc.limiter.file"
+        local changes = 0
+        local limiter = file.new(..., { requests = 50, interval = 1, timeout = 10, -- a busy machine's
+          on_change = function() changes = changes + 1 end })
+        for _ = 1, 500 do limiter:reserve(1) end
+        return changes]], path)
+    end
+    for i = 1, 4 do assert.equal("0", collect[i]()[1]) end
+    local times, numbers = {}, {}
+    for number, at in contents():gmatch "(%d+) (%d+)\n" do
+      if #number == 14 then
+        times[#times + 1] = at / 1e6
+        numbers[tonumber(number)] = true
+      end
+    end
+    assert.equal(2000, #times)
+    assert.is_true(numbers[1] and numbers[2000])
+    table.sort(times)
+    check_windows(times, 50, 1.02 - 1e-5)
+    within(0, 1.03 * #times / 50, times[#times] - times[1])
+  end)
+
   it("keep to the rate together, and meet no 429", function()
     local token = simulator.token()
     simulator.control("rate", { token = token, max = 20, interval_ms = 1000 })
