@@ -19,7 +19,7 @@ local function check(fd)
   return fd
 end
 
---- @param client with an I/O thread (as it has by default)
+---@param client hubspot_assoc.Client with an I/O thread (as it has by default)
 return function(client)
   check(client:fd())
   local object = {}
