@@ -244,6 +244,27 @@ describe("hubspot-assoc with a file", function()
       assert.matches("there is no profile 'sandbx'", is(1, with_profiles("diff", "sandbx", "production")).err)
     end)
 
+    it("knows custom objects by names that hold in both", function()
+      simulator.request("POST", "/simulator/reset",
+        ('{"token":"%s","limits":false,"custom_objects":["boat","car"]}'):format(token))
+      simulator.request("POST", "/simulator/reset",
+        ('{"token":"%s","limits":false,"custom_objects":["car"]}'):format(other))
+      local path = write "version: 1\npairs: [{from: contacts, to: p_car, limit: 5, labels: [{label: Driver}]}]\n"
+      is(0, with_profiles("apply", path, "--yes", "--profile", "sandbox"))
+      local names = { "--name", "2-1000002=p_car", "--name", "2-1000001=p_car" }
+      local plain = is(0, with_profiles("export", "--profile", "sandbox"))
+      assert.matches("to: 2-1000002", plain.out, 1, true)
+      assert.matches("2-1000002 is this account's own number of an object", plain.err, 1, true)
+      local named = is(0, with_profiles("export", "--profile", "sandbox", unpack(names)))
+      assert.matches("to: p_car", named.out, 1, true)
+      local differences = is(2, with_profiles("diff", "production", "sandbox", unpack(names, 1, 2))).out
+      assert.matches("+ label 'Driver'", differences, 1, true)
+      is(0, with_profiles("copy", "sandbox", "production", "--yes", unpack(names, 1, 2)))
+      is(0, with_profiles("diff", "production", "sandbox", unpack(names, 1, 2)))
+      local refused = is(64, with_profiles("export", "--name", "car"))
+      assert.matches("'car' is no name of a custom object", refused.err, 1, true)
+    end)
+
     it("compares files with them, and with one another", function()
       local path = write(is(0, with_profiles("export", "contacts:companies", "--profile", "sandbox")).out)
       is(0, with_profiles("diff", path, "sandbox"))

@@ -64,6 +64,20 @@ function files.pairs(words)
   return list
 end
 
+--- "2-1234567=p_car" … as a table id -> name.
+function files.names(words)
+  local names = {}
+  for _, word in ipairs(words or {}) do
+    local id, name = word:match "^(2%-%d+)=(%a[%w_]*)$"
+    if not id then
+      problem.raise(("'%s' is no name of a custom object"):format(word), "Write ID=NAME, as in 2-1234567=p_car.",
+        problem.status.usage)
+    end
+    names[id] = name
+  end
+  return names
+end
+
 --- Is this the name of a file, rather than of a profile?
 function files.is_file(word)
   return word == "-" or word:find "[/.]" ~= nil or system.read_file(word) ~= nil
@@ -77,9 +91,10 @@ function files.progress(run)
 end
 
 --- Reads two accounts, so that they can be compared.
+-- @param names of custom objects (files.names)
 -- @return state, state; raises a problem
-function files.read_both(run, client, other_client, list)
-  local options = { on_progress = files.progress(run) }
+function files.read_both(run, client, other_client, list, names)
+  local options = { on_progress = files.progress(run), names = names }
   local state, other = files.schema().read_both(client, other_client, list, options, options)
   if not state then problem.check(nil, other) end
   run.terminal:clear_progress()
@@ -89,9 +104,10 @@ end
 --- Reads an account.
 -- @param client
 -- @param list of pairs, or nil for all that can be found
+-- @param names of custom objects (files.names), or nil
 -- @return state; raises a problem
-function files.read_state(run, client, list)
-  local state = problem.check(files.schema().read(client, list, { on_progress = files.progress(run) }))
+function files.read_state(run, client, list, names)
+  local state = problem.check(files.schema().read(client, list, { on_progress = files.progress(run), names = names }))
   run.terminal:clear_progress()
   return state
 end

@@ -27,8 +27,12 @@ local function plain_or_quoted(text)
   return is_plain and not reader.needs_quotes(text) and text or quoted(text)
 end
 
+-- An object type's id (2-1234567) needs no quotes; nor do limits, which are numbers or the word none.
 local function yaml_value(value)
-  return type(value) == "number" and ("%d"):format(value) or value == "none" and value or plain_or_quoted(value)
+  if type(value) == "number" then
+    return ("%d"):format(value)
+  end
+  return value:find("^%d+%-%d+$") and value or plain_or_quoted(value)
 end
 
 local function json_value(value)
@@ -43,10 +47,7 @@ local function add_fields(lines, indent, fields, entry)
   for _, field in ipairs(fields) do
     local value = entry[field]
     if value ~= nil then
-      -- Names of object types are never quoted, limits are numbers or the word none.
-      local is_text = field ~= "from" and field ~= "to" and not field:find("limit$")
-      local text = is_text and plain_or_quoted(value) or tostring(yaml_value(value))
-      lines[#lines + 1] = ("%s%s: %s"):format(lead, field, text)
+      lines[#lines + 1] = ("%s%s: %s"):format(lead, field, yaml_value(value))
       lead = rep(" ", indent + 2)
     end
   end

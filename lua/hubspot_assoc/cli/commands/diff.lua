@@ -34,7 +34,8 @@ local function read(run, args)
     local other, one = read_file_and(run, args.other, args.one)
     return one, other
   end
-  return files.read_both(run, client_of(run, args.one), client_of(run, args.other), files.pairs(args.pairs))
+  return files.read_both(run, client_of(run, args.one), client_of(run, args.other), files.pairs(args.pairs),
+    files.names(args.name))
 end
 
 local function diff(run, args)
@@ -61,7 +62,7 @@ return {
     { name = "other", argname = "OTHER", description = "Another one." },
     { name = "pairs", argname = "PAIR", args = "*", description = "FROM:TO; by default all that can be found." },
   },
-  options = { options.json },
+  options = { options.json, options.names },
   statuses = { { 0, "they are alike" }, { 1, "an error" }, { 2, "they differ" } },
   examples = { "hubspot-assoc diff sandbox production", "hubspot-assoc diff associations.yaml production" },
   run = diff,
