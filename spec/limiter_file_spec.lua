@@ -378,8 +378,8 @@ describe("four processes that share a file", function()
         numbers[tonumber(number)] = true
       end
     end
-    assert.equal(2000, #times)
-    assert.is_true(numbers[1] and numbers[2000])
+    within(2000, 2050, #times) -- who was held up for too long has taken another place
+    assert.is_true(numbers[1] and numbers[#times])
     table.sort(times)
     check_windows(times, 50, 1.02 - 1e-5)
     within(0, 1.03 * #times / 50, times[#times] - times[1])
