@@ -206,6 +206,9 @@ pairs:
       { state.problems[1].message })
     local found = schema.plan(state, { version = 1, unmanaged = "keep", pairs = {} })
     assert.equal(1, #found.problems)
+    state = assert(schema.read(client, { { from = "p_car", to = "2-1000001" } }))
+    assert.equal("p_car and 2-1000001 are one object type, which goes by one name", state.problems[1].message)
+    assert.same({}, assert(schema.read(client)).problems)
   end)
 
   it("has custom objects, whose numbers mean nothing elsewhere", function()

@@ -9,6 +9,7 @@
 -- Limits come from one request for all of the account, labels from one for each direction of a pair.
 
 local limit_steps = require "hubspot_assoc.limit_steps"
+local links = require "hubspot_assoc.schema.links"
 local objects = require "hubspot_assoc.schema.objects"
 
 local ipairs, pairs, setmetatable, tostring = ipairs, pairs, setmetatable, tostring
@@ -89,17 +90,23 @@ function Reading:rows_of(types)
   return rows
 end
 
--- Notes where each type is. One that is in two directions means two names for one custom object.
+-- Notes that a direction's types have been seen. Where two directions have one unlabelled type there are two names for
+-- one custom object.
 function Reading:place(pair, direction, rows)
   for _, row in ipairs(rows) do
-    local key = key_of(row)
-    local other = self.placed[key]
-    if other and not self.is_told[pair] then
-      self.is_told[pair] = true
-      note(self.state.problems, "%s to %s is the same as %s to %s: each object type goes by one name", pair.from,
-        pair.to, other.from, other.to)
-    end
-    self.placed[key] = self.placed[key] or { from = direction.from, to = direction.to }
+    self.placed[key_of(row)] = true
+  end
+  local unlabelled = links.unlabelled(rows)
+  local key = unlabelled and key_of(unlabelled)
+  local other = key and self.directions[key]
+  if other == pair then
+    note(self.state.problems, "%s and %s are one object type, which goes by one name", pair.from, pair.to)
+  elseif other and not self.is_told[pair] then
+    self.is_told[pair] = true
+    note(self.state.problems, "%s to %s is the same as %s to %s: each object type goes by one name", pair.from, pair.to,
+      other.from, other.to)
+  elseif key then
+    self.directions[key] = direction
   end
 end
 
@@ -291,7 +298,8 @@ function account.read(client, wanted, options)
   options = options or {}
   local reading = setmetatable({
     client = client, on_progress = options.on_progress, names = options.names, done = 0, total = 2,
-    placed = {}, is_told = {}, refused = {}, state = { pairs = {}, notes = {}, problems = {} },
+    placed = {}, directions = {}, is_told = {}, refused = {},
+    state = { pairs = {}, notes = {}, problems = {} },
   }, Reading)
   local limits, usage = client.async:get_all_limits(), client.async:get_label_usage()
   local _, errors = reading:take_limits(limits)
