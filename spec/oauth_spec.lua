@@ -344,6 +344,17 @@ describe("assoc.oauth", function()
     assert.same({ 1, 1 }, counts(app))
   end)
 
+  it("takes no longer than the call has that waits for it", function()
+    local client, _, app = new_client { timeout = 60 }
+    simulator.fault(app, { delay = 5 })
+    local started = core.now()
+    local results, errors = client:get_all_limits { deadline = 0.2 }
+    assert.is_nil(results)
+    assert.same({ "timeout", 0 }, { errors[1].kind, errors[1].attempts })
+    assert.is_true(core.now() - started < 4)
+    expect_good(client:get_all_limits())
+  end)
+
   it("serves asynchronous calls, with and without an I/O thread", function()
     for _, io_thread in ipairs { true, false } do
       local app = new_app()
@@ -617,7 +628,9 @@ describe("a table as a token function", function()
     local provider = setmetatable({}, { __metatable = "mine", __call = function(self, ...)
       calls = calls + 1
       assert.equal("table", type(self))
-      assert.equal(1, select("#", ...))
+      local left = select(3, ...)
+      assert.same({ n = 3, nil, nil, left }, { n = select("#", ...), ... })
+      assert.is_true(left > 0 and left <= 120)
       return token
     end })
     for _, module in ipairs { assoc, core } do

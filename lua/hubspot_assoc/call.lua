@@ -39,7 +39,7 @@ end
 
 -- What is called, by the kind of question (src/lua/call.h).
 local callers = {
-  token = function(fn, ...) return fn(...) end, -- reason, rejected
+  token = function(fn, ...) return fn(...) end, -- reason, rejected, seconds that are left
   leave = function(limiter, cost, most) return method_of(limiter, "reserve")(limiter, cost, most) end,
   observe = function(limiter, rate_limit) method_of(limiter, "observe")(limiter, rate_limit) end,
   event = function(fn, event) core.call(fn, event) end, -- it may not yield
@@ -54,8 +54,10 @@ local function new_question(number, kind, ...)
     local value, second
     if n == 2 then
       value, second = caller(question[1], question[2])
-    else
+    elseif n == 3 then
       value, second = caller(question[1], question[2], question[3])
+    else
+      value, second = caller(question[1], question[2], question[3], question[4])
     end
     return value, second -- no tail call: the frame stays on the stack
   end

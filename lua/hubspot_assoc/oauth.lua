@@ -25,6 +25,7 @@ local huge = 1 / 0
 local now = core.now
 
 local MARGIN, MARGIN_PART = 60, 1 / 10 -- s, or so much of its life if that is less, before its end a token is refreshed
+local DEADLINE, MOMENT = 120, 0.001 -- s, a client's default, and its least
 local AHEAD = 10 -- s that this may take, in one attempt: the old token is still good
 local PAUSE = 5 -- s until it is tried again where it failed
 local PATIENCE = 1 -- s, after which who follows looks whether the one who works on it is still there
@@ -41,6 +42,10 @@ local oauth_module = {}
 
 local function min(a, b)
   return a < b and a or b
+end
+
+local function max(a, b)
+  return a > b and a or b
 end
 
 local function copy(fields)
@@ -119,10 +124,15 @@ end
 
 -- ---- a refresh ----
 
---- While the old token is good, nobody is kept waiting long for a new one.
-local function haste(state)
-  local left = state.good_until - now()
-  return left > 0.001 and { max_attempts = 1, deadline = min(AHEAD, left) } or nil
+--- The options of a request. While the old token is good, nobody is kept waiting long for a new one. Where nobody can
+-- follow, the call that waits has but so long.
+local function haste(state, loop, left)
+  local good_for = state.good_until - now()
+  local longest = min(state.client_options.deadline or DEADLINE, loop and huge or left)
+  if good_for > 0 then
+    return { max_attempts = 1, deadline = max(MOMENT, min(longest, min(AHEAD, good_for))) }
+  end
+  return { deadline = max(MOMENT, longest) }
 end
 
 --- The refresh token as it is now: another process may have stored a new one.
@@ -141,14 +151,15 @@ end
 
 --- Asks HubSpot for new tokens, or waits for what another one has asked.
 -- @return tokens, or nil and errors
-local function ask(state, refresh, loop)
+local function ask(state, refresh, loop, left)
   local client = refresh.client
   if not refresh.future then
     local token, errors = latest(state)
     if not token or state.final and token == state.refused then
       return nil, errors or state.final
     end
-    local call = new_call(state, client, { grant_type = "refresh_token", refresh_token = token }, haste(state))
+    local call = new_call(state, client, { grant_type = "refresh_token", refresh_token = token },
+      haste(state, loop, left))
     refresh.sent, refresh.began = token, now()
     if not loop then
       return take_answer(call_of.perform(client, nil, call, Future))
@@ -160,8 +171,8 @@ end
 
 --- Asks once more where another process was faster, and its refresh token has taken the place of the one that was sent.
 -- @return tokens, or nil and errors
-local function fetch(state, refresh, loop)
-  local tokens, errors = ask(state, refresh, loop)
+local function fetch(state, refresh, loop, left)
+  local tokens, errors = ask(state, refresh, loop, left)
   if not errors or errors == state.final or not is_final(errors) then
     return tokens, errors
   end
@@ -170,7 +181,7 @@ local function fetch(state, refresh, loop)
     return nil, errors
   end
   refresh.future = nil
-  return ask(state, refresh, loop)
+  return ask(state, refresh, loop, left)
 end
 
 --- What is to be stored. HubSpot may leave out a refresh token that stays the same.
@@ -184,9 +195,9 @@ end
 
 --- Does what is left to do of a refresh, unless another one has taken the worker's place meanwhile.
 -- @return nil, or errors
-local function work(state, refresh, worker, loop)
+local function work(state, refresh, worker, loop, left)
   if not refresh.tokens then
-    local tokens, errors = fetch(state, refresh, loop)
+    local tokens, errors = fetch(state, refresh, loop, left)
     if not tokens or refresh.worker ~= worker then
       return errors
     end
@@ -235,12 +246,12 @@ local function conclude(state, refresh, errors)
 end
 
 --- Works on a refresh, which the running function can be found to be doing as long as it does.
-local function lead(state, refresh, loop)
+local function lead(state, refresh, loop, left)
   local worker = { since = now() }
   function worker.frame()
     worker.thread = running() or MAIN -- in Lua 5.1 it is another one
     refresh.worker = worker
-    local errors = work(state, refresh, worker, loop)
+    local errors = work(state, refresh, worker, loop, left)
     return errors -- no tail call: the frame stays on the stack
   end
   local ok, errors = protected(worker.frame)
@@ -274,12 +285,12 @@ local function follow(refresh, loop)
 end
 
 --- Sees a refresh to its end, whoever works on it.
-local function see_to_end(state, refresh, loop)
+local function see_to_end(state, refresh, loop, left)
   while not refresh.is_over do
     if loop and refresh.worker and not is_gone(refresh.worker, loop) then
       follow(refresh, loop)
     else
-      lead(state, refresh, loop)
+      lead(state, refresh, loop, left)
     end
   end
 end
@@ -297,7 +308,7 @@ end
 
 --- Refreshes the token.
 -- @return token; or nil and errors
-local function renew(state, client, loop)
+local function renew(state, client, loop, left)
   local refresh = state.refresh
   if refresh and refresh.is_over then
     refresh = nil -- an error kept it from being forgotten
@@ -314,7 +325,7 @@ local function renew(state, client, loop)
     refresh = { client = client, waiting = {}, tokens = untold and untold.tokens, began = untold and untold.began }
     state.refresh = refresh
   end
-  see_to_end(state, refresh, loop)
+  see_to_end(state, refresh, loop, left)
   if refresh.errors and now() >= state.good_until then
     return nil, refresh.errors
   end
@@ -322,7 +333,7 @@ local function renew(state, client, loop)
 end
 
 --- The token function of clients in this event loop; nil: without one.
-local function give(state, loop, reason, rejected)
+local function give(state, loop, reason, rejected, left)
   if reason == "expired" and rejected == state.access_token then
     state.good_until = 0
   end
@@ -334,7 +345,7 @@ local function give(state, loop, reason, rejected)
   end
   local client = client_of(state, loop)
   local problem
-  token, problem = renew(state, client, scheduler.loop_to_wait_in(client, "oauth", 2))
+  token, problem = renew(state, client, scheduler.loop_to_wait_in(client, "oauth", 2), left or huge)
   return token, problem
 end
 
@@ -389,15 +400,15 @@ local function wrap(state)
 
   --- The token function of clients in an event loop (client_module.new calls it).
   function oauth.for_loop(loop)
-    return function(reason, rejected)
-      local token, problem = give(state, loop, reason, rejected)
+    return setmetatable({}, { __call = function(_, reason, rejected, left)
+      local token, problem = give(state, loop, reason, rejected, left)
       return token, problem
-    end
+    end })
   end
 
   return setmetatable(oauth, {
-    __call = function(_, reason, rejected)
-      local token, problem = give(state, state.loop, reason, rejected)
+    __call = function(_, reason, rejected, left)
+      local token, problem = give(state, state.loop, reason, rejected, left)
       return token, problem
     end,
     __tostring = function() return "hubspot_assoc.oauth" end,

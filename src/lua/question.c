@@ -15,27 +15,39 @@ static void push_client_value(lua_State *L, int user, const char *name)
   lua_remove(L, -2);
 }
 
+static void push_seconds_left(lua_State *L, const lhsa_call *call)
+{
+  int64_t left = call->deadline - hsa_now();
+
+  lua_pushnumber(L, (double)(left > 0 ? left : 0) / (double)HSA_SECOND);
+}
+
+/* A table that is called is also told how long the call can wait for it (hubspot_assoc.oauth makes a request). */
 static int push_token_question(lua_State *L, int user, const lhsa_call *call)
 {
+  bool is_expired = hsa_call_reason(call->request) == HSA_REASON_EXPIRED;
+
   lua_pushliteral(L, "token");
   push_client_value(L, user, "access_token");
-  if (hsa_call_reason(call->request) != HSA_REASON_EXPIRED) {
+  if (is_expired)
+    lua_pushliteral(L, "expired");
+  else
     lua_pushnil(L);
+  if (!lua_istable(L, -2) && !is_expired)
     return 3;
-  }
-  lua_pushliteral(L, "expired");
-  lua_pushstring(L, hsa_call_token(call->request));
-  return 4;
+  lua_pushstring(L, is_expired ? hsa_call_token(call->request) : NULL);
+  if (!lua_istable(L, -3))
+    return 4;
+  push_seconds_left(L, call);
+  return 5;
 }
 
 static int push_leave_question(lua_State *L, int user, const lhsa_call *call)
 {
-  int64_t most = call->deadline - hsa_now();
-
   lua_pushliteral(L, "leave");
   push_client_value(L, user, "limiter");
   lua_pushinteger(L, 1);
-  lua_pushnumber(L, (double)(most > 0 ? most : 0) / (double)HSA_SECOND);
+  push_seconds_left(L, call);
   return 4;
 }
 
