@@ -101,6 +101,10 @@ end
 local function reserve()
   local cost, most = argument(3), argument(4)
   read_windows(argument(5), argument(6), ARGV[7] == "1")
+  live_until(now)
+  for _, window in ipairs(windows) do
+    if cost > window[1] then return echo .. " cost " .. text(window[1]) end
+  end
   local begun, known = get "begun", argument(8)
   if not begun then
     begun = now
@@ -112,7 +116,6 @@ local function reserve()
   if argument(9) > 0 then append(math.min(argument(9), windows[1][1]), now - argument(10)) end
   local at = math.max(now, tonumber(kept("hold", 0)), time_of(last))
   for _, window in ipairs(windows) do
-    if cost > window[1] then return echo .. " cost " .. text(window[1]) end
     at = math.max(at, time_of(last + cost - window[1]) + window[2] + late)
   end
   if most < 0 or at - now <= most then append(cost, at) end
@@ -138,7 +141,7 @@ end
 
 return operation == "reserve" and reserve() or operation == "learn" and learn()
 ]]
-local SHA1 = "5918a914691da67df18bb019e1376f43736a91bb" -- of SCRIPT; spec/limiter_redis_spec.lua checks it
+local SHA1 = "27a59a89913f735fb5101714fc495f6bd776fb89" -- of SCRIPT; spec/limiter_redis_spec.lua checks it
 
 local function to_us(seconds)
   return ("%.0f"):format(seconds * 1e6)
@@ -161,11 +164,11 @@ local function set_timeout(red, timeout)
   end
 end
 
---- A connection that nobody uses at this moment: red, or nil and why there is none.
+--- A connection that nobody uses at this moment; or nil and why there is none, if not because the only one is in use.
 local function take(self)
   local red = table.remove(self.idle)
   if red or not self.connect then
-    return red, "its only connection is in use"
+    return red
   end
   local ok, made, why = pcall(self.connect, self.timeout)
   if not ok or type(made) ~= "table" then

@@ -111,7 +111,7 @@ local function ask(self, cost, most)
   end
   if why then
     leave(self, why)
-  else
+  elseif wait then
     come_back(self)
   end
   return wait
