@@ -17,6 +17,7 @@ parser.program = "hubspot-assoc"
 parser.groups = {
   { title = "The account's associations as a file", "export", "plan", "apply", "drift", "diff", "copy", "schema" },
   { title = "Limits and labels", "limits", "labels", "usage", "graph" },
+  { title = "Records", "records" },
   { title = "Around it", "simulator", "completion", "man" },
 }
 
