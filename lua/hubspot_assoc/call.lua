@@ -115,11 +115,11 @@ local function accept(future, done, ...)
     future.state = "running"
     future.question = nil
     client.asking[future], client.answering[future] = nil, nil
-  elseif not question or question.number ~= ... then
-    client.asking[future] = true
+  elseif not question or question.number ~= ... or future.state == "running" then
+    client.asking[future], client.answering[future] = true, nil
+    future.state = "running" -- until it has its question: an interruption in between is made good by the next look
     future.question = new_question(...)
     future.state = "asks"
-    client.answering[future] = nil
   end
 end
 
