@@ -113,6 +113,20 @@ describe("the file of limiter.file", function()
     assert.matches("do not share it between time namespaces", message_of(new(5, 1)), 1, true)
   end)
 
+  it("is not harmed by a test whose clock is put forward", function()
+    local lines = child.run({}, [[
+      local assoc = require "hubspot_assoc"
+      local core = require "hubspot_assoc.core"
+      local limiter = require "hubspot_assoc.limiter.file".new(..., { requests = 1, interval = 20 })
+      local client = assoc.new { access_token = "pat-x", limiter = limiter, skip_waits = true, transport = function()
+        return { status = 200, body = '{"results":[]}' }
+      end }
+      for _ = 1, 3 do assoc.check(client:get_limits("a", "b")) end
+      return core.now() - core.common_now() > 30]], path)
+    assert.equal("true", lines[1])
+    assert.is_true(file.new(path, { requests = 1, interval = 20 }):reserve(1) > 30)
+  end)
+
   it("of the time before the machine was started again holds up nobody for longer than a window", function()
     local open = io.open
     finally(function() io.open = open end) -- luacheck: ignore

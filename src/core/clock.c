@@ -23,6 +23,11 @@ int64_t hsa_clock_monotonic(int64_t at)
   return at - atomic_load_explicit(&skipped, memory_order_relaxed);
 }
 
+int64_t hsa_common_now(void)
+{
+  return hsa_clock_monotonic(hsa_now());
+}
+
 int64_t hsa_wall_seconds(void)
 {
   return (int64_t)time(NULL);

@@ -221,6 +221,9 @@ typedef struct hsa_call hsa_call;
 /* The monotonic clock, us. */
 int64_t hsa_now(void);
 
+/* The same, but never put forward (skips_waits): what all processes of the machine see. */
+int64_t hsa_common_now(void);
+
 /* "libcurl/7.88.1" as loaded. */
 const char *hsa_transport_version(void);
 

@@ -85,6 +85,13 @@ static int now(lua_State *L)
   return 1;
 }
 
+/* common_now() -> the same, as all processes of the machine see it: never put forward by skip_waits */
+static int common_now(lua_State *L)
+{
+  lua_pushnumber(L, (lua_Number)hsa_common_now() / (lua_Number)HSA_SECOND);
+  return 1;
+}
+
 /* Pushes the fields by which inputs of the call are told apart. */
 static void push_identity(lua_State *L, const lhsa_endpoint *endpoint)
 {
@@ -137,7 +144,7 @@ static void set_closures(lua_State *L, bool is_private, lua_CFunction function, 
  *   new(options), configure(options) -> client, with client:NAME(...)
  *   call(fn, ...)       calls a function that must not yield
  *   call_once, is_running, default, decode   for the Lua layer: above
- *   now()               seconds on the monotonic clock
+ *   now(), common_now()     seconds on the monotonic clock
  *   errors(list)        a list of errors as a call returns it
  *   batches             of calls with inputs that change something: push_batches
  *   open_file(path), absolute_path(path)     a file to be locked, read and written: file.c
@@ -195,6 +202,8 @@ int luaopen_hubspot_assoc_core(lua_State *L)
   lua_setfield(L, module, "absolute_path");
   lua_pushcfunction(L, now);
   lua_setfield(L, module, "now");
+  lua_pushcfunction(L, common_now);
+  lua_setfield(L, module, "common_now");
   lua_pushcfunction(L, decode);
   lua_setfield(L, module, "decode");
   lua_pushcfunction(L, lhsa_errors);

@@ -323,7 +323,7 @@ local function new(path, options)
   if type(path) ~= "string" or path == "" or path:find("\0", 1, true) then
     error("bad argument #1 to 'new' (a path expected)", 2)
   end
-  local rate = rates.new(options, OPTIONS)
+  local rate = rates.new(options, OPTIONS, core.common_now)
   options = options or {}
   local store = new_store(options.prefix and path .. "." .. encode(options.prefix) or path, rate)
   local far = setmetatable({ store = store, log = logs.new(store, rate), now = rate.now,

@@ -102,14 +102,15 @@ end
 --- What the options say of a rate.
 -- @param options table or nil, of a limiter's `new`: raises where they are wrong, for the caller of `new`
 -- @param names list of the names that options may have
+-- @param clock function, in place of core.now
 -- @return rate: own, the window; is_ceiling: headers can only lower it; now, the clock
-local function new(options, names)
+local function new(options, names, clock)
   options = options or {}
   check(options, names)
   return setmetatable({
     own = new_window(options.requests or 100, options.interval or 10),
     is_ceiling = (options.requests or options.interval) ~= nil,
-    now = options.now or core.now,
+    now = options.now or clock or core.now,
   }, Rate)
 end
 
