@@ -342,6 +342,8 @@ void lhsa_check_call(lua_State *L, int level)
   lhsa_call unmade = {.endpoint = lhsa_endpoint_of(L), .client = check_client(L, level)};
   int options = count_args(unmade.endpoint) + 2;
 
+  if (!unmade.client)
+    return; /* it has raised */
   check_count(L, level);
   take_arguments(L, level);
   set_options(L, level, options, &unmade);
@@ -371,7 +373,6 @@ lhsa_call *lhsa_push_new_call(lua_State *L, int level)
   lua_setmetatable(L, idx);
   call->endpoint = endpoint;
   call->client = client;
-  call->number = ++client->ncalls;
   set_options(L, level, options, call);
   set_params(L, call, options + 1);
   lua_createtable(L, LHSA_SLOTS, 0);
@@ -385,5 +386,6 @@ lhsa_call *lhsa_push_new_call(lua_State *L, int level)
     set_bodies(L, user, call);
   }
   lhsa_setuservalue(L, idx);
+  call->number = ++client->ncalls;
   return call;
 }
