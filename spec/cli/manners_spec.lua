@@ -123,6 +123,13 @@ describe("hubspot-assoc", function()
     assert.equal(0, simulator.log(token).count)
   end)
 
+  it("says what is missing where argparse is", function()
+    local result = cli.run({ LUA_PATH = cli.sh("pwd"):match "^[^\n]+" .. "/lua/?.lua" }, "--help")
+    assert.equal(1, result.status)
+    assert.matches("argparse is missing", result.err)
+    assert.matches("lua-argparse", result.err, 1, true)
+  end)
+
   it("tells its version", function()
     assert.equal("hubspot-assoc " .. require "hubspot_assoc"._VERSION .. "\n", cli.run({}, "--version").out)
   end)

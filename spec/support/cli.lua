@@ -70,8 +70,8 @@ function cli.command(environment, ...)
   return table.concat(words, " ")
 end
 
--- Runs a command line: { status =, out =, err = }. Its input is there from the beginning; or, where `after` is given, comes
--- when that has been shown.
+-- Runs a command line: { status =, out =, err = }. Its input is there at once; or, where `after` is given, it
+-- comes when that has been shown.
 local function perform(command, input, after)
   local out, err, stdin = os.tmpname(), os.tmpname(), os.tmpname()
   cli.write(stdin, input or "")

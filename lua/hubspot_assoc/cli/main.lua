@@ -1,7 +1,6 @@
 --- The program hubspot-assoc: from its arguments to its exit status.
 
 local account = require "hubspot_assoc.cli.account"
-local parser = require "hubspot_assoc.cli.parser"
 local problem = require "hubspot_assoc.cli.problem"
 local terminal = require "hubspot_assoc.cli.terminal"
 
@@ -32,7 +31,17 @@ local function early_options(arguments)
   return options
 end
 
-local function show_instead(self, build, wanted)
+local function load_parser()
+  local ok, parser = pcall(require, "hubspot_assoc.cli.parser")
+  if ok then return parser end
+  if tostring(parser):find("module 'argparse' not found", 1, true) then
+    problem.raise("argparse is missing, which reads command lines",
+      "Install it for this Lua: luarocks install argparse, or Debian's lua-argparse.")
+  end
+  error(parser, 0)
+end
+
+local function show_instead(self, parser, build, wanted)
   if wanted == "version" then
     self.terminal:print(parser.program .. " " .. require("hubspot_assoc")._VERSION)
   else
@@ -41,6 +50,7 @@ local function show_instead(self, build, wanted)
 end
 
 local function perform(self, arguments)
+  local parser = load_parser()
   local build = parser.build(parser.help_width(self.terminal:width()))
   local args, command = parser.parse(build, arguments)
   local status
@@ -49,7 +59,7 @@ local function perform(self, arguments)
     self.terminal = terminal.new { color = args.color, quiet = args.quiet, verbose = args.verbose }
     status = command.run(self, args)
   else
-    show_instead(self, build, command)
+    show_instead(self, parser, build, command)
   end
   self.terminal:flush()
   return status or problem.status.done

@@ -73,6 +73,10 @@ function problem.advice(errors)
     return "Look at client_id and client_secret in the token file."
   elseif first.retry_after then
     return ("Try again in %s."):format(in_words(first.retry_after))
+  elseif first.code == "tls" then
+    return "Where a proxy opens TLS, CURL_CA_BUNDLE=FILE names the authorities to trust."
+  elseif text:find("environment's HUBSPOT_", 1, true) then
+    return "Correct that variable, or unset it."
   elseif first.kind == "config" and text:find("token", 1, true) then
     return NO_TOKEN
   elseif first.label then

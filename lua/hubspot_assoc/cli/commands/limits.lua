@@ -96,6 +96,7 @@ local function show_done(run, args, done, errors)
 end
 
 local function change(run, args, limits)
+  run:if_interrupted("Run it again: it does the rest.")
   local done, errors = run:client():set_limits(args.from, args.to, limits, { dry_run = args.dry_run })
   if not done then problem.check(nil, errors) end
   show_done(run, args, done, errors)
@@ -115,7 +116,6 @@ local function unset(run, args)
   local limits = {}
   for _, label in ipairs(args.labels) do add(limits, label, false) end
   if #args.labels == 0 then limits[UNLABELLED] = false end
-  run:if_interrupted("Run it again: it does the rest.")
   return change(run, args, limits)
 end
 
