@@ -153,6 +153,31 @@ pairs:
       .. "(limit 5)" }, { state.notes[1].message })
   end)
 
+  it("is exported without what a file cannot name, which is told", function()
+    local companies = in_process.kind(account, "contacts", "companies")
+    local of_app = { from = companies.from, to = companies.to, category = "INTEGRATOR_DEFINED", type_id = 77 }
+    account.limits[account:add_type(of_app)] = 5
+    in_process.add_label(account, "contacts", "companies", "Buyer")
+    local double = in_process.add_label(account, "contacts", "companies", "Buyer", "Other")
+    account.limits[double] = 3
+    local text, notes = export()
+    local told = {}
+    for i, note in ipairs(notes) do told[i] = note.message end
+    assert.same({ "contacts to companies: a second label 'Buyer' is left out",
+      "contacts to companies: the limit 5 of type INTEGRATOR_DEFINED 77, which has no label, is left out" }, told)
+    assert.equal(0, plan(text).count)
+    assert.equal(0, plan((export { unmanaged = "remove" })).removes) -- what cannot be named is left alone
+  end)
+
+  it("is written in a format that is known, however little there is", function()
+    local nothing = { version = 1, unmanaged = "keep", pairs = {} }
+    assert.equal("version: 1\nunmanaged: keep\npairs: []\n", schema.write(nothing))
+    assert.equal('{\n  "version": 1,\n  "unmanaged": "keep",\n  "pairs": []\n}\n', schema.write(nothing,
+      { format = "json" }))
+    assert.has_error(function() schema.write(nothing, { format = "toml" }) end,
+      'bad argument #2 to \'write\' (options.format: "yaml" or "json" expected, got toml)')
+  end)
+
   it("is read of named pairs, which have to be there", function()
     fill()
     local seen = {}
@@ -263,6 +288,51 @@ pairs:
       assert.equal(0, schema.diff(state_a, state_a).count)
     end)
 
+    it("are not compared where one of them cannot be read", function()
+      fill()
+      local other = in_process.account()
+      set_limit("tickets", "tickets", nil, 4, other)
+      local counts = { 0, 0 }
+      local function counting(of, which)
+        return in_process.client(of, function() counts[which] = counts[which] + 1 end)
+      end
+      assert(schema.read_both(counting(account, 1), counting(other, 2)))
+      for which = 1, 2 do
+        for number = 1, counts[which] do
+          local function failing(of, this)
+            return in_process.client(of, function(_, n)
+              if this == which and n == number then return { nil, "timeout" } end
+            end)
+          end
+          local state, errors = schema.read_both(failing(account, 1), failing(other, 2))
+          if not state then assert.equal("timeout", errors[1].kind) end
+          assert.is_true(state == nil or number % 18 == 2, number) -- how many labels a pair may have
+        end
+      end
+    end)
+
+    it("are compared without the objects that only numbers tell", function()
+      local tokens, clients = { simulator.token(), simulator.token() }, {}
+      for i, token in ipairs(tokens) do
+        simulator.request("POST", "/simulator/reset", ('{"token":"%s","custom_objects":[%s]}'):format(token,
+          i == 1 and '"car"' or '"boat","car"'))
+        simulator.request("POST", "/simulator/rate", ('{"token":"%s","max":10000}'):format(token))
+        clients[i] = require "hubspot_assoc".new { base_url = simulator.url, access_token = token }
+      end
+      local wanted = assert(schema.parse "version: 1\npairs: [{from: p_car, to: p_car, limit: 5}, {from: deals,\
+  to: p_car, labels: [{label: Sold}]}]\n")
+      for _, client in ipairs(clients) do
+        assert.equal("done", assert(schema.apply(client, assert(schema.plan_for(client, wanted)))).status)
+      end
+      local state_a, state_b = schema.read_both(clients[1], clients[2])
+      assert.same({ 0, {} }, { schema.diff(state_a, state_b).count, schema.diff(state_a, state_b).problems })
+      assert.matches("is left out: give the object's name, which holds in both accounts", state_a.notes[1].message)
+      state_a, state_b = schema.read_both(clients[1], clients[2], nil, { names = { ["2-1000001"] = "p_car" } },
+        { names = { ["2-1000002"] = "p_car" } })
+      assert.equal(0, schema.diff(state_a, state_b).count)
+      assert.same({}, state_a.notes)
+    end)
+
     it("are made alike by copying, but for what HubSpot does not tell", function()
       fill()
       local other = in_process.account()
@@ -297,6 +367,8 @@ pairs:
         "contacts -> companies: label 'Buyer' (records lose it, and stay associated)",
         "contacts -> companies: limit: 50 -> 60" }, texts(schema.diff(schema.state_of(wanted, state), state)))
       assert.equal(3, schema.diff(state, schema.state_of(wanted, state)).count)
+      local none = { version = 1, unmanaged = "keep", pairs = {} }
+      assert.equal(11, schema.diff(state, schema.state_of(none, state)).count)
       local before = assert(schema.parse(EXPORTED))
       assert.equal(3, schema.diff(schema.state_of(wanted), schema.state_of(before)).count)
     end)

@@ -152,6 +152,71 @@ pairs:
     assert.equal(0, plan().count)
   end)
 
+  it("looks so, too, for a label that has one side", function()
+    for _, is_readable in ipairs { true, false } do
+      local is_lost = false
+      local report = assert(schema.apply(client(function(request)
+        if is_lost and not is_readable then return { nil, "timeout" } end
+        if request.method ~= "POST" then return nil end
+        in_process.answer(account, request)
+        is_lost = true
+        return { nil, "timeout" }
+      end), plan(("version: 1\npairs: [{from: contacts, to: contacts, labels: [{label: Twin%s}]}]\n"):format(
+        is_readable and "" or "2"))))
+      assert.equal(is_readable and "done" or "failed", report.status)
+    end
+  end)
+
+  it("does not know of a label whose other side cannot be read", function()
+    local report = assert(schema.apply(client(function(request)
+      if request.method == "POST" then
+        in_process.answer(account, request)
+        return { nil, "timeout" }
+      elseif sent[2] and request.url:find "companies/contacts/labels" then
+        return { nil, "timeout" }
+      end
+    end), plan()))
+    assert.same({ "failed", 1, 1, 8 }, lengths(report))
+  end)
+
+  it("takes a limit for removed that went with its label", function()
+    -- Two labels, each with two sides, whose ids suggest others: the limit of Old's other side seems to be another's.
+    account = in_process.account()
+    local buyer = in_process.add_label(account, "contacts", "companies", "Buyer", "Seller")
+    local old, other = in_process.add_label(account, "contacts", "companies", "Old", "Elder")
+    buyer.type_id, old.type_id = 1003, 1001
+    account.limits[other] = 4
+    local found = plan [[
+version: 1
+unmanaged: remove
+pairs:
+  - {from: contacts, to: companies, labels: [{label: Buyer, inverse_label: Seller}]}
+]]
+    local report = assert(schema.apply(client(), found))
+    assert.equal("done", report.status)
+    assert.equal(#found.steps, #report.done)
+    assert.equal(0, plan [[
+version: 1
+unmanaged: remove
+pairs: [{from: contacts, to: companies, labels: [{label: Buyer, inverse_label: Seller}]}]
+]].count)
+  end)
+
+  it("stops where what is left after its labels breaks a rule", function()
+    local report = assert(schema.apply(client(function(request)
+      if request.method == "POST" and #sent == 3 then
+        account.limits[in_process.kind(account, "contacts", "companies", "Owner")] = 30
+      end
+    end), plan [[
+version: 1
+pairs:
+  - {from: contacts, to: companies, limit: 20, labels: [{label: A}, {label: B}, {label: Owner, inverse_label: Owned,
+     was: Boss}, {label: Old, limit: 1}]}
+]]))
+    assert.equal("changed", report.status)
+    assert.matches("the limit 30 of 'Owner'", report.plan.problems[1].message)
+  end)
+
   it("looks whether limits are set where the answer got lost", function()
     local report = assert(schema.apply(client(function(request)
       if request.url:find "/batch/" then

@@ -180,6 +180,31 @@ pairs:
       { both.steps[2].category, both.steps[1].category, both.steps[2].new, both.steps[1].new })
   end)
 
+  it("says which sides and types are not there", function()
+    assert.matches("'Primary' %(HUBSPOT_DEFINED%) has no other side that is called 'Chief'", plan(
+      "pairs: [{from: contacts, to: companies, labels: [{label: Primary, inverse_label: Chief, limit: 1}]}]")
+      .problems[1].message)
+    local state = { pairs = { { from = "contacts", to = "deals", forward = {}, inverse = {} } }, notes = {},
+      problems = {} }
+    local found = schema.plan(state, parse [[
+pairs:
+  - {from: contacts, to: deals, limit: 3}
+  - {from: contacts, to: tickets}]])
+    assert.same({ "3: HubSpot tells of no unlabelled type from contacts to deals whose limit could be set",
+      "4: contacts to tickets is not in the account" }, messages(found.problems))
+  end)
+
+  it("renames in an order in which each text is free, where there is one", function()
+    in_process.add_label(account, "contacts", "companies", "A", "P")
+    in_process.add_label(account, "contacts", "companies", "B", "Q")
+    assert.same({ "contacts -> companies: label 'B' / 'Q' -> 'C' / 'R'", "contacts -> companies: label 'A' / 'P' -> "
+      .. "'A' / 'Q'" }, texts(plan [[
+pairs:
+  - from: contacts
+    to: companies
+    labels: [{label: A, inverse_label: Q}, {label: C, was: B, inverse_label: R}] ]]))
+  end)
+
   it("warns where another spelling is meant, perhaps", function()
     in_process.add_label(account, "contacts", "companies", "Decision Maker")
     local found = plan("pairs: [{from: contacts, to: companies, labels: [{label: Decision maker}]}]")
@@ -283,6 +308,12 @@ pairs:
     assert.same({ text:format("2 records have more than 8", "deal 7 (7), deal 8 (8)") }, warnings(8))
     assert.same({ text:format("1 record has more than 9", "deal 7 (7)") }, warnings(9))
     assert.same({}, warnings(11))
+    inputs = {}
+    for deal = 11, 14 do
+      for contact = 1, 10 do inputs[#inputs + 1] = { from = { id = deal }, to = { id = contact } } end
+    end
+    assert.is_nil(select(2, client:associate_default("deals", "contacts", inputs)))
+    assert.same({ text:format("5 records have more than 9", "deal 7 (7), deal 11 (11), deal 12 (12), …") }, warnings(9))
   end)
 
   it("notes that usage could not be read, and goes on", function()

@@ -151,13 +151,16 @@ describe("the reader of schema files", function()
   it("reads JSON as it is", function()
     local wanted = assert(parse(FOLDER .. "good/json.json"))
     assert.equal('Amié 😀 "x" / y', wanted.pairs[1].labels[1].label)
+    local escaped = assert(schema.parse [[{"version": 1, "pairs": [{"from": "contacts", "to": "deals",
+      "labels": [{"label": "\ud83d\ude00 \\ud83d\\ude00"}]}]}]])
+    assert.equal("😀 \\ud83d\\ude00", escaped.pairs[1].labels[1].label)
   end)
 
   it("reads texts in quotes as they are", function()
     local labels = assert(parse(FOLDER .. "good/quotes.yaml")).pairs[1].labels
     local texts = {}
     for i, label in ipairs(labels) do texts[i] = label.label end
-    assert.same({ "no", "5", "12:30", "Größe & Ämter (DE)", "a: b # c", "7" }, texts)
+    assert.same({ "no", "5", "12:30", "Größe & Ämter (DE) 😀", "a: b # c", "7" }, texts)
   end)
 
   it("warns of what is hardly meant, and of what some accounts refuse", function()

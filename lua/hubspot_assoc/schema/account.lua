@@ -185,26 +185,6 @@ end
 
 -- ---- finding pairs ----
 
--- The pairs that are worth a look: those that every account has, and those with labels of their own.
-function Reading:likely_pairs()
-  local found, seen = objects.usual_pairs(), {}
-  for _, pair in ipairs(found) do
-    seen[objects.pair_key(pair.from, pair.to)] = true
-  end
-  for _, row in ipairs(self.usage) do
-    local key = objects.pair_key(row.from, row.to)
-    if not seen[key] then
-      seen[key] = true
-      local from, to = objects.name(row.from, self.names), objects.name(row.to, self.names)
-      if objects.is_before(to, from) then
-        from, to = to, from
-      end
-      found[#found + 1] = { from = from, to = to }
-    end
-  end
-  return found, seen
-end
-
 -- The limits whose types are in no pair that was looked at.
 function Reading:find_unplaced()
   local found = {}
@@ -217,26 +197,54 @@ function Reading:find_unplaced()
   return found
 end
 
--- HubSpot gives limits without their pairs. Where some belong to none of those read, rarer ones are tried.
+-- The pairs with labels of their own.
+function Reading:labelled_pairs(seen)
+  local found = {}
+  for _, row in ipairs(self.usage) do
+    local from, to = objects.name(row.from, self.names), objects.name(row.to, self.names)
+    found[#found + 1] = objects.pairs_of({ from }, { to }, seen)[1]
+  end
+  return found
+end
+
+-- The custom objects that are known: those with labels, and those that the caller has names for.
+function Reading:custom_objects()
+  local found, seen = {}, {}
+  local function add(id)
+    local name = objects.name(id, self.names)
+    if objects.is_of_account(id) and not seen[name] then
+      seen[name] = true
+      found[#found + 1] = name
+    end
+  end
+  for _, row in ipairs(self.usage) do
+    add(row.from)
+    add(row.to)
+  end
+  for id in pairs(self.names or {}) do
+    add(id)
+  end
+  sort(found)
+  return found
+end
+
+-- HubSpot gives limits without their pairs. So the pairs that every account has and those with labels are read, and
+-- where limits belong to none of them, those of custom objects, and rare ones.
 function Reading:find_pairs()
-  local likely, seen = self:likely_pairs()
-  local _, errors = self:read_pairs(likely, true)
+  local usual, custom, seen = objects.usual(), self:custom_objects(), {}
+  local _, errors = self:read_pairs(objects.pairs_of(usual, usual, seen), true)
+  if not errors then
+    _, errors = self:read_pairs(self:labelled_pairs(seen), true)
+  end
   if errors or self.refusal and not self.state.pairs[1] then
     return nil, errors or self.refusal
   elseif self.refusal then
     note(self.state.notes, "Pairs that the token may not read are left out: %s", concat(self.refused, ", "))
   end
-  if self:find_unplaced()[1] then
-    local further, custom = {}, {}
-    for _, row in ipairs(self.usage) do
-      custom[#custom + 1], custom[#custom + 2] = objects.name(row.from, self.names), objects.name(row.to, self.names)
+  for _, round in ipairs { { custom, usual }, { custom, custom }, { usual, objects.names } } do
+    if not errors and self:find_unplaced()[1] then
+      _, errors = self:read_pairs(objects.pairs_of(round[1], round[2], seen), true)
     end
-    for _, pair in ipairs(objects.further_pairs(custom)) do
-      if not seen[objects.pair_key(pair.from, pair.to)] then
-        further[#further + 1] = pair
-      end
-    end
-    _, errors = self:read_pairs(further, true)
   end
   return not errors or nil, errors
 end
@@ -292,7 +300,7 @@ end
 -- @param wanted list of pairs: { from =, to = } each, names or ids; nil: all that can be found and have a label or a
 -- limit
 -- @param options table or nil: on_progress (function(done, total), in requests or pairs), names (what custom objects
---   that are found are called: id -> name)
+--   are called: id -> name)
 -- @return state (above), or nil and errors
 function account.read(client, wanted, options)
   options = options or {}

@@ -1,7 +1,7 @@
 --- Object types: HubSpot's names and ids for them, and the order in which people expect them. Pure.
 -- HubSpot: Understanding the CRM > Object type IDs.
 
-local ipairs, pairs = ipairs, pairs
+local ipairs = ipairs
 
 local objects = {}
 
@@ -81,48 +81,30 @@ function objects.pair_key(from, to)
   return from .. " " .. to
 end
 
---- All pairs of these object types (ids), each type with itself, too: { from =, to = } each, in order.
-local function combine(list, others)
-  local found, seen = {}, {}
-  for _, from in ipairs(list) do
-    for _, to in ipairs(others) do
-      local key = objects.pair_key(from, to)
+--- The pairs of these object types and others: { from =, to = } each, once, the more usual type first.
+-- @param seen pair_key -> true: pairs that are left out; those that are returned are added
+function objects.pairs_of(list, others, seen)
+  local found = {}
+  for _, one in ipairs(list) do
+    for _, other in ipairs(others) do
+      local key = objects.pair_key(one, other)
       if not seen[key] then
         seen[key] = true
-        found[#found + 1] = { from = from, to = to }
+        local is_turned = objects.is_before(other, one)
+        found[#found + 1] = { from = is_turned and other or one, to = is_turned and one or other }
       end
     end
   end
   return found
 end
 
---- The pairs that every account has.
-function objects.usual_pairs()
+--- The object types that every account has, and that can have labels of the account's own.
+function objects.usual()
   local usual = {}
   for i = 1, USUAL do
     usual[i] = objects.names[i]
   end
-  return combine(usual, usual)
-end
-
---- Pairs of the usual object types and all others.
--- @param more list of names or ids of other object types
-function objects.further_pairs(more)
-  local all, usual, seen = {}, {}, {}
-  for i, name in ipairs(objects.names) do
-    all[i] = name
-    seen[objects.id(name)] = true
-  end
-  for _, name in pairs(more) do
-    if not seen[objects.id(name)] then
-      seen[objects.id(name)] = true
-      all[#all + 1] = name
-    end
-  end
-  for i = 1, USUAL do
-    usual[i] = objects.names[i]
-  end
-  return combine(usual, all)
+  return usual
 end
 
 return objects

@@ -27,12 +27,11 @@ local function is_continuation(byte)
   return byte ~= nil and byte >= 0x80 and byte <= 0xBF
 end
 
--- How many bytes the character at `at` has, or nil: no UTF-8 (overlong ones and surrogates are none either).
+-- How many bytes the character at `at` has, which is not ASCII; or nil: it is no UTF-8 (nor are overlong ones and
+-- surrogates).
 local function length_at(text, at)
   local first, second, third, fourth = text:byte(at, at + 3)
-  if first < 0x80 then
-    return 1
-  elseif first >= 0xC2 and first <= 0xDF then
+  if first >= 0xC2 and first <= 0xDF then
     return is_continuation(second) and 2 or nil
   elseif first >= 0xE0 and first <= 0xEF then
     local lowest, highest = first == 0xE0 and 0xA0 or 0x80, first == 0xED and 0x9F or 0xBF
@@ -217,13 +216,9 @@ end
 
 -- Feeds all events to the builder; returns nil, or the problem that ended it.
 local function build(builder, text)
-  local ok, next_event = pcall(yaml.parser, text)
-  if not ok then
-    return syntax_problem(next_event)
-  end
+  local next_event = yaml.parser(text)
   while not builder.is_over do
-    local event
-    ok, event = pcall(next_event)
+    local ok, event = pcall(next_event)
     if not ok then
       return syntax_problem(event)
     elseif not event then
