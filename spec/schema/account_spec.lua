@@ -133,6 +133,20 @@ pairs:
     end
   end)
 
+  it("has labels whose sides are told by the order of their ids, where nothing else tells them", function()
+    local ids = { 1001, 1011, 1021, 1031 }
+    local a, p = in_process.add_label(account, "contacts", "companies", "A", "P")
+    local b, q = in_process.add_label(account, "contacts", "companies", "B", "Q")
+    for i, kind in ipairs { a, b, p, q } do kind.type_id = ids[i] end
+    local text, notes = export()
+    assert.matches("label: A\n        inverse_label: P\n      %- label: B\n        inverse_label: Q\n", text)
+    assert.matches("their ids suggest: A and P; B and Q$", notes[1].message)
+    account:remove_type(q) -- which cannot be
+    text, notes = export()
+    assert.matches("label: A\n      %- label: B\n", text)
+    assert.matches("their ids suggest: A; B$", notes[1].message)
+  end)
+
   it("says what HubSpot does not tell", function()
     in_process.add_label(account, "contacts", "contacts", "Manager", "Report")
     local text, notes = export()

@@ -154,6 +154,8 @@ describe("the reader of schema files", function()
     local escaped = assert(schema.parse [[{"version": 1, "pairs": [{"from": "contacts", "to": "deals",
       "labels": [{"label": "\ud83d\ude00 \\ud83d\\ude00"}]}]}]])
     assert.equal("😀 \\ud83d\\ude00", escaped.pairs[1].labels[1].label)
+    local _, problems = schema.parse [[{"version": "\\ud83d\ude00"}]] -- half a character
+    assert.equal("error", problems[1].severity)
   end)
 
   it("reads texts in quotes as they are", function()
