@@ -120,6 +120,19 @@ describe("hubspot-assoc with a file", function()
     assert.equal(0, count_changes())
   end)
 
+  it("applies what it has shown, and nothing where the account has changed since", function()
+    local environment = { HUBSPOT_ACCESS_TOKEN = token }
+    local path = write(WANTED)
+    local result = cli.on_terminal({ "y\n", after = "[y/N]",
+      meanwhile = cli.command(environment, "limits", "set", "contacts", "companies", "Employee=7") }, environment,
+      "apply", path)
+    is(1, result)
+    assert.matches("changed", result.out)
+    assert.matches("~ limit of 'Employee': 7 -> 60", result.out, 1, true)
+    assert.equal(1, count_changes()) -- the other one's
+    is(0, run("apply", path, "--yes"))
+  end)
+
   it("wants the digest of a plan that deletes a label", function()
     local path = write((WANTED:gsub("    limit: 200", "    unmanaged: remove\n    limit: 200")))
     local refused = is(1, run("apply", path, "--yes"))

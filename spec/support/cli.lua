@@ -70,13 +70,14 @@ function cli.command(environment, ...)
   return table.concat(words, " ")
 end
 
--- Runs a command line: { status =, out =, err = }. Its input is there at once; or, where `after` is given, it
--- comes when that has been shown.
-local function perform(command, input, after)
+-- Runs a command line: { status =, out =, err = }. Its input is there at once; or, where `after` is given, it comes
+-- when that has been shown, and the command line `meanwhile` has run.
+local function perform(command, input, after, meanwhile)
   local out, err, stdin = os.tmpname(), os.tmpname(), os.tmpname()
   cli.write(stdin, input or "")
-  local typist = ("{ n=0; until %s || [ $((n += 1)) -gt %d ]; do sleep 0.05; done; cat %s; }"):format(
-    after and ("grep -qF %s %s"):format(shell.quote(after), out) or ":", MOST * 10, stdin)
+  local typist = ("{ n=0; until %s || [ $((n += 1)) -gt %d ]; do sleep 0.05; done; %s; cat %s; }"):format(
+    after and ("grep -qF %s %s"):format(shell.quote(after), out) or ":", MOST * 10,
+    meanwhile and meanwhile .. " >/dev/null 2>&1" or ":", stdin)
   local _, status = cli.sh(("%s | timeout -k 5 %d %s >%s 2>%s"):format(typist, MOST, command, out, err))
   local result = { status = status, out = cli.read(out), err = cli.read(err) }
   for _, path in ipairs { out, err, stdin } do os.remove(path) end
@@ -94,12 +95,13 @@ function cli.feed(input, environment, ...)
 end
 
 --- The same on a terminal of its own, 80 columns wide: out has all that was shown there.
--- @param input what is typed; or { after =, what is typed when that has been shown }
+-- @param input what is typed; or { after =, meanwhile = a command line, what is typed when the first has been shown and
+--   the second has run }
 function cli.on_terminal(input, environment, ...)
   local command = "stty cols 80 -echo; exec " .. cli.command(environment, ...)
-  local typed, after = input, nil
-  if type(input) == "table" then typed, after = input[1], input.after end
-  local result = perform(("script -qefc %s /dev/null"):format(shell.quote(command)), typed, after)
+  local typing = type(input) == "table" and input or { input }
+  local result = perform(("script -qefc %s /dev/null"):format(shell.quote(command)), typing[1], typing.after,
+    typing.meanwhile)
   result.out = result.out:gsub("\r\n", "\n")
   return result
 end
