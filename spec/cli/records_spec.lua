@@ -154,11 +154,12 @@ describe("hubspot-assoc records", function()
     end)
   end
 
-  it("sends a row that was changed before --resume", function()
-    local path = write("rows.csv", "from,to\n1,11\n2,x\n")
+  it("keeps what failed as it stands in the file, and sends what was changed before --resume", function()
+    local path = write("rows.csv", "from,to\n1,11\n2 3,x y\n")
     is(1, run("associate", "contacts", "companies", path))
+    assert.matches("\n2 3,x y,,", cli.read(path .. ".failed"), 1, true)
     write("rows.csv", "from,to\n1,12\n2,13\n")
-    is(1, run("associate", "contacts", "companies", path, "--resume"))
+    is(0, run("associate", "contacts", "companies", path, "--resume")) -- what failed is not there any more
     local found = associated("1", "2")
     assert.is_true(found["1"]["12"] ~= nil and found["2"]["13"] ~= nil)
   end)

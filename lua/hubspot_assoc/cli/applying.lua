@@ -110,15 +110,15 @@ local function tell_report(run, args, plan, report)
     if not args.json then run.terminal:note(("applied %s"):format(files.summary(plan))) end
     return problem.status.done
   end
-  local counts = ("%d done, %d failed, %d not done"):format(#(report.done or {}), #(report.failed or {}),
-    #(report.left or {}))
+  local done, failed, left = #(report.done or {}), #(report.failed or {}), #(report.left or {})
+  local counts = done + failed > 0 and (" (%d done, %d failed, %d not done)"):format(done, failed, left) or ""
   if report.status == "changed" then
     if not args.json and report.plan then files.show_plan(run, "the file", report.plan) end
-    problem.raise((report.message or "the account has changed since the plan was made") .. " (" .. counts .. ")",
+    problem.raise((report.message or "the account has changed since the plan was made") .. counts,
       "Run this again: it plans anew.")
   end
   local why = report.message or (report.errors and problem.describe(report.errors)) or "it failed"
-  problem.raise(("%s (%s)"):format(why, counts), (report.errors and problem.advice(report.errors) or "")
+  problem.raise(why .. counts, (report.errors and problem.advice(report.errors) or "")
     .. " What is done is done: run the same command again, and it does the rest.")
 end
 
