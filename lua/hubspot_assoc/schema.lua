@@ -132,7 +132,7 @@ end
 
 -- A state without the pairs that only one account can mean, as a file would say it.
 local function wanted_everywhere(state, options)
-  local common = { pairs = {}, notes = state.notes, problems = state.problems }
+  local common = { pairs = {}, notes = state.notes, problems = state.problems, titles = state.titles }
   for _, pair in ipairs(state.pairs) do
     local from, to = objects.name(pair.from, options.names), objects.name(pair.to, options.names)
     if not objects.is_of_account(from) and not objects.is_of_account(to) then

@@ -262,12 +262,13 @@ describe("hubspot-assoc with a file", function()
         ('{"token":"%s","limits":false,"custom_objects":["boat","car"]}'):format(token))
       simulator.request("POST", "/simulator/reset",
         ('{"token":"%s","limits":false,"custom_objects":["car"]}'):format(other))
+      for _, one in ipairs { token, other } do simulator.control("rate", { token = one, max = 10000 }) end
       local path = write "version: 1\npairs: [{from: contacts, to: p_car, limit: 5, labels: [{label: Driver}]}]\n"
       is(0, with_profiles("apply", path, "--yes", "--profile", "sandbox"))
       local names = { "--name", "2-1000002=p_car", "--name", "2-1000001=p_car" }
       local plain = is(0, with_profiles("export", "--profile", "sandbox"))
       assert.matches("to: 2-1000002", plain.out, 1, true)
-      assert.matches("2-1000002 is this account's own number of an object", plain.err, 1, true)
+      assert.matches("2-1000002 (cars) is this account's own number of an object", plain.err, 1, true)
       local named = is(0, with_profiles("export", "--profile", "sandbox", unpack(names)))
       assert.matches("to: p_car", named.out, 1, true)
       local differences = is(2, with_profiles("diff", "production", "sandbox", unpack(names, 1, 2))).out

@@ -1,7 +1,8 @@
 --- What an account has: the association types of its pairs, with their labels and limits. Only reads.
 --
 -- A state is { pairs = { pair, ... }, notes = { { message = }, ... }, problems = the same,
--- unread_usage = why HubSpot did not tell how many labels pairs may have }
+-- titles = object type id -> what people call it, where labels have told it, unread_usage = why HubSpot did not tell
+-- how many labels pairs may have }
 --   pair  { from =, to =, is_same = one object type with itself, forward = { row, ... }, inverse = { row, ... } (the
 --   same
 --           table where is_same), most_labels = how many labels of its own the pair may have (nil: not known) }
@@ -64,6 +65,7 @@ function Reading:take_usage(future)
   for _, row in ipairs(rows or {}) do
     local from, to = row.fromObjectType, row.toObjectType
     if from and to and from.objectTypeId and to.objectTypeId then
+      self.state.titles[from.objectTypeId], self.state.titles[to.objectTypeId] = from.pluralLabel, to.pluralLabel
       self.usage[#self.usage + 1] = { from = from.objectTypeId, to = to.objectTypeId }
       self.most_labels[objects.pair_key(from.objectTypeId, to.objectTypeId)] = row.limit
     end
@@ -307,7 +309,7 @@ function account.read(client, wanted, options)
   local reading = setmetatable({
     client = client, on_progress = options.on_progress, names = options.names, done = 0, total = 2,
     placed = {}, directions = {}, is_told = {}, refused = {},
-    state = { pairs = {}, notes = {}, problems = {} },
+    state = { pairs = {}, notes = {}, problems = {}, titles = {} },
   }, Reading)
   local limits, usage = client.async:get_all_limits(), client.async:get_label_usage()
   local _, errors = reading:take_limits(limits)

@@ -76,10 +76,12 @@ local function note_unnamed(from, to, rows, notes)
   end
 end
 
-local function check_name(name, notes, seen)
+local function check_name(state, name, notes, seen)
   if objects.is_of_account(name) and not seen[name] then
     seen[name] = true
-    note(notes, "%s is this account's own number of an object: give its name, which holds in others, too", name)
+    local title = state.titles and state.titles[name]
+    note(notes, "%s%s is this account's own number of an object: give its name, which holds in others, too", name,
+      title and (" (%s)"):format(title) or "")
   end
 end
 
@@ -127,8 +129,8 @@ function export.wanted_of(state, options)
   local wanted = { version = 1, unmanaged = options.unmanaged or "keep", pairs = {} }
   for i, pair in ipairs(state.pairs) do
     wanted.pairs[i] = export_pair(pair, options, notes)
-    check_name(wanted.pairs[i].from, notes, seen)
-    check_name(wanted.pairs[i].to, notes, seen)
+    check_name(state, wanted.pairs[i].from, notes, seen)
+    check_name(state, wanted.pairs[i].to, notes, seen)
   end
   return wanted, notes
 end
