@@ -96,6 +96,8 @@ describe("hubspot-assoc", function()
     assert.equal(0, help.status)
     assert.equal("", help.err)
     assert.equal(help.out, cli.run({}).out)
+    assert.equal(help.out, cli.run({}, "help").out)
+    assert.equal(cli.run({}, "limits", "set", "--help").out, cli.run({}, "help", "limits", "set").out)
     for _, command in ipairs((require "hubspot_assoc.cli.parser").commands()) do
       assert.matches("\n   " .. command.name .. " ", help.out, 1, true)
       for _, child in ipairs(command.commands or { command }) do

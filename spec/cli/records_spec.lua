@@ -95,6 +95,17 @@ describe("hubspot-assoc records", function()
     assert.same({ ["12"] = { unlabelled = true, Employee = true } }, found["2"])
   end)
 
+  it("never removes more than a row of NDJSON says", function()
+    is(0, run("associate", "contacts", "companies", write("rows.csv", "1,11\n2,12\n"), "--label", "Employee"))
+    local labels = write("labels.ndjson", '{"from":"1","to":"11","label":"Employee"}\n')
+    is(0, run("archive", "contacts", "companies", labels))
+    local mixed = write("mixed.ndjson", '{"from":"9","to":"19"}\n{"from":"2","to":"12","label":"Employee"}\n')
+    assert.matches("rows of both kinds go apart", is(1, run("archive", "contacts", "companies", mixed)).out)
+    local found = associated("1", "2")
+    assert.same({ unlabelled = true }, found["1"]["11"])
+    assert.same({ unlabelled = true, Employee = true }, found["2"]["12"])
+  end)
+
   it("finds what fails, tells why, and keeps it in a file that can be run again", function()
     local path = write("rows.csv", "from,to,label\n1,11,\n2,x,\n3,13,Nobody\n4,14,Employee\n\"5,15\n")
     local result = is(1, run("associate", "contacts", "companies", path))
@@ -108,7 +119,7 @@ describe("hubspot-assoc records", function()
     assert.equal(4, #failed)
     assert.equal("3,13,Nobody,", failed[2]:match "^3,13,Nobody,")
 
-    -- An unfinished journal is not begun anew by mistake; with --resume nothing is sent twice.
+    -- An unfinished journal is not begun anew by mistake; with --resume what was settled is not sent again.
     assert.matches("--resume", is(1, run("associate", "contacts", "companies", path)).err, 1, true)
     local before = simulator.log(token).count
     local told = cjson.decode(is(1, run("associate", "contacts", "companies", path, "--resume", "--json")).out)
@@ -135,7 +146,7 @@ describe("hubspot-assoc records", function()
   end)
 
   for signal, status in pairs { KILL = 137, INT = 130 } do
-    it("goes on after SIG" .. signal .. ", and sends nothing twice", function()
+    it("goes on after SIG" .. signal .. ", and does not send again what has gone through", function()
       local path = write("rows.csv", rows(5000)) -- three requests, of which two hang
       simulator.fault(token, { skip = 1, delay = 30, times = 2 })
       local function is_due()

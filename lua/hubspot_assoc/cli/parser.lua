@@ -233,12 +233,22 @@ local function merge_common(args)
   end
 end
 
+-- "help limits set" is "limits set --help".
+local function take_help(arguments)
+  if arguments[1] ~= "help" then return arguments end
+  local words = {}
+  for i = 2, #arguments do words[#words + 1] = arguments[i] end
+  words[#words + 1] = "--help"
+  return words
+end
+
 --- Reads a command line.
 -- @param build as parser.build made it
 -- @param arguments list of strings
 -- @return args, command; or nil, and what was asked for instead: "version", or an argparse parser whose help is wanted
 function parser.parse(build, arguments)
   refuse_token(arguments)
+  arguments = take_help(arguments)
   local ok, is_right, args = pcall(build.root.pparse, build.root, arguments)
   if not ok then
     if build.wanted then return nil, build.wanted end

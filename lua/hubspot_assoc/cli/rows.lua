@@ -126,7 +126,17 @@ local function labels_of(record)
   return value
 end
 
+function Reader:begin_ndjson()
+  self.waiting = self:next_ndjson()
+  self.has_labels = self.waiting ~= nil and #self.waiting.labels > 0
+end
+
 function Reader:next_ndjson()
+  if self.waiting then
+    local first = self.waiting
+    self.waiting = nil
+    return first
+  end
   local line = self:read_line()
   if not line then return nil end
   if line:find "^%s*$" then return self:next_ndjson() end
@@ -168,7 +178,7 @@ function rows.open(path, format)
     self.size = file:seek "end"
     file:seek "set"
   end
-  if self.is_csv then self:begin_csv() end
+  if self.is_csv then self:begin_csv() else self:begin_ndjson() end
   return self
 end
 

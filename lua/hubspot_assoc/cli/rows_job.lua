@@ -45,7 +45,7 @@ local function new_job(run, args, verb)
   self.journal = args.journal or (args.file ~= "-" and args.file .. ".journal") or nil
   self.failures = failures.new(args.failures or (args.file == "-" and "failed" or args.file .. ".failed"),
     self.reader.is_csv)
-  -- A row of NDJSON may have a label; nobody knows before all are read.
+  -- A later row of NDJSON may have a label; nobody knows before all are read.
   self.is_labelled = #args.label > 0 or self.reader.has_labels
     or (verb == "associate" and not self.reader.is_csv) or false
   return self
@@ -56,7 +56,7 @@ function Job:check_journal()
   local is_there = system.mode(self.journal) ~= nil
   if is_there and not self.args.resume then
     problem.raise(("%s is there: an earlier run has not been finished, or something failed in it"):format(self.journal),
-      "Go on with it by --resume, which sends nothing twice; or remove it, to begin anew.")
+      "Go on with it by --resume, or remove it, to begin anew.")
   elseif not is_there and self.args.resume then
     problem.raise(("there is no %s to go on with"):format(self.journal), "Run it without --resume.")
   end
@@ -65,6 +65,10 @@ end
 function Job:input_of(row)
   local from, to = { id = row.from }, { id = row.to }
   if not self.is_labelled then
+    -- Without its label all between the two records would go.
+    if #row.labels > 0 then
+      return nil, "this row names a label, and the first one does not: rows of both kinds go apart"
+    end
     return { from = from, to = self.verb == "archive" and { to } or to }
   end
   local labels = #row.labels > 0 and row.labels or self.args.label

@@ -70,7 +70,8 @@ local LABEL = { name = "--label", argname = "LABEL", count = "*",
 local COMMON = {
   { name = "--format", argname = "FORMAT", choices = { "csv", "ndjson" },
     description = "csv or ndjson; by default the file's name tells." },
-  { name = "--resume", flag = true, description = "Go on with an earlier run; nothing is sent twice." },
+  { name = "--resume", flag = true,
+    description = "Go on with an earlier run: what has gone through is not sent again." },
   { name = "--journal", argname = "PATH", description = "What became of each row; by default FILE.journal, "
     .. "which goes when all went well." },
   { name = "--failures", argname = "PATH", description = "Rows that fail are written there; by default FILE.failed." },
