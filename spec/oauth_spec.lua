@@ -754,6 +754,47 @@ for _, entry in ipairs(hosts) do
         assert.equal(1, good.n)
       end)
 
+      it("takes no longer than a call has, and takes nobody along whose time is longer", function()
+        local oauth = assoc.oauth(options_of(app))
+        local client, other = client_of(oauth, { loop = host.loop }), client_of(oauth, { loop = host.loop })
+        simulator.fault(app, { delay = 1 })
+        local log = {}
+        local function start_call(one, deadline)
+          host.start(function()
+            local _, errors = one:get_all_limits { deadline = deadline }
+            log[#log + 1] = errors and errors[1].kind or "good"
+          end)
+        end
+        start_call(client, 0.2)
+        start_call(client, 20)
+        start_call(other, 0.2)
+        start_call(client, 20)
+        start_call(other, 20)
+        host.run()
+        assert.same({ "timeout", "timeout", "good", "good", "good" }, log)
+        assert.same({ 1, 3 }, counts(app))
+      end)
+
+      it("goes on when all who wait for it have died", function()
+        if not coroutine.close or name ~= "luv" then return end -- nobody can kill one otherwise
+        local told = 0
+        local oauth = assoc.oauth(options_of(app, { on_refresh = function() told = told + 1 end }))
+        local client = client_of(oauth, { loop = host.loop })
+        simulator.fault(app, { delay = 0.3 })
+        local thread = host.start(function() client:get_all_limits() end)
+        host.start(function()
+          host.sleep(0.05)
+          coroutine.close(thread)
+          host.sleep(1)
+          client:close()
+        end)
+        host.run()
+        assert.equal(1, told)
+        assert.same({ 1, 0 }, counts(app))
+        assert.is_string(oauth())
+        assert.same({ 1, 0 }, counts(app))
+      end)
+
       it("also serves who can only block meanwhile", function()
         local oauth = assoc.oauth(options_of(app))
         simulator.fault(app, { delay = 0.2 })

@@ -216,16 +216,40 @@ local function give_followers(question, ok, value, second)
   end
 end
 
+--- Has the time of the call run out that asked, where what it asked knew that time? Others may have more of it.
+local function is_out_of_time(question, ok, value)
+  return question[4] and not (ok and type(value) == "string") and now() >= question.asked_at + question[4]
+end
+
+--- Those who have waited for the same token put their questions themselves.
+local function ask_anew(question)
+  local followers = question.followers
+  for i = 1, followers and #followers or 0 do
+    local future = followers[i]
+    if future.state == "asks" and future.question.leader == question then
+      future.question, future.state = nil, "running"
+      advance(future)
+    end
+  end
+end
+
 local function pass_answer(future, question, ok, value, second)
   local client = future.client
+  local is_own = question.kind == "token" and is_out_of_time(question, ok, value)
   if question.kind == "token" then
-    remember(client, key_of(question), ok, value, second)
+    if not is_own then
+      remember(client, key_of(question), ok, value, second)
+    end
     if client.token_leaders[key_of(question)] == future then
       client.token_leaders[key_of(question)] = nil
     end
   end
   give(future, question, ok, value, second)
-  give_followers(question, ok, value, second)
+  if is_own then
+    ask_anew(question)
+  else
+    give_followers(question, ok, value, second)
+  end
 end
 
 --- Answers the question that a call asks, here and now. Others may have answered it meanwhile.
@@ -285,6 +309,19 @@ local function answer_beside(future)
   answer_and_route(future)
 end
 
+--- Calls a function as a coroutine of its own, beside everything else where the loop can do that.
+local function start_beside(loop, fn, ...)
+  if loop.spawn and loop.spawn(fn, ...) then
+    return nil
+  end
+  local thread = create(fn)
+  local ok, message = resume(thread, ...)
+  if not ok then
+    error(message, 0)
+  end
+end
+call_of.start_beside = start_beside
+
 --- Answers where nobody waits: beside everything else, if the host can do that, for it may take long.
 local function answer_aside(future)
   local loop, question = future.client.loop, future.question
@@ -293,14 +330,7 @@ local function answer_aside(future)
   end
   question.asked_at = now()
   future.client.answering[future] = true -- so that it is not forgotten if the host does not keep its word
-  if loop.spawn and loop.spawn(answer_beside, future) then
-    return nil
-  end
-  local thread = create(answer_beside)
-  local ok, message = resume(thread, future)
-  if not ok then
-    error(message, 0)
-  end
+  start_beside(loop, answer_beside, future)
 end
 
 --- Finds somebody to answer the question of a call.

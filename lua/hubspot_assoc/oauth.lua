@@ -246,11 +246,13 @@ local function conclude(state, refresh, errors)
 end
 
 --- Works on a refresh, which the running function can be found to be doing as long as it does.
-local function lead(state, refresh, loop, left)
-  local worker = { since = now() }
+-- @param worker of this refresh, unless another one has taken its place
+local function lead(state, refresh, worker, loop, left)
+  if refresh.is_over or refresh.worker ~= worker then
+    return
+  end
   function worker.frame()
-    worker.thread = running() or MAIN -- in Lua 5.1 it is another one
-    refresh.worker = worker
+    worker.thread = running() or MAIN
     local errors = work(state, refresh, worker, loop, left)
     return errors -- no tail call: the frame stays on the stack
   end
@@ -262,7 +264,9 @@ end
 
 --- Can nothing come any more of who works on a refresh?
 local function is_gone(worker, loop)
-  if worker.thread == (running() or MAIN) then
+  if not worker.thread then -- it has not begun
+    return not loop or now() - worker.since > TAKE_OVER
+  elseif worker.thread == (running() or MAIN) then
     return not core.is_running(worker.frame)
   elseif loop and loop.is_alive then
     return loop.is_alive(worker.thread) == nil and now() - worker.since > TAKE_OVER
@@ -275,22 +279,50 @@ local function is_inside(worker)
   if worker.thread == (running() or MAIN) then
     return core.is_running(worker.frame)
   end
-  return worker.thread == MAIN or status(worker.thread) == "normal"
+  return worker.thread == MAIN or worker.thread and status(worker.thread) == "normal"
 end
 
-local function follow(refresh, loop)
-  while not refresh.is_over and not is_gone(refresh.worker, loop) do
-    scheduler.wait(refresh.client, loop, refresh.waiting, PATIENCE)
+--- Is there somebody who works on a refresh?
+local function is_worked_on(refresh, loop)
+  return refresh.worker and not is_gone(refresh.worker, loop)
+end
+
+--- Waits, so many seconds at most, for the end of a refresh that another one works on.
+local function follow(refresh, loop, seconds)
+  local give_up_at = now() + seconds
+  while not refresh.is_over and is_worked_on(refresh, loop) do
+    local time_left = give_up_at - now()
+    if time_left <= 0 then
+      return
+    end
+    scheduler.wait(refresh.client, loop, refresh.waiting, min(PATIENCE, time_left))
   end
 end
 
---- Sees a refresh to its end, whoever works on it.
-local function see_to_end(state, refresh, loop, left)
+--- Has somebody work on a refresh: in an event loop a coroutine of its own, which nobody's deadline or end takes along;
+-- else the caller, to its end.
+local function have_worked_on(state, refresh, loop, left)
+  local worker = { since = now() }
+  refresh.worker = worker
+  if loop then
+    call_of.start_beside(loop, lead, state, refresh, worker, loop, left)
+  else
+    lead(state, refresh, worker, loop, left)
+  end
+end
+
+--- Sees to it that a refresh comes to its end. In an event loop it waits so many seconds at most, and not at all while
+-- the old token is good.
+local function see_to(state, refresh, loop, left)
+  local give_up_at = now() + left
   while not refresh.is_over do
-    if loop and refresh.worker and not is_gone(refresh.worker, loop) then
-      follow(refresh, loop)
-    else
-      lead(state, refresh, loop, left)
+    if not loop or not is_worked_on(refresh, loop) then
+      have_worked_on(state, refresh, loop, give_up_at - now())
+    end
+    if loop and (now() < state.good_until or now() >= give_up_at) then
+      return
+    elseif loop then
+      follow(refresh, loop, give_up_at - now())
     end
   end
 end
@@ -302,7 +334,7 @@ local function ready_token(state, loop)
   local time, refresh = now(), state.refresh
   local is_good = time < state.good_until
   local is_left = time < state.refresh_at or time < state.try_again_at or state.final
-    or refresh and refresh.worker and not is_gone(refresh.worker, loop)
+    or refresh and is_worked_on(refresh, loop)
   return is_good and is_left and state.access_token or nil
 end
 
@@ -325,11 +357,12 @@ local function renew(state, client, loop, left)
     refresh = { client = client, waiting = {}, tokens = untold and untold.tokens, began = untold and untold.began }
     state.refresh = refresh
   end
-  see_to_end(state, refresh, loop, left)
-  if refresh.errors and now() >= state.good_until then
-    return nil, refresh.errors
+  see_to(state, refresh, loop, left)
+  if now() < state.good_until or refresh.is_over and not refresh.errors then
+    return state.access_token
   end
-  return state.access_token
+  return nil, refresh.errors or core.errors({ { kind = "timeout", call = "oauth", retryable = true,
+    message = "the deadline passed before HubSpot gave a token" } }, 1)
 end
 
 --- The token function of clients in this event loop; nil: without one.

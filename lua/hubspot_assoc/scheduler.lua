@@ -98,6 +98,7 @@ function scheduler.wait(client, loop, waiting, seconds, future)
     waiter.resume = resume
     waiting[#waiting + 1] = waiter
   end, seconds < huge and seconds or nil)
+  waiter.resume = nil -- it may be among those that are ready, though the time was up first
   local n = #waiting
   for i = n, 1, -1 do
     if waiting[i] == waiter then
