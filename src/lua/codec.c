@@ -541,7 +541,7 @@ static bool has_memory(size_t len)
   return probe != NULL;
 }
 
-/* Is it what cjson says of a text? All else was raised into it, by the debug hook with which Lua answers Ctrl-C, say. */
+/* Is it what cjson says of a text? All else was raised into it: by the hook with which Lua answers Ctrl-C, say. */
 static bool is_of_cjson(const char *message)
 {
   return message && (strncmp(message, "Expected ", 9) == 0 || strncmp(message, "Found too many ", 15) == 0 ||
