@@ -17,7 +17,9 @@ local concat, error, floor, format, getmetatable = table.concat, error, math.flo
 local huge, match, max, min, pairs, pcall = math.huge, string.match, math.max, math.min, pairs, pcall
 local rawget, setmetatable, sort, tostring, type = rawget, setmetatable, table.sort, tostring, type
 
-local IN_FLIGHT = 8 -- as many as a client has connections
+-- As many requests as a client has connections, 10 a second where an answer takes 0.8 s; but no more inputs than this,
+-- for the sake of memory.
+local IN_FLIGHT, INPUTS_IN_FLIGHT = 8, 10000
 local GIVE_UP_AFTER = 600 -- s
 local LOOK_EVERY = 0.05 -- s: how late what has come is looked at, at most, while inputs are added
 
@@ -315,7 +317,7 @@ local bulk = {}
 -- @param name "associate", "associate_default", "archive", "archive_labels", "batch_update", "batch_create",
 --   "batch_purge"
 -- @param from, to object types
--- @param options table or nil: in_flight (requests at a time, 8), batch_size (inputs a request, HubSpot's maximum),
+-- @param options table or nil: in_flight (requests at a time: 8, or 5 of 2,000 inputs), batch_size (inputs a request, HubSpot's maximum),
 --   journal (path), isolate (default true: the bad inputs of a refused request are found by sending it again in
 --   halves), give_up_after (s, 600: how long trouble that may pass is waited out), on_outcome(outcome), on_progress(progress),
 --   neither of which may yield; and call options
@@ -323,10 +325,12 @@ local bulk = {}
 function bulk.bulk(client, level, name, from, to, options)
   local own, of_calls = check_arguments(client, level + 1, name, from, to, options)
   local row = core.batches[name]
+  local batch_size = min(own.batch_size or row.most, row.most)
+  local in_flight = min(IN_FLIGHT, floor(INPUTS_IN_FLIGHT / batch_size))
   local job = setmetatable({ client = client, name = name, from = from, to = to, call_options = of_calls, level = 2,
     rules = { is_once = row.is_once, has_results = row.has_results, isolate = own.isolate ~= false },
-    identity = row.identity, in_flight = own.in_flight or IN_FLIGHT,
-    batch_size = min(own.batch_size or row.most, row.most), give_up_after = own.give_up_after or GIVE_UP_AFTER,
+    identity = row.identity, in_flight = own.in_flight or in_flight,
+    batch_size = batch_size, give_up_after = own.give_up_after or GIVE_UP_AFTER,
     on_outcome = own.on_outcome, on_progress = own.on_progress, stock = pipeline.new_stock(), busy = {},
     taken = { index = 0, skipped = 0 }, is_unsure = false, begun_at = core.now(), turned_at = 0 }, Job)
   job.rules.untold = pipeline.new_error(job, "protocol", "HubSpot's answer does not say what became of this input",

@@ -534,10 +534,9 @@ function call_of.wait_for(future, loop, seconds)
   end
 end
 
---- Waits for news of any call.
+--- Waits for news of any call, without looking after it.
 function call_of.wait_for_any(client, loop, seconds)
   wait_for_news(client, loop, client.waiting, seconds)
-  look_around(client)
 end
 
 local function unpack_results(future)

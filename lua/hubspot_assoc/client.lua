@@ -368,9 +368,15 @@ function client_module.check_wait(client, level, method)
   scheduler.loop_to_wait_in(client, method, level + 2)
 end
 
---- Has the future ended, as far as is known? Lets nobody go on.
-function client_module.is_done(future)
-  return future.results ~= nil
+--- What a future has ended with, as far as is known: { results, errors, response }, or nil. Lets nobody go on.
+function client_module.end_of(future)
+  return future.results
+end
+
+--- Looks after one call that has news, so that what it has brought can be used up before the next one's is made.
+-- @return true if there may be more
+function client_module.look(client)
+  return call_of.look_around(client, 1)
 end
 
 --- Waits for news of any of the client's calls, so many seconds at most; where there is a loop, others go on meanwhile.

@@ -19,11 +19,12 @@ local core = require "hubspot_assoc.core"
 local outcome = require "hubspot_assoc.bulk.outcome"
 local trouble = require "hubspot_assoc.bulk.trouble"
 
-local concat, error, pairs, pcall = table.concat, error, pairs, pcall
+local collectgarbage, concat, error, pairs, pcall = collectgarbage, table.concat, error, pairs, pcall
 local tostring, type = tostring, type
 local huge, max, min = math.huge, math.max, math.min
 
 local MAX_ERRORS = 100 -- that finish returns
+local SMALL_HEAP = 65536 -- KB: to collect all of it takes about as long as to decode an answer
 
 local pipeline = {}
 
@@ -252,6 +253,17 @@ local function release(job, items)
   let_in(job)
 end
 
+--- A request's tables are many and die with it, in bursts that an incremental collector is late for: the heap would be
+-- four times what is in use. A host's large heap is left alone.
+local function collect(job)
+  local kb = collectgarbage "count"
+  if kb > (job.kb_in_use or kb) * 1.25 + 2048 and kb < SMALL_HEAP then
+    collectgarbage()
+    job.kb_in_use = collectgarbage "count"
+  end
+  job.kb_in_use = min(job.kb_in_use or kb, kb)
+end
+
 --- A request has come to its end.
 -- @param decided items that have their outcomes
 -- @param others requests that take its place
@@ -275,6 +287,7 @@ local function commit(job, request, decided, others, is_claimed)
     sent = stock.sent + (request.future and 1 or 0) })
   release(job, decided)
   job.has_news = true
+  collect(job)
 end
 
 local function requests_of(lists)
@@ -480,16 +493,20 @@ end
 
 -- ---- moving ----
 
---- Takes what has come. Other coroutines may go on meanwhile.
+--- Takes what has come, of one call: what its answer takes is given back before the next is decoded. Other coroutines
+-- may go on meanwhile.
+-- @return true if there may be more
 local function look(job)
+  local is_more = client_module.look(job.client)
   local requests = job.stock.requests
   for i = 1, #requests do
     local request = requests[i]
-    if request.future and not request.came and request.future:done() then
-      local results, errors = request.future:wait()
-      request.came = { results = results, errors = errors }
+    local came = request.future and client_module.end_of(request.future)
+    if came and not request.came then
+      request.came = { results = came[1], errors = came[2] }
     end
   end
+  return is_more
 end
 
 local function understand(job, request)
@@ -532,13 +549,16 @@ end
 
 --- Moves the job on as far as it goes without waiting.
 function pipeline.turn(job)
-  look(job)
-  enter(job)
-  handle_all(job)
-  begin_all(job)
-  handle_all(job) -- bad inputs
-  report(job)
-  leave(job)
+  local is_more
+  repeat
+    is_more = look(job)
+    enter(job)
+    handle_all(job)
+    begin_all(job)
+    handle_all(job) -- bad inputs
+    report(job)
+    leave(job)
+  until not is_more
   job.turned_at = core.now()
 end
 
@@ -572,7 +592,7 @@ end
 local function has_come(job)
   for i = 1, #job.stock.requests do
     local request = job.stock.requests[i]
-    if request.future and (request.came or client_module.is_done(request.future)) then
+    if request.future and (request.came or client_module.end_of(request.future)) then
       return true
     end
   end
