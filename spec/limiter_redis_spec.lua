@@ -276,6 +276,19 @@ describe("a connection of limiter.redis", function()
   end)
 end)
 
+describe("Ctrl-C in a connection of limiter.redis", function()
+  it("is handed on, and is no trouble of the server's", function()
+    local limiter = new(5, 1)
+    limiter:reserve(1)
+    server.before = function() error("stdin:1: interrupted!", 0) end
+    local ok, text = pcall(limiter.reserve, limiter, 1)
+    assert.same({ false, "stdin:1: interrupted!" }, { ok, text })
+    server.before = nil
+    limiter:reserve(1)
+    assert.same({}, changes)
+  end)
+end)
+
 describe("a Redis server that has lost its data", function()
   it("holds up those who knew it, and all with them, for a window", function()
     local limiters, times = { new(5, 1), new(5, 1) }, {}
@@ -321,7 +334,7 @@ describe("a real Redis server", function()
       local changes = {}
       local client = assoc.new { base_url = url, access_token = token, limiter = limiter.new(function(timeout)
         return redis.connect { host = "127.0.0.1", port = tonumber(port), timeout = timeout }
-      end, { requests = 20, interval = 1.2, peers = 4, timeout = 0.5, on_change = function(change)
+      end, { requests = 40, interval = 1.2, peers = 4, timeout = 0.5, on_change = function(change)
         changes[#changes + 1] = tostring(change.shared)
       end }) }
       local good = 0
@@ -337,7 +350,7 @@ describe("a real Redis server", function()
   -- The processes' window is longer, for a busy machine's sake.
   local function account()
     local token = simulator.token()
-    simulator.control("rate", { token = token, max = 20, interval_ms = 1000 })
+    simulator.control("rate", { token = token, max = 40, interval_ms = 1000 })
     return token
   end
 
@@ -352,16 +365,16 @@ describe("a real Redis server", function()
 
   it("gives one rate to four processes: they meet no 429", function()
     local token, collect = account(), {}
-    for i = 1, 4 do collect[i] = start_process(token, 20) end
-    for i = 1, 4 do assert.same({ "20", "" }, { unpack(collect[i]()) }) end
+    for i = 1, 4 do collect[i] = start_process(token, 40) end
+    for i = 1, 4 do assert.same({ "40", "" }, { unpack(collect[i]()) }) end
     local log = simulator.log(token)
-    assert.equal(80, #log)
+    assert.equal(160, #log)
     assert.equal(0, simulator.refused(log))
   end)
 
   it("that is killed in the middle costs no call, and is used again when it is back", function()
     local token, collect = account(), {}
-    for i = 1, 3 do collect[i] = start_process(token, 50) end
+    for i = 1, 3 do collect[i] = start_process(token, 60) end
     local started = core.now()
     while #simulator.log(token) < 25 do
       assert.is_true(core.now() - started < 20)
@@ -372,11 +385,11 @@ describe("a real Redis server", function()
     real:start_again()
     for i = 1, 3 do
       local lines = collect[i]()
-      assert.equal("50", lines[1])
+      assert.equal("60", lines[1])
       assert.matches("^false true", lines[2])
     end
     local log = simulator.log(token)
-    assert.equal(150, #log - simulator.refused(log))
+    assert.equal(180, #log - simulator.refused(log))
   end)
 
   it("that stands still costs one wait, then none", function()

@@ -213,6 +213,13 @@ local function run(red, ...)
   return answer, why
 end
 
+--- Ctrl-C, as Lua's interpreter raises it, is no trouble of the server's.
+local function pass_on_interrupt(reason)
+  if reason and reason:find("interrupted!", 1, true) then
+    error(reason, 0)
+  end
+end
+
 --- Runs the script on a connection.
 -- @return what it answered, behind the echo, or nil; why there is no answer, or should be no other question for a while
 local function script(self, ...)
@@ -231,6 +238,7 @@ local function script(self, ...)
     reason = ("it took more than %g s to answer"):format(self.timeout)
   end
   give_back(self, red, rest ~= nil)
+  pass_on_interrupt(reason)
   return rest, reason
 end
 
