@@ -68,8 +68,7 @@ function in_process.keep_pairs(account, list)
   end
 end
 
--- A client of it. `before(request, number)` may return what is to be returned in place of an answer, as a table of
--- values.
+-- A client of it. `before(request, number)` may return what is to be returned in place of an answer, as a table.
 function in_process.client(account, before, changes)
   local number = 0
   local options = { access_token = "pat-in-process", base_url = "https://hubspot.example", rate = false,

@@ -1,11 +1,11 @@
 --- What an account has: the association types of its pairs, with their labels and limits. Only reads.
 --
 -- A state is { pairs = { pair, ... }, notes = { { message = }, ... }, problems = the same,
--- titles = object type id -> what people call it, where labels have told it, unread_usage = why HubSpot did not tell
--- how many labels pairs may have }
---   pair  { from =, to =, is_same = one object type with itself, forward = { row, ... }, inverse = { row, ... } (the
---   same
---           table where is_same), most_labels = how many labels of its own the pair may have (nil: not known) }
+--   titles = object type id -> what people call it, where labels have told it,
+--   unread_usage = why HubSpot did not tell how many labels pairs may have }
+--   pair  { from =, to =, is_same = one object type with itself, forward = { row, ... },
+--           inverse = { row, ... } (the same table where is_same),
+--           most_labels = how many labels of its own the pair may have (nil: not known) }
 --   row   { category =, typeId =, label = (nil: unlabelled), limit = (nil: none) }
 -- Limits come from one request for all of the account, labels from one for each direction of a pair.
 
@@ -299,8 +299,7 @@ end
 
 --- Reads the labels and limits of an account.
 -- @param client
--- @param wanted list of pairs: { from =, to = } each, names or ids; nil: all that can be found and have a label or a
--- limit
+-- @param wanted list of pairs, { from =, to = } each, names or ids; nil: all that can be found and have a label or limit
 -- @param options table or nil: on_progress (function(done, total), in requests or pairs), names (what custom objects
 --   are called: id -> name)
 -- @return state (above), or nil and errors

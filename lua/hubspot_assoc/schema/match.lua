@@ -50,9 +50,8 @@ end
 -- ---- the other side ----
 
 -- A row that has the text of a label's other side may be another label's, as far as one can tell (links.lua): then it
--- goes when that one is deleted, or gets another text when that one does. If that guess is wrong no harm is done: what
--- is deleted or renamed is always a label by the side that the file names. Of one object type with itself that is not
--- so.
+-- goes when that one is deleted, or gets another text when that one does. If that guess is wrong no harm is done: it is
+-- always by the side that the file names that a label is deleted or renamed. One object type with itself has no sides.
 function Match:will_go(found, row)
   local side = self.linked[row]
   if self.pair.is_same or not side or side == found.row then
