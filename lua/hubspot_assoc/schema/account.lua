@@ -299,7 +299,7 @@ end
 
 --- Reads the labels and limits of an account.
 -- @param client
--- @param wanted list of pairs, { from =, to = } each, names or ids; nil: all that can be found and have a label or limit
+-- @param wanted list of pairs ({ from =, to = }, names or ids); nil: all that have a label or limit and can be found
 -- @param options table or nil: on_progress (function(done, total), in requests or pairs), names (what custom objects
 --   are called: id -> name)
 -- @return state (above), or nil and errors
