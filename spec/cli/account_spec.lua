@@ -91,6 +91,9 @@ describe("the account of hubspot-assoc", function()
     write("hubspot-assoc/config", "[a]\ntokn_file = x\n")
     is_refused(get { XDG_CONFIG_HOME = folder }, 1, "profile 'a' has an unknown key 'tokn_file'",
       "Did you mean 'token_file'?")
+    write("hubspot-assoc/config", "[a]\nbase_url = " .. simulator.url .. "\n")
+    is_refused(get({ XDG_CONFIG_HOME = folder, HUBSPOT_ACCESS_TOKEN = simulator.token() }, "--profile", "a"), 1,
+      "profile 'a' has no token")
     write("hubspot-assoc/config", "[a]\n[a\n")
     is_refused(get { XDG_CONFIG_HOME = folder }, 1, "config, line 2:")
   end)

@@ -33,6 +33,11 @@ local function check_profiles(path, profiles)
           .. "A profile has " .. table.concat(FIELDS, ", ") .. ".")
       end
     end
+    -- Without its own it would be the environment's, which may be another account's.
+    if (profile.token_file or profile.token or "") == "" then
+      problem.raise(("%s: profile '%s' has no token"):format(path, section),
+        "Give it 'token_file = FILE', or 'token = …'.")
+    end
     if profile.token then token_file.check_mode(path) end
   end
 end
