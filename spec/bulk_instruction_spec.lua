@@ -1,5 +1,5 @@
--- An error that is raised inside a bulk job, at any instruction: Ctrl-C, a debug hook, memory that runs out. The job goes
--- on afterwards, or another one with the same journal: no input is lost, and none has two outcomes.
+-- An error that is raised inside a bulk job, at any instruction: Ctrl-C, a debug hook, memory that runs out. The job
+-- goes on afterwards, or another one with the same journal: no input is lost, and none has two outcomes.
 local bulk_server = require "spec.support.bulk_server"
 local core = require "hubspot_assoc.core"
 
@@ -11,7 +11,8 @@ local POINTS = 120
 local function interrupted(n, fn)
   local count, has_raised, place = 0, false, nil
   local function hook()
-    if has_raised or bulk_server.is_answering or not debug.getinfo(2, "S").source:find("lua/hubspot_assoc", 1, true) then return end
+    if has_raised or bulk_server.is_answering then return end
+    if not debug.getinfo(2, "S").source:find("lua/hubspot_assoc", 1, true) then return end
     count = count + 1
     if count == n then
       has_raised, place = true, debug.traceback("", 2):gsub("\n%s*", " < "):sub(1, 500)
@@ -137,8 +138,9 @@ describe("an error at any instruction of a bulk job", function()
       local _, _, count = complaint(scenario, 1e9, path)
       -- Some of the points, at either parity. HSA_STEP=1 takes all.
       local step = tonumber(os.getenv "HSA_STEP") or 2 * math.floor(count / POINTS / 2) + 1
-      local complaints, n, points, has_raised, text = {}, 0, 0, true, nil
+      local complaints, n, points, has_raised = {}, 0, 0, true
       while has_raised and #complaints < 5 do
+        local text
         n, points = n + step, points + 1
         has_raised, text = complaint(scenario, n, path)
         if text then complaints[#complaints + 1] = ("at %d: %s"):format(n, text) end

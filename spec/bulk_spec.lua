@@ -151,7 +151,8 @@ describe("client:bulk", function()
     }
     local summary
     local thread = coroutine.create(function()
-      local job = begin(server, { batch_size = 2, in_flight = 3 }, { loop = loop, io_thread = true, skip_waits = false })
+      local job = begin(server, { batch_size = 2, in_flight = 3 },
+        { loop = loop, io_thread = true, skip_waits = false })
       for i = 1, 30 do
         assert(job:add(pair(i)))
         asked = i
@@ -524,8 +525,8 @@ describe("what ends a job", function()
   end
 
   it("is a client that is closed", function()
-    local server, client = nil, nil
-    server = bulk_server.new { on_request = function(_, n) if n == 3 then client:close() end end }
+    local client
+    local server = bulk_server.new { on_request = function(_, n) if n == 3 then client:close() end end }
     client = server.client()
     local job = client:bulk("associate_default", "contacts", "companies", { batch_size = 1 })
     local summary, errors = job:run(pairs_of(10))

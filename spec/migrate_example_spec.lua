@@ -1,0 +1,87 @@
+-- examples/migrate.lua against the simulator.
+local assoc = require "hubspot_assoc"
+local shell = require "spec.support.shell"
+local simulator = require "spec.support.simulator"
+
+describe("examples/migrate.lua", function()
+  local rows, report, token
+
+  before_each(function()
+    rows, report, token = os.tmpname(), os.tmpname(), simulator.token()
+    simulator.control("rate", { token = token, max = 100000, interval_ms = 1000 })
+  end)
+
+  after_each(function()
+    for _, path in ipairs { rows, report, rows .. ".journal" } do os.remove(path) end
+  end)
+
+  local function write(text)
+    local file = assert(io.open(rows, "wb"))
+    file:write(text)
+    file:close()
+  end
+
+  -- Runs it; what it said, and its exit status.
+  local function migrate()
+    local words = { "HUBSPOT_ACCESS_TOKEN=" .. token, "HUBSPOT_BASE_URL=" .. simulator.url, os.getenv "LUA",
+      "examples/migrate.lua", "contacts", "companies", shell.quote(rows), shell.quote(report), "2>&1; echo $?" }
+    local pipe = assert(io.popen(table.concat(words, " ")))
+    local said, status = pipe:read("*a"):match "^(.-)(%d+)\n$"
+    pipe:close()
+    return said, tonumber(status)
+  end
+
+  local function lines_of(path)
+    local list = {}
+    for line in io.lines(path) do list[#list + 1] = line end
+    return list
+  end
+
+  it("associates what can be, and reports the rest; again, it does nothing twice", function()
+    write(table.concat({ "from,label,to", "1,Consultant,2", "1,,3\r", "x,,4", '"5","Employee","6"', "7,Nobody,8",
+      '9,"a ""b"", c",10', '11,"bad,12', "12,,13" }, "\n") .. "\n")
+    local said, status = migrate()
+    assert.matches("^4 rows associated, 0 before, 4 reported, 0 left; %d+ requests", said)
+    assert.equal(1, status)
+    local list = table.concat(lines_of(report), "\n")
+    assert.matches('4,"x","4","",failed,"associate contacts .*record id', list)
+    assert.matches('6,"7","8","Nobody",failed,".*no label is named', list)
+    assert.matches('7,"9","10","a ""b"", c",failed,', list)
+    assert.matches('8,"","","",failed,"the quotes do not match"', list)
+    assert.equal(4, #lines_of(report))
+    assert.not_matches("\r", said) -- no terminal, no progress line
+
+    local results = assoc.check(assoc.new { access_token = token }:read("contacts", "companies", { { id = 1 } }))
+    assert.equal(2, #results[1].to)
+    local calls = simulator.log(token).count
+    said, status = migrate()
+    assert.matches("^0 rows associated, 5 before, 3 reported, 0 left; 0 requests", said)
+    assert.equal(1, status)
+    assert.equal(calls + 2, simulator.log(token).count) -- the labels, of both directions
+  end)
+
+  it("says that all is done, and where it was ended goes on", function()
+    local text = { "to,from" }
+    for i = 1, 5000 do text[#text + 1] = i .. "," .. i end
+    write(table.concat(text, "\n"))
+    simulator.fault(token, { status = 401, skip = 3, times = 100 })
+    local said, status = migrate()
+    assert.matches("^2000 rows associated, 0 before, 0 reported, %d+ left; .*the job ended", said)
+    assert.equal(1, status)
+    simulator.request("DELETE", "/simulator/faults?token=" .. token)
+    said, status = migrate()
+    assert.matches("^3000 rows associated, 2000 before, 0 reported, 0 left", said)
+    assert.equal(0, status)
+    assert.equal(5000, #lines_of(rows .. ".journal"))
+  end)
+
+  it("says how it is called, and what is wrong with the columns", function()
+    local pipe = assert(io.popen(os.getenv "LUA" .. " examples/migrate.lua contacts 2>&1; echo $?"))
+    assert.matches("^usage: .*\n2\n$", pipe:read "*a")
+    pipe:close()
+    write "contact,company\n1,2\n"
+    local said, status = migrate()
+    assert.matches("the first line must name the columns", said)
+    assert.equal(1, status)
+  end)
+end)
