@@ -128,15 +128,31 @@ local function check_count(task, created, deleted)
   end
 end
 
--- A text that is there in another spelling is hardly meant to be another label.
+local function spelling(label)
+  return label:lower():gsub("%s+", " ")
+end
+
+-- A text that is there in another spelling is hardly meant to be another label, and deleting that one is not meant at
+-- all.
 local function check_spelling(task, created)
   for _, step in ipairs(created) do
     for _, row in ipairs(task.pair.forward) do
-      local is_other = row.label and row.label ~= step.label and not task.gone[row]
-      if is_other and row.label:lower() == step.label:lower() then
+      local is_like = row.label and row.label ~= step.label and spelling(row.label) == spelling(step.label)
+      if is_like and task.gone[row] then
+        task:problem(step, "'%s' would be made and '%s' deleted: write it as it is, or was: %s to rename it", step.label,
+          row.label, row.label)
+      elseif is_like then
         task:warn(step, "'%s' is new beside '%s'; is another spelling meant?", step.label, row.label)
       end
     end
+  end
+end
+
+-- What goes and what comes may be one label under another name.
+local function check_renames(task, created, deleted)
+  if created[1] and deleted[1] then
+    task:warn(created[1], "'%s' is made and '%s' deleted; if that is one label under another name, was: %s renames it, and "
+      .. "records keep it", created[1].label, deleted[1].label, deleted[1].label)
   end
 end
 
@@ -175,6 +191,7 @@ return function(task)
   local deleted = plan_deletes(task)
   check_count(task, created, deleted)
   check_spelling(task, created)
+  check_renames(task, created, deleted)
   local order = { renamed, created, deleted }
   if must_go_first(task, created, renamed, deleted) then
     -- Of one object type with itself a rename comes first all the same: the other side that it renames is known then.
