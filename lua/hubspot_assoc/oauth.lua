@@ -7,10 +7,10 @@
 -- HubSpot: Authentication > OAuth > Manage OAuth tokens.
 --
 -- A refresh is a request to HubSpot and then on_refresh; it is over when both have done their part, and only then are
--- its tokens used. In an event loop a coroutine of its own works on it, and those who wait follow as long as their calls
--- have; else the caller does. Who finds that nobody works on it any more has it gone on with from where it was left off.
--- The clock is the monotonic one: it may stand still while the machine sleeps, and then
--- HubSpot's EXPIRED_AUTHENTICATION tells that a token has died.
+-- its tokens used. In an event loop a coroutine of its own works on it, and those who wait follow as long as their
+-- calls have; else the caller does. Who finds that nobody works on it any more has it gone on with from where it was
+-- left off. The clock is the monotonic one: it may stand still while the machine sleeps, and then HubSpot's
+-- EXPIRED_AUTHENTICATION tells that a token has died.
 
 local call_of = require "hubspot_assoc.call"
 local client_module = require "hubspot_assoc.client"
