@@ -153,7 +153,7 @@ function schema.diff(state_a, state_b)
     end
   end
   local plan = plan_module.plan(state_b, wanted)
-  plan.problems = {} -- what stands in the way of applying it says nothing of the difference
+  plan.problems, plan.warnings = {}, {} -- they are about applying it
   return plan
 end
 

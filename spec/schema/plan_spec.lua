@@ -211,8 +211,8 @@ pairs:
     assert.same({ "2: 'Decision maker' is new beside 'Decision Maker'; is another spelling meant?" },
       messages(found.warnings))
     found = plan("pairs: [{from: contacts, to: companies, unmanaged: remove, labels: [{label: Decision  maker}]}]")
-    assert.equal("'Decision  maker' would be made and 'Decision Maker' deleted: write it as it is, or was: Decision Maker "
-      .. "to rename it", found.problems[1].message)
+    assert.equal("'Decision  maker' would be made and 'Decision Maker' deleted: write it as it is, or was: Decision "
+      .. "Maker to rename it", found.problems[1].message)
     found = plan("pairs: [{from: contacts, to: companies, unmanaged: remove, labels: [{label: Decider}]}]")
     assert.same({}, found.problems)
     assert.same({ "2: 'Decider' is made and 'Decision Maker' deleted; if that is one label under another name, "

@@ -129,18 +129,17 @@ local function check_count(task, created, deleted)
 end
 
 local function spelling(label)
-  return label:lower():gsub("%s+", " ")
+  return (label:lower():gsub(" +", " "))
 end
 
--- A text that is there in another spelling is hardly meant to be another label, and deleting that one is not meant at
--- all.
+-- A text that is there in another spelling is hardly meant to be another label, and deleting that one is not meant.
 local function check_spelling(task, created)
   for _, step in ipairs(created) do
     for _, row in ipairs(task.pair.forward) do
       local is_like = row.label and row.label ~= step.label and spelling(row.label) == spelling(step.label)
       if is_like and task.gone[row] then
-        task:problem(step, "'%s' would be made and '%s' deleted: write it as it is, or was: %s to rename it", step.label,
-          row.label, row.label)
+        task:problem(step, "'%s' would be made and '%s' deleted: write it as it is, or was: %s to rename it",
+          step.label, row.label, row.label)
       elseif is_like then
         task:warn(step, "'%s' is new beside '%s'; is another spelling meant?", step.label, row.label)
       end
@@ -151,8 +150,8 @@ end
 -- What goes and what comes may be one label under another name.
 local function check_renames(task, created, deleted)
   if created[1] and deleted[1] then
-    task:warn(created[1], "'%s' is made and '%s' deleted; if that is one label under another name, was: %s renames it, and "
-      .. "records keep it", created[1].label, deleted[1].label, deleted[1].label)
+    task:warn(created[1], "'%s' is made and '%s' deleted; if that is one label under another name, was: %s renames "
+      .. "it, and records keep it", created[1].label, deleted[1].label, deleted[1].label)
   end
 end
 
