@@ -28,16 +28,22 @@ for owner, name, parameters in text:gmatch "\nfunction (%w+)[.:]([%w_]+)(%b())" 
 end
 
 -- The fields of classes: class -> name -> type as it is written, with ? behind the name cut off.
-local classes = {}
+local classes, parents = {}, {}
 do
   local class
   for line in text:gmatch "[^\n]+" do
     class = line:match "^%-%-%-@class ([%w_.]+)" or class
-    if line:find "^%-%-%-@class" then classes[class] = classes[class] or {} end
+    if line:find "^%-%-%-@class" then
+      classes[class], parents[class] = classes[class] or {}, line:match "^%-%-%-@class [%w_.]+: ([%w_.]+)"
+    end
     local name, kind = line:match "^%-%-%-@field ([%w_]+)%??%s+(%S+)"
     if name then classes[class][name] = kind end
     if not line:find "^%-%-%-" then class = nil end
   end
+end
+
+local function has_field(class, name)
+  return classes[class][name] or parents[class] and has_field(parents[class], name)
 end
 
 local function names_of(values, wanted)
@@ -100,12 +106,25 @@ describe("the types", function()
     assert.same(names_of(client:stats()), names_of(classes["hubspot_assoc.Stats"]))
     for name in pairs(client:rate_limit()) do assert.is_truthy(classes["hubspot_assoc.Rate"][name], name) end
     local seen = {}
+    local watched = testing.new { list = { { status = 503 }, { status = 500 } } }:client { max_attempts = 2,
+      on_event = function(event)
+        for name in pairs(event) do assert.is_truthy(classes["hubspot_assoc.Event"][name], name) end
+        seen.Event = event
+      end }
+    watched:list("a", 1, "b")
+    assert.equal("done", seen.Event.type)
+    local fake = testing.new { batch_update = { results = { { category = "X", typeId = 1 } } } }
+    local results, errors, response = fake:client():batch_update("a", "b",
+      { { category = "X", typeId = 1, maxToObjectIds = 1 }, { category = "X", typeId = 2, maxToObjectIds = 1 } })
+    seen.Limit, seen.Error, seen.Response, seen["testing.Request"] = results[1], errors[1], response, fake.requests[1]
     local job = client:bulk("archive", "a", "b", { give_up_after = 0.001, max_attempts = 1,
       on_outcome = function(outcome) seen.Outcome = outcome end, on_progress = function() end })
     job:add({ from = { id = 1 }, to = { { id = 2 } } }, "x")
     seen.Progress = job:finish()
     for class, values in pairs(seen) do
-      for name in pairs(values) do assert.is_truthy(classes["hubspot_assoc." .. class][name], name) end
+      for name in pairs(values) do
+        assert.is_truthy(has_field("hubspot_assoc." .. class, name), class .. "." .. name)
+      end
     end
     assert.is_table(seen.Outcome)
   end)
