@@ -244,7 +244,7 @@ valgrind: $(MODULE) $(TYPES) $(SHIMS)
 	@$(IN_TREE) scripts/run-tests --valgrind busted
 
 # Which lines all tests run, of C (gcc's notes) and of Lua (a hook in each Lua that specs start).
-coverage: $(MODULE) $(UNIT_TESTS) $(EMBED) luajit $(SHIMS)
+coverage: $(MODULE) $(TYPES) $(UNIT_TESTS) $(EMBED) luajit $(SHIMS)
 	@find $(BUILD) -name '*.gcda' -delete; rm -rf $(BUILD)/lines; mkdir $(BUILD)/lines
 	@$(IN_TREE) HSA_LINES='$(CURDIR)/$(BUILD)/lines' LUA_INIT='@$(CURDIR)/spec/support/line_coverage.lua' \
 	   BUSTED_ARGS='--exclude-tags=cjson_leaks' scripts/run-tests unit embed busted
