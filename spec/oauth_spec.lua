@@ -548,6 +548,14 @@ describe("options of assoc.oauth", function()
     expect_good(client_of(oauth):get_all_limits())
   end)
 
+  it("may be functions that want a token themselves: they get none while it is asked for", function()
+    local app, oauth, inner = new_app(), nil, nil
+    oauth = assoc.oauth(options_of(app, { on_event = function() inner = { n = 2, oauth() } end }))
+    assert.is_string(oauth())
+    assert.same({ n = 2, nil, "a token is being asked for already, by a caller of this call" }, inner)
+    assert.same({ 1, 0 }, counts(app))
+  end)
+
   it("of the client are used", function()
     local events, app = {}, new_app()
     local oauth = assoc.oauth(options_of(app, { user_agent = "my-app/1", on_event = function(event)
