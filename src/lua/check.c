@@ -22,7 +22,17 @@ typedef struct memory {
 
 enum { MEMORY_SIZE = 16 };
 
-static accept_result accept(lua_State *L, int idx, const lhsa_field *field, memory *known);
+/* What goes along while a value is checked. */
+typedef struct checking {
+  memory known[MEMORY_SIZE];
+  const lhsa_field *inputs; /* a list, of whose elements it is kept what identifies them; NULL: of none */
+  lhsa_identities *ids;     /* where ... */
+  int kept;                 /* ... and their index */
+  int input;                /* the element that is checked, from 0 */
+  int outer;                /* column of the record that is, or 0 */
+} checking;
+
+static accept_result accept(lua_State *L, int idx, const lhsa_field *field, checking *at);
 
 /* ---- messages ---- */
 
@@ -205,10 +215,10 @@ static const lhsa_field *find_field(lua_State *L, int idx, const lhsa_field *fie
 
 /* As find_field. Lua has equal short strings once, and those in a table stay: thousands of inputs have the same keys,
  * so what has been found is kept by its address. */
-static const lhsa_field *recall_field(lua_State *L, int idx, const lhsa_field *fields, memory *known)
+static const lhsa_field *recall_field(lua_State *L, int idx, const lhsa_field *fields, checking *at)
 {
   const char *name = lua_tostring(L, idx);
-  memory *place = known + ((uintptr_t)name / 16 + (uintptr_t)fields / 64) % MEMORY_SIZE;
+  memory *place = at->known + ((uintptr_t)name / 16 + (uintptr_t)fields / 64) % MEMORY_SIZE;
 
   if (place->name != name || place->fields != fields)
     *place = (memory){name, fields, find_field(L, idx, fields)};
@@ -242,11 +252,24 @@ static void push_plain(lua_State *L, int idx)
   lhsa_copy_table(L);
 }
 
+/* Takes the element at `key` + 1, which is part of what identifies an input: keeps it, if that is asked for. */
+static accept_result take_column(lua_State *L, int key, const lhsa_field *field, checking *at)
+{
+  accept_result accepted;
+
+  if (field->column != LHSA_OUTER)
+    at->outer = field->column;
+  accepted = accept(L, key + 1, field, at);
+  if (at->ids && at->outer && accepted != WRONG && !field->fields)
+    lhsa_keep_identity(L, at->kept, at->ids, at->input, at->outer - 1, accepted == CHANGED ? lua_gettop(L) : key + 1);
+  return accepted;
+}
+
 /* Takes the element at `key` + 1 of the table at idx. A plain table in which nothing changes is accepted as it is; the
  * first change puts a copy at `result`, nil until then. */
-static accept_result take_element(lua_State *L, int idx, int result, int key, const lhsa_field *field, memory *known)
+static accept_result take_element(lua_State *L, int idx, int result, int key, const lhsa_field *field, checking *at)
 {
-  accept_result accepted = accept(L, key + 1, field, known);
+  accept_result accepted = field->column ? take_column(L, key, field, at) : accept(L, key + 1, field, at);
 
   if (accepted != CHANGED)
     return accepted;
@@ -281,7 +304,7 @@ static const lhsa_field *find_missing(const lhsa_field *fields, unsigned seen)
   return NULL;
 }
 
-static accept_result take_object(lua_State *L, int idx, const lhsa_field *object, memory *known)
+static accept_result take_object(lua_State *L, int idx, const lhsa_field *object, checking *at)
 {
   const lhsa_field *field;
   int result = lua_gettop(L) + 1, key = result + 1;
@@ -294,10 +317,10 @@ static accept_result take_object(lua_State *L, int idx, const lhsa_field *object
   while (lua_next(L, idx)) {
     if (lua_type(L, key) != LUA_TSTRING)
       return fail(L, "table with named fields expected, got a list or other keys");
-    field = recall_field(L, key, object->fields, known);
+    field = recall_field(L, key, object->fields, at);
     if (!field)
       return fail_unknown(L, idx, object->fields, lua_tostring(L, key));
-    if (take_element(L, idx, result, key, field, known) == WRONG)
+    if (take_element(L, idx, result, key, field, at) == WRONG)
       return fail_in_field(L, field->name);
     seen |= 1U << (field - object->fields);
     lua_settop(L, key);
@@ -306,7 +329,7 @@ static accept_result take_object(lua_State *L, int idx, const lhsa_field *object
   if (!field)
     return end_table(L);
   lua_pushnil(L);
-  accept(L, lua_gettop(L), field, known);
+  accept(L, lua_gettop(L), field, at);
   return fail_in_field(L, field->name);
 }
 
@@ -334,7 +357,7 @@ static accept_result fail_hole(lua_State *L, int idx, const lhsa_field *element)
   return fail_in_element(L, i);
 }
 
-static accept_result take_list(lua_State *L, int idx, const lhsa_field *list, memory *known)
+static accept_result take_list(lua_State *L, int idx, const lhsa_field *list, checking *at)
 {
   const lhsa_field element = {.type = LHSA_OBJECT, .fields = list->fields};
   int result = lua_gettop(L) + 1, key = result + 1, seen = 0, n;
@@ -343,13 +366,16 @@ static accept_result take_list(lua_State *L, int idx, const lhsa_field *list, me
   if (!lua_istable(L, idx))
     return fail_type(L, idx, list, "list");
   n = (int)lua_rawlen(L, idx);
+  at->outer = 0; /* the records in it are no column */
   push_plain(L, idx);
   lua_pushnil(L);
   while (lua_next(L, idx)) {
     i = lua_type(L, key) == LUA_TNUMBER ? lua_tonumber(L, key) : 0;
     if (i < 1 || i > n || (int)i != i)
       return fail_key(L, key, n, list->fields);
-    if (take_element(L, idx, result, key, &element, known) == WRONG)
+    if (list == at->inputs)
+      at->input = (int)i - 1;
+    if (take_element(L, idx, result, key, &element, at) == WRONG)
       return fail_in_element(L, (int)i);
     seen++;
     lua_settop(L, key);
@@ -488,19 +514,19 @@ static accept_result take_type(lua_State *L, int idx, const lhsa_field *field, i
   return lua_type(L, idx) == type ? AS_IT_IS : fail_type(L, idx, field, lua_typename(L, type));
 }
 
-static accept_result accept(lua_State *L, int idx, const lhsa_field *field, memory *known)
+static accept_result accept(lua_State *L, int idx, const lhsa_field *field, checking *at)
 {
   switch (field->type) {
   case LHSA_LIST:
-    return take_list(L, idx, field, known);
+    return take_list(L, idx, field, at);
   case LHSA_OBJECT:
-    return take_object(L, idx, field, known);
+    return take_object(L, idx, field, at);
   case LHSA_SWITCH:
     if (lua_type(L, idx) == LUA_TBOOLEAN && !lua_toboolean(L, idx))
       return AS_IT_IS;
     if (lua_type(L, idx) != (field->fields ? LUA_TTABLE : LUA_TNUMBER))
       return fail_type(L, idx, field, field->fields ? "table or false" : "integer or false");
-    return field->fields ? take_object(L, idx, field, known) : take_number(L, idx, field);
+    return field->fields ? take_object(L, idx, field, at) : take_number(L, idx, field);
   case LHSA_INTEGER:
   case LHSA_NUMBER:
     return take_number(L, idx, field);
@@ -525,20 +551,33 @@ static accept_result accept(lua_State *L, int idx, const lhsa_field *field, memo
   }
 }
 
-bool lhsa_accept(lua_State *L, int idx, const lhsa_field *field)
+static bool accept_value(lua_State *L, int idx, const lhsa_field *field, checking *at)
 {
   int top = lua_gettop(L);
-  memory known[MEMORY_SIZE] = {{NULL, NULL, NULL}};
   accept_result accepted;
 
   luaL_checkstack(L, MAX_SLOTS, NULL);
-  accepted = accept(L, idx, field, known);
+  accepted = accept(L, idx, field, at);
 
   if (accepted == AS_IT_IS)
     lua_pushvalue(L, idx);
   lua_insert(L, top + 1);
   lua_settop(L, top + 1);
   return accepted != WRONG;
+}
+
+bool lhsa_accept(lua_State *L, int idx, const lhsa_field *field)
+{
+  checking at = {.inputs = NULL};
+
+  return accept_value(L, idx, field, &at);
+}
+
+bool lhsa_accept_inputs(lua_State *L, int idx, const lhsa_field *field, int kept)
+{
+  checking at = {.inputs = field, .ids = lua_touserdata(L, kept), .kept = kept};
+
+  return accept_value(L, idx, field, &at);
 }
 
 int lhsa_bad_argument(lua_State *L, int level, int arg, const char *call, const char *name)

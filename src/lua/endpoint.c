@@ -14,8 +14,13 @@ enum { MAX_PAGE = 500 }; /* records that `list` may ask for at a time */
 
 /* Rows of get_labels and get_limits name the same things differently: aliases. */
 static const lhsa_field limit_fields[] = {
-  {.name = "category", .alias = "associationCategory", .type = LHSA_STRING, .required = true},
-  {.name = "typeId", .alias = "associationTypeId", .type = LHSA_INTEGER, .required = true, .max = INT32_MAXIMUM},
+  {.name = "category", .alias = "associationCategory", .type = LHSA_STRING, .required = true, .column = 1},
+  {.name = "typeId",
+   .alias = "associationTypeId",
+   .type = LHSA_INTEGER,
+   .required = true,
+   .max = INT32_MAXIMUM,
+   .column = 2},
   {.name = "maxToObjectIds",
    .alias = "userEnforcedMaxToObjectIds",
    .type = LHSA_INTEGER,
@@ -25,8 +30,13 @@ static const lhsa_field limit_fields[] = {
 };
 
 static const lhsa_field limit_id_fields[] = {
-  {.name = "category", .alias = "associationCategory", .type = LHSA_STRING, .required = true},
-  {.name = "typeId", .alias = "associationTypeId", .type = LHSA_INTEGER, .required = true, .max = INT32_MAXIMUM},
+  {.name = "category", .alias = "associationCategory", .type = LHSA_STRING, .required = true, .column = 1},
+  {.name = "typeId",
+   .alias = "associationTypeId",
+   .type = LHSA_INTEGER,
+   .required = true,
+   .max = INT32_MAXIMUM,
+   .column = 2},
   {.name = NULL},
 };
 
@@ -52,31 +62,31 @@ static const lhsa_field type_fields[] = {
 };
 
 static const lhsa_field record_fields[] = {
-  {.name = "id", .type = LHSA_ID, .required = true},
+  {.name = "id", .type = LHSA_ID, .required = true, .column = LHSA_OUTER},
   {.name = NULL},
 };
 
 static const lhsa_field labelled_fields[] = {
-  {.name = "from", .type = LHSA_OBJECT, .required = true, .fields = record_fields},
-  {.name = "to", .type = LHSA_OBJECT, .required = true, .fields = record_fields},
+  {.name = "from", .type = LHSA_OBJECT, .required = true, .fields = record_fields, .column = 1},
+  {.name = "to", .type = LHSA_OBJECT, .required = true, .fields = record_fields, .column = 2},
   {.name = "types", .type = LHSA_LIST, .required = true, .min = 1, .fields = type_fields},
   {.name = NULL},
 };
 
 static const lhsa_field default_fields[] = {
-  {.name = "from", .type = LHSA_OBJECT, .required = true, .fields = record_fields},
-  {.name = "to", .type = LHSA_OBJECT, .required = true, .fields = record_fields},
+  {.name = "from", .type = LHSA_OBJECT, .required = true, .fields = record_fields, .column = 1},
+  {.name = "to", .type = LHSA_OBJECT, .required = true, .fields = record_fields, .column = 2},
   {.name = NULL},
 };
 
 static const lhsa_field read_fields[] = {
-  {.name = "id", .type = LHSA_ID, .required = true},
-  {.name = "after", .type = LHSA_STRING}, /* where the page before ended */
+  {.name = "id", .type = LHSA_ID, .required = true, .column = 1},
+  {.name = "after", .type = LHSA_STRING, .column = 2}, /* where the page before ended */
   {.name = NULL},
 };
 
 static const lhsa_field archive_fields[] = {
-  {.name = "from", .type = LHSA_OBJECT, .required = true, .fields = record_fields},
+  {.name = "from", .type = LHSA_OBJECT, .required = true, .fields = record_fields, .column = 1},
   {.name = "to", .type = LHSA_LIST, .required = true, .min = 1, .fields = record_fields},
   {.name = NULL},
 };
@@ -133,8 +143,8 @@ static const lhsa_field usage_options[] = {
 #define INPUTS(fields_) \
   {.place = LHSA_INPUTS, .field = {.name = "inputs", .type = LHSA_LIST, .required = true, .fields = fields_}}
 
-#define LIMIT_IDENTITY {{"category", "category", "category"}, {"typeId", "typeId", "typeId"}}
-#define PAIR_IDENTITY(from_, to_) {{"from", from_, "fromObjectId"}, {"to", to_, "toObjectId"}}
+#define LIMIT_IDENTITY {{"category", "category", "category", true}, {"typeId", "typeId", "typeId", false}}
+#define PAIR_IDENTITY(from_, to_) {{"from", from_, "fromObjectId", false}, {"to", to_, "toObjectId", false}}
 
 const lhsa_endpoint lhsa_endpoints[] = {
   {
@@ -257,7 +267,7 @@ const lhsa_endpoint lhsa_endpoints[] = {
     .options = batch_options,
     .max_inputs = MAX_READ,
     .shape = LHSA_RESULTS,
-    .identity = {{"id", "from", "fromObjectId"}, {"after", NULL, NULL}},
+    .identity = {{"id", "from", "fromObjectId", false}, {"after", NULL, NULL, true}},
     .effect = HSA_SAFE,
   },
   {
@@ -269,7 +279,7 @@ const lhsa_endpoint lhsa_endpoints[] = {
     .options = batch_options,
     .max_inputs = MAX_ARCHIVED,
     .shape = LHSA_RESULTS,
-    .identity = {{"from", NULL, "fromObjectId"}},
+    .identity = {{"from", NULL, "fromObjectId", false}},
     .empty_ok = true,
     .effect = HSA_IDEMPOTENT,
   },

@@ -36,12 +36,18 @@ typedef struct lhsa_field {
   bool required, secret; /* secret: its value is never shown */
   double min, max;
   const struct lhsa_field *fields;
+  int column; /* of what identifies an input: 1, 2, ... of it, or of the record that it is the id of: LHSA_OUTER */
 } lhsa_field;
+
+enum { LHSA_OUTER = -1 };
 
 /* Checks the value at idx (positive), by raw access only: no metamethod runs. Pushes the value as it is sent, itself
  * where nothing had to be changed, else a copy, and returns true; or leaves at the top what is wrong, to be put
  * behind the value's name, and returns false: "[2].typeId: integer expected, got string \"x\"". */
 bool lhsa_accept(lua_State *L, int idx, const lhsa_field *field);
+
+/* As lhsa_accept, for a list of inputs; keeps what identifies them in the identities at `kept`, which has room. */
+bool lhsa_accept_inputs(lua_State *L, int idx, const lhsa_field *field, int kept);
 
 /* The name among the fields that is most like this one, if any is like it at all; else NULL. */
 const char *lhsa_nearest(const lhsa_field *fields, const char *name);
@@ -118,6 +124,7 @@ typedef struct lhsa_identity {
   const char *input;   /* its field */
   const char *result;  /* that of its result, if it has one */
   const char *context; /* in the context of its error; NULL: no result and no error tells it. Such rows come last */
+  bool is_text;        /* else it is a whole number */
 } lhsa_identity;
 
 typedef enum lhsa_shape {
@@ -176,6 +183,25 @@ const char *lhsa_json_element(const char *list, int n);
 
 typedef struct lhsa_client lhsa_client;
 
+/* ---- identity.c: what identifies the inputs of a call ---- */
+
+typedef struct lhsa_identities {
+  const lhsa_identity *columns;
+  int n, ncolumns, ntold; /* inputs; columns; those that results and errors have, too: the first ones */
+  const char *last_text;  /* looked up last, and its number */
+  uint64_t last_number, ntexts;
+  uint64_t value[];       /* a row for each input */
+} lhsa_identities;
+
+/* Pushes room for those of n inputs. */
+lhsa_identities *lhsa_push_identities(lua_State *L, const lhsa_endpoint *endpoint, int n);
+
+/* Keeps the value at idx as that of an input and a column, both from 0. `kept`: index of the identities. */
+void lhsa_keep_identity(lua_State *L, int kept, lhsa_identities *ids, int input, int column, int idx);
+
+/* As what the value at idx would have been kept; false: as nothing that any input has. */
+bool lhsa_read_identity(lua_State *L, int kept, lhsa_identities *ids, int column, int idx, uint64_t *value);
+
 /* ---- match.c: which input is meant ---- */
 
 typedef struct lhsa_request_info {
@@ -193,11 +219,8 @@ typedef struct lhsa_match {
   int left;     /* the one input of the call for which nothing came, if that is certain; or 0 */
 } lhsa_match;
 
-/* Pushes a list of what identifies the inputs in the list at idx. */
-void lhsa_push_identities(lua_State *L, const lhsa_endpoint *endpoint, int inputs);
-
 /* Sets `index` on those of a request's results and errors, which are in two lists, of which it is certain what input
- * of the call they mean. kept: index of what lhsa_push_identities has pushed for the call. */
+ * of the call they mean. kept: index of the call's identities. */
 lhsa_match lhsa_match_inputs(lua_State *L, int kept, const lhsa_request_info *info, int results, int errors);
 
 /* ---- error.c: error tables ---- */
@@ -309,7 +332,7 @@ enum {
   LHSA_PARTS,       /* a stack of such texts: parts of a request whose answer was too large */
   LHSA_SENT_BODY,   /* that of the request under way */
   LHSA_HEADER_LINES, /* or nil */
-  LHSA_IDENTITIES,  /* of all inputs: lhsa_push_identities */
+  LHSA_IDENTITIES,  /* of all inputs */
   LHSA_RESULTS_SO_FAR,
   LHSA_ERRORS,
   LHSA_RESPONSE,    /* the last one */

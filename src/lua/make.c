@@ -56,7 +56,16 @@ static void make_text(lua_State *L, int idx)
   lua_replace(L, idx);
 }
 
-/* Puts every argument on the stack into the shape that is sent, or raises. */
+/* Puts the list of inputs at idx into the shape that is sent, and what identifies them into options + 1. False: what is
+ * wrong is at the top. */
+static bool take_inputs(lua_State *L, int idx, const lhsa_field *field, int options)
+{
+  lhsa_push_identities(L, lhsa_endpoint_of(L), lua_istable(L, idx) ? (int)lua_rawlen(L, idx) : 0);
+  lua_replace(L, options + 1);
+  return lhsa_accept_inputs(L, idx, field, options + 1);
+}
+
+/* Puts every argument on the stack into the shape that is sent, or raises. Pushes what identifies the inputs, or nil. */
 static void take_arguments(lua_State *L, int level)
 {
   const lhsa_endpoint *endpoint = lhsa_endpoint_of(L);
@@ -65,12 +74,17 @@ static void take_arguments(lua_State *L, int level)
 
   if (!lua_isnil(L, n + 2) && !lhsa_accept(L, n + 2, &options))
     blame(L, level, n + 1, "options");
-  lua_settop(L, n + 2);
+  lua_settop(L, n + 3);
+  lua_pushnil(L);
+  lua_replace(L, n + 3);
   for (i = 0; i < n; i++) {
-    if (!endpoint->args[i].field.required && lua_isnil(L, i + 2))
+    const lhsa_field *field = &endpoint->args[i].field;
+    bool is_list = endpoint->args[i].place == LHSA_INPUTS;
+
+    if (!field->required && lua_isnil(L, i + 2))
       continue;
-    if (!lhsa_accept(L, i + 2, &endpoint->args[i].field))
-      blame(L, level, i + 1, endpoint->args[i].field.name);
+    if (!(is_list ? take_inputs(L, i + 2, field, n + 2) : lhsa_accept(L, i + 2, field)))
+      blame(L, level, i + 1, field->name);
     lua_replace(L, i + 2);
     if (endpoint->args[i].place == LHSA_PATH)
       make_text(L, i + 2);
@@ -265,7 +279,7 @@ static void set_bodies(lua_State *L, int user, lhsa_call *call)
   call->nrequests = 1;
   for (i = 0; i < n; i++) {
     if (call->endpoint->args[i].place == LHSA_INPUTS) {
-      lhsa_push_identities(L, call->endpoint, i + 2);
+      lua_pushvalue(L, n + 3);
       lua_rawseti(L, user, LHSA_IDENTITIES);
       push_batches(L, i + 2, call);
     } else if (call->endpoint->args[i].place == LHSA_BODY)
@@ -374,7 +388,7 @@ lhsa_call *lhsa_push_new_call(lua_State *L, int level)
   call->endpoint = endpoint;
   call->client = client;
   set_options(L, level, options, call);
-  set_params(L, call, options + 1);
+  set_params(L, call, options + 2);
   lua_createtable(L, LHSA_SLOTS, 0);
   user = lua_gettop(L);
   lua_pushvalue(L, 1);

@@ -1,16 +1,14 @@
 /* match.c - which input is meant? Results and errors are matched with the inputs of their request by what identifies
  * these: HubSpot promises no order of its results, and gives its errors no index.
  *
- * When a call is made, what identifies each input is kept, a value a column of the endpoint's row, in one flat list.
- * Inputs that are the same in it are alike: they form a group, known by its first member. Positions are those within
- * the request, from 1; 0 is none.
+ * What identifies each input was kept when the call was made (identity.c). Inputs that are the same in it are alike:
+ * they form a group, known by its first member. Positions are those within the request, from 1; 0 is none.
  *
  * 1. What names a single input means that one.
  * 2. What names inputs that are alike is given to them in order, if it is a result for each or an error for each.
  * 3. An error that names none means the one input for which nothing came, if it is the only such error and everything
  *    else was matched one to one.
  * Whatever else has no index. docs/design.md has the reasons. */
-#include <stdio.h>
 #include <string.h>
 
 #include "lhsa.h"
@@ -24,29 +22,29 @@ typedef struct member {
   bool is_apart;          /* what no result tells differs in them, perhaps */
 } member;
 
+/* A hash table of groups: by all columns that are told, or by one. */
+typedef struct finder {
+  int first_column, ncolumns;
+  int *slot; /* a first member; negative: several groups have the same; 0: free. NULL: not made yet */
+} finder;
+
 typedef struct matching {
-  const lhsa_identity *identity;
-  int ncolumns;
-  int kept, offset; /* what identifies the call's inputs; how many come before the request's */
+  const lhsa_identity *columns;
+  const uint64_t *value; /* of the request's inputs, in rows */
+  int ncolumns, ntold;   /* in a row; those that results and errors have, too: they tell groups apart */
+  int kept;              /* index of the call's identities: */
+  lhsa_identities *ids;
+  int offset;            /* inputs of the call before those of the request */
   int ninputs, nresults, nerrors;
-  int ntold;        /* columns that results and errors have, too: the first ones; they tell groups apart */
-  int results, errors; /* lists */
-  int groups;       /* table: what tells a group, as a text -> first member */
-  int columns;      /* list, a table a column: value as a text -> first member; AMBIGUOUS: several groups have it */
-  member *member;   /* [1] is the first input; [0] counts what names none */
+  int results, errors;   /* lists */
+  size_t nslots;         /* of each finder: a power of 2 */
+  finder groups, column[LHSA_MAX_IDENTITY];
+  int *free_slots;       /* for finders */
+  member *member;        /* [1] is the first input; [0] counts what names none */
   int *result_group, *error_group; /* of result and error number: a first member, or none */
 } matching;
 
 enum { AMBIGUOUS = -1, FOREIGN = -2 }; /* no group: several may be meant; none of the inputs is */
-
-static int count_columns(const lhsa_endpoint *endpoint)
-{
-  int n = 0;
-
-  while (n < LHSA_MAX_IDENTITY && endpoint->identity[n].input)
-    n++;
-  return n;
-}
 
 /* Puts a record's id in its place at the top, if it is a record: { id = }. */
 static void take_id(lua_State *L)
@@ -58,31 +56,20 @@ static void take_id(lua_State *L)
   lua_replace(L, -2);
 }
 
-void lhsa_push_identities(lua_State *L, const lhsa_endpoint *endpoint, int inputs)
+static const uint64_t *row_of(const matching *m, int input)
 {
-  int ncolumns = count_columns(endpoint), n = (int)lua_rawlen(L, inputs), names = lua_gettop(L) + 1, kept, i, c;
+  return m->value + (size_t)(input - 1) * (size_t)m->ncolumns;
+}
 
-  luaL_checkstack(L, LHSA_MAX_IDENTITY + 6, NULL);
-  for (c = 0; c < ncolumns; c++)
-    lua_pushstring(L, endpoint->identity[c].input);
-  lua_createtable(L, n * ncolumns, 0);
-  kept = lua_gettop(L);
-  for (i = 0; i < n; i++) {
-    lua_rawgeti(L, inputs, i + 1);
-    for (c = 0; c < ncolumns; c++) {
-      lua_pushvalue(L, names + c);
-      lua_rawget(L, kept + 1);
-      take_id(L);
-      if (lua_isnil(L, -1)) { /* the list has no holes */
-        lua_pop(L, 1);
-        lua_pushboolean(L, 0);
-      }
-      lua_rawseti(L, kept, i * ncolumns + c + 1);
-    }
-    lua_pop(L, 1);
-  }
-  lua_replace(L, names);
-  lua_settop(L, names);
+/* Has the input anything in a column that no result and no error tells? It may be apart from one that is alike. */
+static bool is_apart(const matching *m, int input)
+{
+  int c;
+
+  for (c = m->ntold; c < m->ncolumns; c++)
+    if (row_of(m, input)[c])
+      return true;
+  return false;
 }
 
 /* ---- results in the order of the inputs, which cost next to nothing ---- */
@@ -91,18 +78,15 @@ void lhsa_push_identities(lua_State *L, const lhsa_endpoint *endpoint, int input
 static bool is_result_of(lua_State *L, const matching *m, int names, int input)
 {
   int result = lua_gettop(L), c;
-  bool is_same = true;
+  bool is_same = !is_apart(m, input);
+  uint64_t value;
 
-  for (c = 0; c < m->ncolumns && is_same; c++) {
-    if (m->identity[c].result) {
-      lua_pushvalue(L, names + c);
-      lua_rawget(L, result);
-      take_id(L);
-    } else
-      lua_pushboolean(L, 0); /* an input that has this may be apart from one that is alike */
-    lua_rawgeti(L, m->kept, (m->offset + input - 1) * m->ncolumns + c + 1);
-    is_same = lua_rawequal(L, -1, -2);
-    lua_pop(L, 2);
+  for (c = 0; c < m->ntold && is_same; c++) {
+    lua_pushvalue(L, names + c);
+    lua_rawget(L, result);
+    take_id(L);
+    is_same = lhsa_read_identity(L, m->kept, m->ids, c, result + 1, &value) && value == row_of(m, input)[c];
+    lua_pop(L, 1);
   }
   return is_same;
 }
@@ -110,11 +94,11 @@ static bool is_result_of(lua_State *L, const matching *m, int names, int input)
 /* Gives each result its index; false, and some may have one, if there is not one for each input in their order. */
 static bool match_in_order(lua_State *L, const matching *m)
 {
-  int names = lua_gettop(L) + 1, name_of_index = names + m->ncolumns, i, c;
+  int names = lua_gettop(L) + 1, name_of_index = names + m->ntold, i, c;
   bool is_same = m->nerrors == 0 && m->nresults == m->ninputs;
 
-  for (c = 0; c < m->ncolumns; c++)
-    lua_pushstring(L, m->identity[c].result);
+  for (c = 0; c < m->ntold; c++)
+    lua_pushstring(L, m->columns[c].result);
   lua_pushliteral(L, "index");
   for (i = 1; i <= m->ninputs && is_same; i++) {
     lua_rawgeti(L, m->results, i);
@@ -132,129 +116,63 @@ static bool match_in_order(lua_State *L, const matching *m)
 
 /* ---- groups ---- */
 
-/* Makes a text of the value at the top: "007" is the record "7". False, and the value is gone, if it is none. */
-static bool make_text(lua_State *L)
+/* Where the finder has the group with these values, of its columns, or would have it. */
+static int *slot_of(const matching *m, const finder *finder, const uint64_t *values)
 {
-  char number[32];
-  const char *text = NULL;
+  uint64_t hash = 0;
+  size_t at, mask = m->nslots - 1, size = (size_t)finder->ncolumns * sizeof *values;
+  int c, input;
 
-  if (lua_type(L, -1) == LUA_TNUMBER) {
-    snprintf(number, sizeof number, "%.0f", lua_tonumber(L, -1)); /* 279.0 is 279, too */
-    text = number;
-  } else if (lua_type(L, -1) == LUA_TSTRING)
-    text = lua_tostring(L, -1) + strspn(lua_tostring(L, -1), "0");
-  if (text)
-    lua_pushstring(L, text);
-  lua_remove(L, text ? -2 : -1);
-  return text != NULL;
+  for (c = 0; c < finder->ncolumns; c++)
+    hash = (hash ^ values[c]) * UINT64_C(0x9E3779B97F4A7C15);
+  for (at = (size_t)(hash >> 32) & mask; (input = finder->slot[at]) != 0; at = (at + 1) & mask)
+    if (memcmp(row_of(m, input > 0 ? input : -input) + finder->first_column, values, size) == 0)
+      break;
+  return &finder->slot[at];
 }
 
-/* Replaces the texts at the top, one for each column that tells groups apart, by one. */
-static void join(lua_State *L, const matching *m)
+static void make_finder(matching *m, finder *finder, int first_column, int ncolumns)
 {
-  if (m->ntold < 2)
-    return;
-  lua_pushliteral(L, "\n");
-  lua_insert(L, -2);
-  lua_concat(L, 3);
+  finder->first_column = first_column;
+  finder->ncolumns = ncolumns;
+  finder->slot = m->free_slots;
+  m->free_slots += m->nslots;
 }
 
-/* Pops a text; what the table at idx has for it. */
-static int look_up(lua_State *L, int idx)
+static int group_inputs(matching *m)
 {
-  int found;
+  int i, ngroups = 0;
 
-  lua_rawget(L, idx);
-  found = (int)lua_tointeger(L, -1);
-  lua_pop(L, 1);
-  return found;
-}
-
-/* Sets what the table at idx has for the text at the top, which is kept. */
-static void note(lua_State *L, int idx, int value)
-{
-  lua_pushvalue(L, -1);
-  lua_pushinteger(L, value);
-  lua_rawset(L, idx);
-}
-
-static void push_kept(lua_State *L, const matching *m, int input, int column)
-{
-  lua_rawgeti(L, m->kept, (m->offset + input - 1) * m->ncolumns + column + 1);
-}
-
-/* Has the input anything in a column that no result and no error tells? */
-static bool is_apart(lua_State *L, const matching *m, int input)
-{
-  bool has = false;
-  int c;
-
-  for (c = m->ntold; c < m->ncolumns; c++) {
-    push_kept(L, m, input, c);
-    has = has || lua_toboolean(L, -1);
-    lua_pop(L, 1);
-  }
-  return has;
-}
-
-static int group_inputs(lua_State *L, matching *m)
-{
-  int i, c, first, ngroups = 0;
-
+  make_finder(m, &m->groups, 0, m->ntold);
   for (i = 1; i <= m->ninputs; i++) {
-    for (c = 0; c < m->ntold; c++) {
-      push_kept(L, m, i, c);
-      make_text(L);
-    }
-    join(L, m);
-    lua_pushvalue(L, -1);
-    first = look_up(L, m->groups);
-    if (first == 0) {
-      first = i;
-      ngroups++;
-      note(L, m->groups, first);
-    }
-    lua_pop(L, 1);
-    m->member[i].first = first;
-    m->member[first].size++;
-    m->member[first].is_apart = m->member[first].is_apart || is_apart(L, m, i);
+    int *slot = slot_of(m, &m->groups, row_of(m, i));
+
+    ngroups += *slot == 0;
+    if (*slot == 0)
+      *slot = i;
+    m->member[i].first = *slot;
+    m->member[*slot].size++;
+    m->member[*slot].is_apart = m->member[*slot].is_apart || is_apart(m, i);
   }
   return ngroups;
 }
 
-/* Pushes the table that finds groups by one column alone; it is made when it is first needed. */
-static void push_column(lua_State *L, const matching *m, int column)
+/* The group that alone has this value in the column, 0 or AMBIGUOUS. */
+static int find_in_column(matching *m, int column, uint64_t value)
 {
-  int i, table, other;
+  finder *finder = &m->column[column];
+  int i, found;
 
-  lua_rawgeti(L, m->columns, column + 1);
-  if (!lua_isnil(L, -1))
-    return;
-  lua_pop(L, 1);
-  lua_newtable(L);
-  table = lua_gettop(L);
-  for (i = 1; i <= m->ninputs; i++) {
-    push_kept(L, m, i, column);
-    make_text(L);
-    lua_pushvalue(L, -1);
-    other = look_up(L, table);
-    note(L, table, other == 0 || other == m->member[i].first ? m->member[i].first : AMBIGUOUS);
-    lua_pop(L, 1);
+  if (!finder->slot) {
+    make_finder(m, finder, column, 1);
+    for (i = 1; i <= m->ninputs; i++) {
+      int *slot = slot_of(m, finder, row_of(m, i) + column), first = m->member[i].first;
+
+      *slot = *slot == 0 || *slot == first ? first : *slot > 0 ? -*slot : *slot;
+    }
   }
-  lua_pushvalue(L, -1);
-  lua_rawseti(L, m->columns, column + 1);
-}
-
-/* Pops a text; the group that alone has it in the column, 0 or AMBIGUOUS. */
-static int find_in_column(lua_State *L, const matching *m, int column)
-{
-  int found;
-
-  push_column(L, m, column);
-  lua_insert(L, -2);
-  found = look_up(L, lua_gettop(L) - 1);
-  lua_pop(L, 1);
-  return found;
+  found = *slot_of(m, finder, &value);
+  return found < 0 ? AMBIGUOUS : found;
 }
 
 /* ---- what results and errors name ---- */
@@ -262,24 +180,22 @@ static int find_in_column(lua_State *L, const matching *m, int column)
 /* The group that the result at the top is of, or 0; pops it. */
 static int group_of_result(lua_State *L, const matching *m)
 {
-  int result = lua_gettop(L), found = 0, c;
+  int result = lua_gettop(L), c;
+  uint64_t values[LHSA_MAX_IDENTITY];
 
   for (c = 0; c < m->ntold && lua_istable(L, result); c++) {
-    lua_getfield(L, result, m->identity[c].result);
+    lua_getfield(L, result, m->columns[c].result);
     take_id(L);
-    if (!make_text(L))
+    if (!lhsa_read_identity(L, m->kept, m->ids, c, result + 1, &values[c]))
       break;
-  }
-  if (c == m->ntold) {
-    join(L, m);
-    found = look_up(L, m->groups);
+    lua_pop(L, 1);
   }
   lua_settop(L, result - 1);
-  return found;
+  return c == m->ntold ? *slot_of(m, &m->groups, values) : 0;
 }
 
-/* Pushes the one value, as a text, that the error at idx has by this name in its context: HubSpot gives lists of
- * strings. False, and nothing is pushed, if there is none, or several. */
+/* Pushes the one value that the error at idx has by this name in its context: HubSpot gives lists of strings. False, and
+ * nothing is pushed, if there is none, or several. */
 static bool push_named(lua_State *L, int idx, const char *name)
 {
   int top = lua_gettop(L);
@@ -289,7 +205,7 @@ static bool push_named(lua_State *L, int idx, const char *name)
     lua_getfield(L, -1, name);
     if (lua_istable(L, -1) && lua_rawlen(L, -1) == 1)
       lua_rawgeti(L, -1, 1);
-    if (make_text(L)) {
+    if (lua_type(L, -1) == LUA_TSTRING || lua_type(L, -1) == LUA_TNUMBER) {
       lua_replace(L, top + 1);
       lua_settop(L, top + 1);
       return true;
@@ -300,42 +216,48 @@ static bool push_named(lua_State *L, int idx, const char *name)
 }
 
 /* The group of the record, of whichever side, that the error at idx names; AMBIGUOUS: it is not the only one. */
-static int group_of_id(lua_State *L, const matching *m, int idx)
+static int group_of_id(lua_State *L, matching *m, int idx)
 {
   static const char *const names[] = {"objectId", "id", "ids", "objectIds", NULL};
   int i, c, found = 0, other;
+  uint64_t value;
 
   for (i = 0; names[i] && found == 0; i++)
     for (c = 0; c < m->ntold && push_named(L, idx, names[i]); c++) {
-      other = find_in_column(L, m, c);
+      other = lhsa_read_identity(L, m->kept, m->ids, c, lua_gettop(L), &value) ? find_in_column(m, c, value) : 0;
       found = found == 0 || found == other ? other : other == 0 ? found : AMBIGUOUS;
+      lua_pop(L, 1);
     }
   return found;
 }
 
 /* The group that the error at idx names in its context; 0: it names none. */
-static int group_in_context(lua_State *L, const matching *m, int idx)
+static int group_in_context(lua_State *L, matching *m, int idx)
 {
-  int top = lua_gettop(L), last = 0, named = 0, found, c;
+  int last = 0, named = 0, found, c;
+  bool is_foreign = false;
+  uint64_t values[LHSA_MAX_IDENTITY];
 
   for (c = 0; c < m->ntold; c++)
-    if (push_named(L, idx, m->identity[c].context)) {
+    if (push_named(L, idx, m->columns[c].context)) {
+      is_foreign = !lhsa_read_identity(L, m->kept, m->ids, c, lua_gettop(L), &values[c]) || is_foreign;
+      lua_pop(L, 1);
       named++;
       last = c;
     }
   if (named == 0)
     return group_of_id(L, m, idx);
-  if (named == m->ntold) {
-    join(L, m);
-    found = look_up(L, m->groups);
-  } else
-    found = find_in_column(L, m, last); /* there are two columns at most */
-  lua_settop(L, top);
+  if (is_foreign)
+    return FOREIGN;
+  if (named == m->ntold)
+    found = *slot_of(m, &m->groups, values);
+  else
+    found = find_in_column(m, last, values[last]); /* there are two columns at most */
   return found ? found : FOREIGN;
 }
 
 /* The group that the error at the top names, in its own context or in that of its only detail, or 0; pops it. */
-static int group_of_error(lua_State *L, const matching *m)
+static int group_of_error(lua_State *L, matching *m)
 {
   int error = lua_gettop(L), found = group_in_context(L, m, error);
 
@@ -438,20 +360,26 @@ static void give(lua_State *L, matching *m, int left)
   }
 }
 
+/* Takes room for all that is counted. */
+static void make_room(lua_State *L, matching *m)
+{
+  size_t nmembers = (size_t)m->ninputs + 1, nwhat = (size_t)(m->nresults + m->nerrors + 2), size;
+
+  for (m->nslots = 8; m->nslots < 2 * nmembers; m->nslots *= 2)
+    ;
+  size = nmembers * sizeof *m->member + (nwhat + (1 + LHSA_MAX_IDENTITY) * m->nslots) * sizeof(int);
+  m->member = memset(lua_newuserdata(L, size), 0, size);
+  m->result_group = (int *)(m->member + nmembers);
+  m->error_group = m->result_group + m->nresults + 1;
+  m->free_slots = m->result_group + nwhat;
+}
+
 static lhsa_match match_groups(lua_State *L, matching *m, bool has_results)
 {
   lhsa_match match;
-  size_t n = (size_t)(m->ninputs + 1) * sizeof *m->member + (size_t)(m->nresults + m->nerrors + 2) * sizeof(int);
 
-  luaL_checkstack(L, 20, NULL);
-  m->member = memset(lua_newuserdata(L, n), 0, n);
-  m->result_group = (int *)(m->member + m->ninputs + 1);
-  m->error_group = m->result_group + m->nresults + 1;
-  lua_newtable(L);
-  m->groups = lua_gettop(L);
-  lua_newtable(L);
-  m->columns = lua_gettop(L);
-  match.promised = group_inputs(L, m);
+  make_room(L, m);
+  match.promised = group_inputs(m);
   find_named(L, m);
   match.left = has_results ? find_left(m) : 0;
   give(L, m, match.left);
@@ -462,10 +390,14 @@ static lhsa_match match_groups(lua_State *L, matching *m, bool has_results)
 lhsa_match lhsa_match_inputs(lua_State *L, int kept, const lhsa_request_info *info, int results, int errors)
 {
   int top = lua_gettop(L);
+  lhsa_identities *ids = lua_touserdata(L, kept);
   matching m = {
-    .identity = info->endpoint->identity,
-    .ncolumns = count_columns(info->endpoint),
+    .columns = ids->columns,
+    .value = ids->value + (size_t)(info->first - 1) * (size_t)ids->ncolumns,
+    .ncolumns = ids->ncolumns,
+    .ntold = ids->ntold,
     .kept = kept,
+    .ids = ids,
     .offset = info->first - 1,
     .ninputs = info->last - info->first + 1,
     .results = results,
@@ -475,8 +407,7 @@ lhsa_match lhsa_match_inputs(lua_State *L, int kept, const lhsa_request_info *in
   };
   lhsa_match match = {.promised = m.ninputs};
 
-  while (m.ntold < m.ncolumns && m.identity[m.ntold].context)
-    m.ntold++;
+  luaL_checkstack(L, 20, NULL);
   if (info->endpoint->empty_ok && m.nerrors == 0)
     match.promised = 0;
   else if (!match_in_order(L, &m))

@@ -505,7 +505,7 @@ static bool add_list(lua_State *L, int reply, int idx, const lhsa_request_info *
   }
   results = lua_gettop(L);
   lua_rawgeti(L, reply, LHSA_IDENTITIES);
-  if (lua_istable(L, -1))
+  if (lua_isuserdata(L, -1))
     match = lhsa_match_inputs(L, results + 1, info, results, errors);
   lua_pop(L, 1);
   has_errors = add_partials(L, reply, idx, info, outcome, errors) ||
