@@ -76,6 +76,37 @@ describe("the index of a result", function()
     assert.same({ 2, 1 }, (match("read", { { id = 5 }, { id = "6" } }, { read_result(6), read_result("5") })))
   end)
 
+  it("is right for thousands, in any order, some of which failed", function()
+    math.randomseed(7)
+    local inputs, order = {}, {}
+    for i = 1, 1500 do
+      local category = ({ "HUBSPOT_DEFINED", "USER_DEFINED", ("LONG"):rep(20) })[i % 3 + 1]
+      inputs[i] = { pair = labelled(("%d%017d"):format(i % 40, i), i % 7 + 1), limit = limit { typeId = i,
+        category = category } }
+      table.insert(order, math.random(#order + 1), i)
+    end
+    for _, call in ipairs { "associate", "batch_update" } do
+      local given, results, errors, expected, expected_errors = {}, {}, {}, {}, {}
+      for i, input in ipairs(inputs) do given[i] = call == "associate" and input.pair or input.limit end
+      for _, i in ipairs(order) do
+        local input = given[i]
+        if i % 11 == 0 then
+          errors[#errors + 1] = problem(call == "associate"
+            and { fromObjectId = { input.from.id }, toObjectId = { tostring(input.to.id) } }
+            or { category = { input.category }, typeId = { tostring(input.typeId) } })
+          expected_errors[#errors] = i
+        else
+          results[#results + 1] = call == "associate" and pair_result(input.from.id, input.to.id)
+            or limit_result(input.typeId, input.category)
+          expected[#results] = i
+        end
+      end
+      local got, failed = match(call, given, results, errors)
+      assert.same(expected, got)
+      assert.same(expected_errors, failed)
+    end
+  end)
+
   it("is a whole number that a float of the same value may identify", function()
     assert.same({ 1 }, (match("batch_update", { limit { typeId = 279.0 } }, { limit_result(279) })))
     assert.same({ 2, 1 }, (match("batch_update", { limit { typeId = 1.0 }, limit { typeId = 2 } },

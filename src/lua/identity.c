@@ -71,7 +71,8 @@ static inline bool read_digits(lua_State *L, int idx, uint64_t *value)
   return true;
 }
 
-static inline bool read_value(lua_State *L, int kept, lhsa_identities *ids, int column, int idx, bool is_new, uint64_t *value)
+static inline bool read_value(lua_State *L, int kept, lhsa_identities *ids, int column, int idx, bool is_new,
+                              uint64_t *value)
 {
   int type = lua_type(L, idx);
   double number;

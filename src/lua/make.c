@@ -65,7 +65,8 @@ static bool take_inputs(lua_State *L, int idx, const lhsa_field *field, int opti
   return lhsa_accept_inputs(L, idx, field, options + 1);
 }
 
-/* Puts every argument on the stack into the shape that is sent, or raises. Pushes what identifies the inputs, or nil. */
+/* Puts every argument on the stack into the shape that is sent, or raises. What identifies the inputs, or nil, is
+ * behind them then. */
 static void take_arguments(lua_State *L, int level)
 {
   const lhsa_endpoint *endpoint = lhsa_endpoint_of(L);

@@ -194,8 +194,8 @@ static int group_of_result(lua_State *L, const matching *m)
   return c == m->ntold ? *slot_of(m, &m->groups, values) : 0;
 }
 
-/* Pushes the one value that the error at idx has by this name in its context: HubSpot gives lists of strings. False, and
- * nothing is pushed, if there is none, or several. */
+/* Pushes the one value that the error at idx has by this name in its context: HubSpot gives lists of strings. False,
+ * and nothing is pushed, if there is none, or several. */
 static bool push_named(lua_State *L, int idx, const char *name)
 {
   int top = lua_gettop(L);
@@ -363,7 +363,7 @@ static void give(lua_State *L, matching *m, int left)
 /* Takes room for all that is counted. */
 static void make_room(lua_State *L, matching *m)
 {
-  size_t nmembers = (size_t)m->ninputs + 1, nwhat = (size_t)(m->nresults + m->nerrors + 2), size;
+  size_t nmembers = (size_t)m->ninputs + 1, nwhat = (size_t)m->nresults + (size_t)m->nerrors + 2, size;
 
   for (m->nslots = 8; m->nslots < 2 * nmembers; m->nslots *= 2)
     ;
