@@ -317,10 +317,10 @@ local bulk = {}
 -- @param name "associate", "associate_default", "archive", "archive_labels", "batch_update", "batch_create",
 --   "batch_purge"
 -- @param from, to object types
--- @param options table or nil: in_flight (requests at a time: 8, or 5 of 2,000 inputs), batch_size (inputs a request, HubSpot's maximum),
---   journal (path), isolate (default true: the bad inputs of a refused request are found by sending it again in
---   halves), give_up_after (s, 600: how long trouble that may pass is waited out), on_outcome(outcome), on_progress(progress),
---   neither of which may yield; and call options
+-- @param options table or nil: in_flight (requests at a time: 8, or 5 of 2,000 inputs), batch_size (inputs a request,
+--   HubSpot's maximum), journal (path), isolate (default true: the bad inputs of a refused request are found by sending
+--   it again in halves), give_up_after (s, 600: how long trouble that may pass is waited out), on_outcome(outcome),
+--   on_progress(progress), neither of which may yield; and call options
 -- @return job; and errors if its journal cannot be used: then it has ended already. Raises if an argument is wrong
 function bulk.bulk(client, level, name, from, to, options)
   local own, of_calls = check_arguments(client, level + 1, name, from, to, options)
