@@ -175,6 +175,7 @@ describe("hubspot-assoc with a file", function()
       assert.matches("nothing was sent", result.err)
     end
     assert.matches("hubspot%-assoc export", is(1, run("plan", folder .. "/none.yaml")).err)
+    assert.matches("cannot read " .. folder .. ": Is a directory", is(1, run("plan", folder)).err, 1, true)
     assert.matches("no pair", is(64, run("export", "contacts")).err)
     assert.equal(0, simulator.log(token).count)
   end)

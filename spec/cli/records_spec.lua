@@ -201,7 +201,11 @@ describe("hubspot-assoc records", function()
     } do
       assert.matches(expected, is(1, run("associate", "contacts", "companies", write("x.csv", content))).err, 1, true)
     end
-    assert.matches("cannot read", is(1, run("associate", "contacts", "companies", folder .. "/none.csv")).err, 1, true)
+    for _, path in ipairs { folder .. "/none.csv", folder } do
+      for _, verb in ipairs { "associate", "export" } do
+        assert.matches("cannot read " .. path .. ": ", is(1, run(verb, "contacts", "companies", path)).err, 1, true)
+      end
+    end
     assert.matches("no /", is(1, run("associate", "contacts", "companies", write("y.csv", "1,2\n"), "--resume")).err, 1,
       true)
     assert.equal(0, simulator.log(token).count)

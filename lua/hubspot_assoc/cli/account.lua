@@ -44,8 +44,11 @@ end
 
 -- All profiles: name -> fields; none if there is no file.
 local function read_profiles(path)
-  local content = system.read_file(path)
-  if not content then return {} end
+  local content, reason = system.read_file(path)
+  if not content then
+    if not system.mode(path) then return {} end
+    problem.raise("cannot read the profiles: " .. reason, "Make that file readable for you.")
+  end
   local profiles, line, wrong = ini(content)
   if not profiles then
     problem.raise(("%s, line %d: %s"):format(path, line, wrong), "The manual shows what the file looks like.")

@@ -44,9 +44,10 @@ end
 -- @return wanted, as hubspot_assoc.schema has it; raises a problem
 function files.read(run, path)
   local wanted, problems = files.schema().parse(read_content(path))
-  local errors = tell_problems(run, path == "-" and "stdin" or path, problems)
+  local name = path == "-" and "the standard input" or path
+  local errors = tell_problems(run, name, problems)
   if wanted then return wanted end
-  problem.raise(("%s cannot be used: %s; nothing was sent"):format(path, files.counted(errors, "mistake")),
+  problem.raise(("%s cannot be used: %s; nothing was sent"):format(name, files.counted(errors, "mistake")),
     "Correct what is named. 'hubspot-assoc schema' writes a JSON Schema with which editors check such files.")
 end
 

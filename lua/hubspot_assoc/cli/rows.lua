@@ -3,6 +3,7 @@
 local core = require "hubspot_assoc.core"
 local csv = require "hubspot_assoc.cli.csv"
 local problem = require "hubspot_assoc.cli.problem"
+local system = require "hubspot_assoc.cli.system"
 
 local rows = {}
 
@@ -169,7 +170,7 @@ end
 -- @return reader; raises a problem
 function rows.open(path, format)
   local file, reason = io.stdin, nil
-  if path ~= "-" then file, reason = io.open(path, "rb") end
+  if path ~= "-" then file, reason = system.open(path) end
   if not file then problem.raise("cannot read " .. tostring(reason), "Give a file with the record ids.") end
   local name = path:lower():gsub("%.failed", "")
   format = format or (name:find "%.csv$" or name:find "%.tsv$") and "csv" or "ndjson"

@@ -63,14 +63,25 @@ function system.mode(path)
   return output:match("^(%S+)")
 end
 
-local function read_file(path)
+--- Opens a file to be read.
+-- @return file; or nil and why not ("PATH: No such file or directory")
+function system.open(path)
   local file, reason = io.open(path, "rb")
+  if not file then return nil, reason end
+  local _, problem = file:read(0) -- a folder can be opened, too
+  if not problem then return file end
+  file:close()
+  return nil, ("%s: %s"):format(path, problem)
+end
+
+--- The content of a file; or nil and why not.
+function system.read_file(path)
+  local file, reason = system.open(path)
   if not file then return nil, reason end
   local content = file:read("*a")
   file:close()
   return content
 end
-system.read_file = read_file
 
 -- What a path leads to, where it is a link.
 local function target_of(path)

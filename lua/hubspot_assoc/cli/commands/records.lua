@@ -6,11 +6,12 @@ local options = require "hubspot_assoc.cli.options"
 local problem = require "hubspot_assoc.cli.problem"
 local progress = require "hubspot_assoc.cli.progress"
 local rows_job = require "hubspot_assoc.cli.rows_job"
+local system = require "hubspot_assoc.cli.system"
 local text = require "hubspot_assoc.cli.text"
 
 local function ids_of(path)
   local file, reason = io.stdin, nil
-  if path ~= "-" then file, reason = io.open(path, "rb") end
+  if path ~= "-" then file, reason = system.open(path) end
   if not file then problem.raise("cannot read " .. tostring(reason), "Give a file with a record id on each line.") end
   local number = 0
   return function()
