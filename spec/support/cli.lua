@@ -8,7 +8,7 @@ local MOST = 60 -- s, for a run
 
 local lua = os.getenv "LUA" or "lua5.4"
 
---- busted's describe, where this Lua can run the program at all: argparse and lyaml cannot be had for the newest.
+--- busted's describe, where this Lua can run the program at all: argparse and lyaml are not packaged for all of them.
 function cli.describe(describe, pending)
   for _, library in ipairs { "argparse", "yaml" } do
     if not pcall(require, library) then

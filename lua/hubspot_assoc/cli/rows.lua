@@ -28,8 +28,8 @@ end
 -- "A; B" -> { "A", "B" }
 local function split_labels(value)
   local labels = {}
-  for label in (value or ""):gmatch "[^;]+" do
-    label = label:match "^%s*(.-)%s*$"
+  for part in (value or ""):gmatch "[^;]+" do
+    local label = part:match "^%s*(.-)%s*$"
     if label ~= "" then labels[#labels + 1] = label end
   end
   return labels
