@@ -183,6 +183,31 @@ for name, new_host in pairs(hosts) do
       assert.is_true(ticks > 20, ticks .. " ticks")
       client:close()
     end)
+
+    it("its iterator may yield, and what cannot wait says so", function()
+      local token, host, summary, message = account(), new_host(), nil, nil
+      local client = assoc.new { access_token = token, loop = host.loop, rate = false }
+      host.start(function()
+        local n = 0
+        summary = client:bulk("associate_default", "contacts", "companies", { batch_size = 3 }):run(function()
+          host.sleep(0.001)
+          n = n + 1
+          return n <= 10 and pair(n) or nil
+        end)
+        local job = client:bulk("associate_default", "contacts", "companies")
+        job:add(pair(1))
+        table.sort({ 1, 2 }, function(a, b)
+          local _, what = pcall(job.finish, job)
+          message = message or what
+          return a < b
+        end)
+        assert.equal(1, job:finish().done)
+      end)
+      host.run()
+      assert.same({ 10, 0, 0, 0, 0 }, counts(summary))
+      if coroutine.isyieldable then assert.matches("'finish' cannot wait here: no coroutine can yield", message) end
+      client:close()
+    end)
   end)
 end
 

@@ -192,7 +192,7 @@ local function pump(job, level)
     if not pipeline.is_busy(job) then
       pipeline.flush(job, 1)
     else
-      pipeline.wait(job, level + 1)
+      pipeline.wait(job, level + 1, "add")
     end
     pipeline.turn(job)
   end
@@ -272,7 +272,7 @@ function Job:finish()
     end
     pipeline.turn(self)
     if pipeline.is_busy(self) then
-      pipeline.wait(self, 2)
+      pipeline.wait(self, 2, "finish")
     elseif self.ended or not (self.stock.open[1] or self.stock.held[1]) then
       self.close_problem = self.journal and self.journal:close()
       self.ended_at = self.ended_at or core.now()
@@ -300,10 +300,9 @@ function Job:run(iterator)
   elseif type(iterator) ~= "function" and type(iterator) ~= "table" then
     error(("bad argument #1 to 'run' (function or list expected, got %s)"):format(type(iterator)), 2)
   end
-  for input, tag in iterator do
-    if not self:add(input, tag) then
-      break
-    end
+  local input, tag = iterator() -- no `for`: it lets no iterator yield in Lua 5.1
+  while input ~= nil and self:add(input, tag) do
+    input, tag = iterator()
   end
   local summary, errors = self:finish()
   return summary, errors

@@ -610,7 +610,8 @@ function pipeline.is_awaiting(job)
 end
 
 --- Waits until something of it may have changed; in an event loop others go on meanwhile.
-function pipeline.wait(job, level)
+-- @param level, method to blame where the host does not allow to wait
+function pipeline.wait(job, level, method)
   local time = core.now()
   local _, at = find_next(job, time)
   if has_come(job) then
@@ -618,7 +619,7 @@ function pipeline.wait(job, level)
   elseif at > time and job.client.is_closed and not pipeline.is_awaiting(job) then
     job.ended = new_error(job, "config", "the client is closed", {})
   elseif at > time then
-    client_module.wait(job.client, level, "bulk", at - time)
+    client_module.wait(job.client, level, method, at - time)
   end
 end
 
