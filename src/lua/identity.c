@@ -83,6 +83,10 @@ static inline bool read_value(lua_State *L, int kept, lhsa_identities *ids, int 
   }
   if (type == LUA_TSTRING)
     return read_digits(L, idx, value);
+  if (lua_isinteger(L, idx)) {
+    *value = (uint64_t)lua_tointeger(L, idx);
+    return lua_tointeger(L, idx) >= 0;
+  }
   number = type == LUA_TNUMBER ? lua_tonumber(L, idx) : -1;
   *value = number >= 0 && number < 9007199254740992.0 ? (uint64_t)number : 0;
   return number >= 0 && number == floor(number);

@@ -74,7 +74,8 @@ static bool is_apart(const matching *m, int input)
 
 /* ---- results in the order of the inputs, which cost next to nothing ---- */
 
-/* Does the table at the top have in the columns, whose names in results begin at `names`, what the input has? */
+/* Does the table at the top have in the columns, whose names in results begin at `names`, what the input has? Leaves what
+ * it has looked at on the stack. */
 static bool is_result_of(lua_State *L, const matching *m, int names, int input)
 {
   int result = lua_gettop(L), c;
@@ -85,8 +86,7 @@ static bool is_result_of(lua_State *L, const matching *m, int names, int input)
     lua_pushvalue(L, names + c);
     lua_rawget(L, result);
     take_id(L);
-    is_same = lhsa_read_identity(L, m->kept, m->ids, c, result + 1, &value) && value == row_of(m, input)[c];
-    lua_pop(L, 1);
+    is_same = lhsa_read_identity(L, m->kept, m->ids, c, result + 1 + c, &value) && value == row_of(m, input)[c];
   }
   return is_same;
 }
@@ -106,9 +106,9 @@ static bool match_in_order(lua_State *L, const matching *m)
     if (is_same) {
       lua_pushvalue(L, name_of_index);
       lua_pushinteger(L, m->offset + i);
-      lua_rawset(L, -3);
+      lua_rawset(L, name_of_index + 1);
     }
-    lua_pop(L, 1);
+    lua_settop(L, name_of_index);
   }
   lua_settop(L, names - 1);
   return is_same;
