@@ -74,8 +74,8 @@ static bool is_apart(const matching *m, int input)
 
 /* ---- results in the order of the inputs, which cost next to nothing ---- */
 
-/* Does the table at the top have in the columns, whose names in results begin at `names`, what the input has? Leaves what
- * it has looked at on the stack. */
+/* Does the table at the top have in the columns, whose names in results begin at `names`, what the input has? Leaves
+ * what it has looked at on the stack. */
 static bool is_result_of(lua_State *L, const matching *m, int names, int input)
 {
   int result = lua_gettop(L), c;
