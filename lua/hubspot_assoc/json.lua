@@ -1,5 +1,5 @@
---- Values as JSON, always in the same way: names sorted, integers exact, an empty table a list. lua-cjson does none of
--- these. Pure. (What is read goes through hubspot_assoc.core.decode.)
+--- Values as JSON, always in the same way: names sorted, integers exact, an empty table a list; and no character in it
+-- that a terminal might obey. lua-cjson does none of these. Pure. (What is read goes through core.decode.)
 
 local error, pairs, tostring, type = error, pairs, tostring, type
 local concat, floor, sort = table.concat, math.floor, table.sort
@@ -10,8 +10,25 @@ local function escape(character)
   return ESCAPES[character] or ("\\u%04x"):format(character:byte())
 end
 
+-- What a terminal might obey beyond ASCII: the bytes before the last one, the last one, and what its code point counts
+-- from.
+local DANGEROUS = {
+  { "\194", "([\128-\159])", 0 }, -- U+0080 to U+009F: control characters
+  { "\226\128", "([\142\143\168-\174])", 0x2000 - 128 }, -- U+200E, U+200F, U+2028 to U+202E: lines, direction of text
+  { "\226\129", "([\166-\169])", 0x2040 - 128 }, -- U+2066 to U+2069: direction of text
+}
+
+local function escape_dangerous(text)
+  for i = 1, #DANGEROUS do
+    local head, last, base = DANGEROUS[i][1], DANGEROUS[i][2], DANGEROUS[i][3]
+    text = text:gsub(head .. last, function(byte) return ("\\u%04x"):format(base + byte:byte()) end)
+  end
+  return text
+end
+
 local function write_string(text)
-  return '"' .. text:gsub('[%z\1-\31\127"\\]', escape) .. '"'
+  text = text:gsub('[%z\1-\31\127"\\]', escape)
+  return '"' .. (text:find("[\194\226]") and escape_dangerous(text) or text) .. '"'
 end
 
 local function write_number(number)

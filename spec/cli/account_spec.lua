@@ -2,7 +2,7 @@
 
 local cjson = require("cjson").new()
 local cli = require "spec.support.cli"
-local json = require "hubspot_assoc.cli.json"
+local to_json = require "hubspot_assoc.json"
 local simulator = require "spec.support.simulator"
 
 local describe = cli.describe(describe, pending)
@@ -113,7 +113,7 @@ describe("the account of hubspot-assoc", function()
       local tokens = { client_id = app, client_secret = "simulator-secret", refresh_token = "simulator-first",
         note = "of ours" }
       for name, value in pairs(changes or {}) do tokens[name] = value end
-      return write("oauth.json", json.encode(tokens))
+      return write("oauth.json", to_json(tokens))
     end
 
     before_each(function() app = simulator.token() end)

@@ -96,7 +96,7 @@ describe("hubspot-assoc", function()
     local made = decode(run("labels", "create", "contacts", "companies", "Böse Chefin", "--inverse", "日本", "--json"))
     assert.same({ "Böse Chefin", "日本" }, { made.results[1].label, made.results[2].label })
     assert.equal('{"inverseLabel":"日本","label":"Böse Chefin","name":"b_se_chefin"}',
-      (require "hubspot_assoc.cli.json").encode(cjson.decode(simulator.log(token)[1].body)))
+      (require "hubspot_assoc.json")(cjson.decode(simulator.log(token)[1].body)))
     local result = run("labels", "update", "contacts", "companies", "Böse Chefin", "Chefin")
     assert.same({ 0, "'Böse Chefin' is called 'Chefin' now\n" }, { result.status, result.err })
     result = run("labels", "delete", "contacts", "companies", "Chefin")

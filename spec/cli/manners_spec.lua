@@ -50,15 +50,25 @@ describe("hubspot-assoc", function()
   end)
 
   it("shows nothing that a terminal would obey", function()
-    local evil = "\27]0;evil\7"
+    local evil = "\27]0;evil\7 \194\155 \226\128\174 \226\129\166"
     assert.equal(0, cli.run(environment, "labels", "create", "contacts", "companies", evil, "--name", "x").status)
+    local exported = cli.run(environment, "export")
     for _, result in ipairs {
       cli.run(environment, "labels", "get", "contacts", "companies"),
       cli.run(environment, "labels", "get", "contacts", "companies", "--json"),
       cli.run(environment, "limits", "set", "contacts", "companies", "\27[2J=5"),
+      exported, cli.feed(exported.out, environment, "plan", "-"), cli.run(environment, "export", "--format", "json"), cli.run(environment, "graph"),
+      cli.feed((exported.out:gsub("unmanaged: keep", "unmanaged: remove"):gsub("\n +%- label: \"[^\n]*", "")),
+        environment, "plan", "-"),
+      cli.feed("version: 1\n" .. evil .. ": 5\n", environment, "plan", "-"),
       cli.run(environment, "labels", "delete", "contacts", "companies", evil, "--yes"),
     } do
-      assert.is_nil((result.out .. result.err):find "[%z\1-\9\11-\31\127]")
+      local shown = result.out .. result.err
+      assert.is_true(#shown > 0)
+      for _, dangerous in ipairs { "[%z\1-\9\11-\31\127]", "\194[\128-\159]", "\226\128[\142\143\168-\174]",
+        "\226\129[\166-\169]" } do
+        assert.is_nil(shown:find(dangerous), shown)
+      end
     end
   end)
 

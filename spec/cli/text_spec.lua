@@ -2,7 +2,7 @@
 
 local draw_table = require "hubspot_assoc.cli.table"
 local ini = require "hubspot_assoc.cli.ini"
-local json = require "hubspot_assoc.cli.json"
+local to_json = require "hubspot_assoc.json"
 local text = require "hubspot_assoc.cli.text"
 
 describe("text", function()
@@ -63,16 +63,16 @@ end)
 describe("JSON", function()
   it("is the same for the same, and keeps lists", function()
     assert.equal('{"a":[],"b":[1,2],"d":"x","e":true,"f":1.5}',
-      json.encode { d = "x", b = { 1, 2 }, a = {}, e = true, f = 1.5 })
+      to_json { d = "x", b = { 1, 2 }, a = {}, e = true, f = 1.5 })
   end)
 
   it("escapes what must be, and what a terminal would obey", function()
-    assert.equal([["\"\\\n\u001b\u007f\u009b\u202eü/"]], json.encode('"\\\n\27\127\194\155\226\128\174ü/'))
+    assert.equal([["\"\\\n\u001b\u007f\u009b\u202eü/"]], to_json('"\\\n\27\127\194\155\226\128\174ü/'))
   end)
 
   it("is read again as it was", function()
     local value = { text = "Müller \"x\" \\ \n", n = 2147483647, list = { "a", { b = false } } }
-    local decoded = require("cjson").new().decode(json.encode(value))
+    local decoded = require("cjson").new().decode(to_json(value))
     assert.same(value, decoded)
   end)
 end)

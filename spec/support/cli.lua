@@ -110,6 +110,7 @@ end
 -- @return { status =, out = } of which out has the error output, too
 function cli.stop(signal, is_due, environment, ...)
   local out, status = os.tmpname(), os.tmpname()
+  cli.write(status, "")
   local command = ("{ %s & echo $! >%s.pid; wait $!; echo $? >%s; } >%s 2>&1 &"):format(cli.command(environment, ...),
     status, status, out)
   os.execute(command)
@@ -117,7 +118,7 @@ function cli.stop(signal, is_due, environment, ...)
   repeat
     os.execute "sleep 0.05"
     tries = tries + 1
-  until is_due() or tries > MOST * 20
+  until is_due() or cli.read(status) ~= "" or tries > MOST * 20
   os.execute(("kill -%s $(cat %s.pid)"):format(signal, status))
   while cli.read(status) == "" and tries < MOST * 40 do
     os.execute "sleep 0.02"

@@ -1,7 +1,7 @@
 --- What failed in a records job: into a file beside the rows', from which it can be run again, and grouped for people.
 
 local csv = require "hubspot_assoc.cli.csv"
-local json = require "hubspot_assoc.cli.json"
+local to_json = require "hubspot_assoc.json"
 local problem = require "hubspot_assoc.cli.problem"
 
 local MOST_GROUPS = 50 -- kinds of errors that are told apart
@@ -54,7 +54,7 @@ function Failures:add(row, message)
   if self.is_csv then
     line = csv.line { row.from, row.to, table.concat(row.labels, "; "), message }
   else
-    line = json.encode { from = row.from, to = row.to, labels = #row.labels > 0 and row.labels or nil, error = message }
+    line = to_json { from = row.from, to = row.to, labels = #row.labels > 0 and row.labels or nil, error = message }
   end
   local ok, reason = self.file:write(line, "\n")
   if not ok then problem.raise(("cannot write %s: %s"):format(self.path, reason), "Is the disk full?") end

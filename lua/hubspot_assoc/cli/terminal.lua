@@ -1,7 +1,7 @@
 --- What a command writes to: people at a terminal, or programs. Colour, width, progress, tables, JSON.
 
 local draw_table = require "hubspot_assoc.cli.table"
-local json = require "hubspot_assoc.cli.json"
+local to_json = require "hubspot_assoc.json"
 local problem = require "hubspot_assoc.cli.problem"
 local system = require "hubspot_assoc.cli.system"
 local text = require "hubspot_assoc.cli.text"
@@ -68,7 +68,7 @@ function Terminal:flush() -- luacheck: no unused args
 end
 
 function Terminal:json(value)
-  self:print(json.encode(value))
+  self:print(to_json(value))
 end
 
 --- Writes a table; cut to the terminal's width, if it is one.

@@ -2,7 +2,7 @@
 -- in which a rotated refresh token is kept.
 
 local core = require "hubspot_assoc.core"
-local json = require "hubspot_assoc.cli.json"
+local to_json = require "hubspot_assoc.json"
 local problem = require "hubspot_assoc.cli.problem"
 local system = require "hubspot_assoc.cli.system"
 
@@ -41,7 +41,7 @@ local function oauth(path, tokens, base_url)
     on_refresh = function(fresh)
       if fresh.refresh_token == tokens.refresh_token then return end
       tokens.refresh_token = fresh.refresh_token
-      local ok, reason = system.write_private(path, json.encode(tokens) .. "\n")
+      local ok, reason = system.write_private(path, to_json(tokens) .. "\n")
       if not ok then error(reason .. ": HubSpot gave a new refresh token, and it could not be kept", 0) end
     end,
   }

@@ -1,5 +1,6 @@
 --- What is wanted of an account -> the text of a file, in YAML or JSON: always the same for the same. Pure.
 
+local quoted = require "hubspot_assoc.json" -- JSON's quotes are YAML's, too
 local reader = require "hubspot_assoc.schema.reader"
 
 local concat, error, ipairs, rep, tostring, type = table.concat, error, ipairs, string.rep, tostring, type
@@ -11,19 +12,10 @@ local LABEL_FIELDS = { "label", "inverse_label", "was", "name", "category", "lim
 
 -- ---- texts ----
 
-local ESCAPES = { ['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t" }
-
--- A text in double quotes, as JSON and YAML both read it.
-local function quoted(text)
-  return '"' .. text:gsub('[\1-\31\127"\\]', function(byte)
-    return ESCAPES[byte] or ("\\u%04x"):format(byte:byte())
-  end) .. '"'
-end
-
 -- A text as people write it: without quotes where YAML reads the same.
 local function plain_or_quoted(text)
   local is_plain = text:find("^[A-Za-z_\128-\255]") and not text:find("[^A-Za-z0-9 \128-\255_.()/&+-]")
-    and not text:find(" $")
+    and not text:find(" $") and #quoted(text) == #text + 2 -- nothing in it had to be escaped
   return is_plain and not reader.needs_quotes(text) and text or quoted(text)
 end
 

@@ -1,7 +1,7 @@
 --- records associate | archive | export
 
 local core = require "hubspot_assoc.core"
-local json = require "hubspot_assoc.cli.json"
+local to_json = require "hubspot_assoc.json"
 local options = require "hubspot_assoc.cli.options"
 local problem = require "hubspot_assoc.cli.problem"
 local progress = require "hubspot_assoc.cli.progress"
@@ -46,7 +46,7 @@ local function export(run, args)
       failed, first = failed + 1, first or errors
       run.terminal:complain(("%s: %s"):format(id, problem.describe(errors)))
     else
-      run.terminal:print(json.encode { from = { id = tostring(id) }, to = records_of(records) })
+      run.terminal:print(to_json { from = { id = tostring(id) }, to = records_of(records) })
     end
     local now = core.now()
     if progress.is_due(shown, now) then
