@@ -72,8 +72,8 @@ end
 --   where several processes share it; or none, and oauth:exchange), on_refresh (function(tokens), called with the
 --   tokens of every refresh before they are used; it may yield. If it raises, the calls fail with that and it is called
 --   again with the same tokens; the old access token is used as long as it is good); and those of the client that asks
---   HubSpot, as in assoc.new: base_url, timeout, connect_timeout, deadline, max_attempts, transport, skip_waits, proxy, ca_file, allow_http, user_agent, on_event, loop (default:
---   that of the client whose call waits)
+--   HubSpot, as in assoc.new: base_url, timeout, connect_timeout, deadline, max_attempts, transport, skip_waits, proxy,
+--   ca_file, allow_http, user_agent, on_event, loop (default: that of the client whose call waits)
 -- @return oauth, with oauth:exchange(code, redirect_uri [, code_verifier]) -> tokens, or nil and errors. Raises if an
 --   option is unknown or wrong.
 function assoc.oauth(options)
