@@ -13,7 +13,7 @@ local limit_steps = require "hubspot_assoc.limit_steps"
 local links = require "hubspot_assoc.schema.links"
 local objects = require "hubspot_assoc.schema.objects"
 
-local ipairs, pairs, setmetatable, tostring = ipairs, pairs, setmetatable, tostring
+local ipairs, pairs, select, setmetatable, tostring = ipairs, pairs, select, setmetatable, tostring
 local concat, remove, sort = table.concat, table.remove, table.sort
 local key_of = limit_steps.key
 
@@ -245,7 +245,7 @@ function Reading:find_pairs()
   end
   for _, round in ipairs { { custom, usual }, { custom, custom }, { usual, objects.names } } do
     if not errors and self:find_unplaced()[1] then
-      _, errors = self:read_pairs(objects.pairs_of(round[1], round[2], seen), true)
+      errors = select(2, self:read_pairs(objects.pairs_of(round[1], round[2], seen), true))
     end
   end
   return not errors or nil, errors
