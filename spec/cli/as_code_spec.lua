@@ -163,6 +163,9 @@ describe("hubspot-assoc with a file", function()
     local report = cjson.decode(is(0, run("apply", path, "--yes", "--json")).out)
     assert.same({ "done", 4, 0, 0 }, { report.status, #report.done, #report.failed, #report.left })
     report = cjson.decode(is(0, run("apply", path, "--json")).out)
+    is(0, run("limits", "set", "contacts", "companies", "Employee=7"))
+    local shown = is(1, cli.on_terminal("y\n", { HUBSPOT_ACCESS_TOKEN = token }, "apply", path, "--json"))
+    assert.matches("there is nobody to ask", shown.out) -- to whom no plan has been shown
     assert.same({ "done", 0 }, { report.status, #report.done })
   end)
 

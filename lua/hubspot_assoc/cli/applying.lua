@@ -35,8 +35,13 @@ local function check_digest(args, plan)
   end
 end
 
+-- Whoever asks for JSON is a program, to which no plan has been shown.
+local function may_ask(args)
+  return not args.yes and not args.json
+end
+
 local function ask_digest(run, args, plan, why)
-  local answer = not args.yes and run.terminal:ask(("This plan must be confirmed, for %s. Type its digest, %s, to "
+  local answer = may_ask(args) and run.terminal:ask(("This plan must be confirmed, for %s. Type its digest, %s, to "
     .. "apply it:"):format(why, plan.digest))
   if answer == plan.digest then return end
   problem.raise(("nothing was sent: a plan must be confirmed by its digest where %s"):format(why),
@@ -45,7 +50,7 @@ end
 
 local function ask(run, args, plan)
   if args.yes then return end
-  local answer = run.terminal:ask(("Apply %s? [y/N]"):format(files.summary(plan)))
+  local answer = may_ask(args) and run.terminal:ask(("Apply %s? [y/N]"):format(files.summary(plan)))
   if not answer then
     problem.raise("nothing was sent: there is nobody to ask", "Give --yes, or --confirm " .. plan.digest .. ".")
   elseif not answer:lower():find "^y" then
