@@ -113,6 +113,13 @@ function system.write_private(path, content)
   return nil, ("cannot write %s: %s"):format(path, reason)
 end
 
+--- Runs a command line that gets a text on its standard input.
+function system.feed(command, content)
+  local pipe = assert(io.popen(command, "w"))
+  pipe:write(content)
+  pipe:close()
+end
+
 --- Is there a program of this name?
 function system.has(program)
   local _, status = capture("command -v " .. system.quote(program))

@@ -8,9 +8,7 @@ local function man(run)
   if not run.terminal.is_out or not system.has "man" then
     return run.terminal:print((page:gsub("\n$", "")))
   end
-  local pipe = assert(io.popen("man -l -", "w"))
-  pipe:write(page)
-  pipe:close()
+  system.feed("man -l -", page)
 end
 
 return {
