@@ -352,7 +352,7 @@ describe("examples/openresty: a request that is wrong #nginx", function()
   it("in its path or method is told what there is", function()
     for _, path in ipairs { "/", "/limits", "/limits/contacts", PAIR .. "/", PAIR .. "/x", "/healthy", "/error",
       "/limits/a%0Ab/c" } do
-      expect_refused(404, "/limits/{from}/{to} and /health", service:get(path))
+      expect_refused(404, "/limits/{from}/{to}, /health and /metrics", service:get(path))
     end
     for _, method in ipairs { "POST", "DELETE", "PATCH", "TRACE" } do
       local answer = service:request(method, PAIR)
