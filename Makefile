@@ -244,11 +244,16 @@ valgrind: $(MODULE) $(TYPES) $(SHIMS)
 	@$(IN_TREE) scripts/run-tests --valgrind busted
 
 # Which lines all tests run, of C (gcc's notes) and of Lua (a hook in each Lua that specs start).
-coverage: $(MODULE) $(TYPES) $(UNIT_TESTS) $(EMBED) luajit $(SHIMS)
+LINE_COVERAGE := $(BUILD)/line_coverage.so
+$(LINE_COVERAGE): scripts/line_coverage.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -O2 -Wall -Wextra $(WERROR) $(LUA_CFLAGS) -fPIC -shared -o $@ $<
+coverage: $(MODULE) $(UNIT_TESTS) $(EMBED) luajit $(SHIMS) $(TYPES) $(LINE_COVERAGE)
 	@find $(BUILD) -name '*.gcda' -delete; rm -rf $(BUILD)/lines; mkdir $(BUILD)/lines
-	@$(IN_TREE) HSA_LINES='$(CURDIR)/$(BUILD)/lines' LUA_INIT='@$(CURDIR)/spec/support/line_coverage.lua' \
-	   BUSTED_ARGS='--exclude-tags=cjson_leaks' scripts/run-tests unit embed busted
-	@lua5.4 scripts/coverage $(BUILD) $(BUILD)/lines
+	@$(IN_TREE) HSA_LINES='$(CURDIR)/$(BUILD)/lines' \
+	   LUA_INIT='if _VERSION == "Lua 5.4" then package.loadlib("$(CURDIR)/$(LINE_COVERAGE)", "luaopen_line_coverage")() end' \
+	   scripts/run-tests unit embed busted; status=$$?; \
+	   lua5.4 scripts/coverage $(BUILD) $(BUILD)/lines && exit $$status
 
 # Memory that runs out, and interruptions, at every point of every scenario (Lua 5.4).
 torture: $(TORTURE)
