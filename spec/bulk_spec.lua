@@ -106,7 +106,22 @@ describe("client:bulk", function()
     i = 0
     assert.equal(3, begin(bulk_server.new()):run(setmetatable({}, { __call = next_pair })).done)
     assert.error_matches(function() begin(bulk_server.new()):run "x" end,
-      "bad argument #1 to 'run' %(function or list expected, got string%)")
+      "bad argument #1 to 'run' %(list or function expected, got string%)")
+  end)
+
+  it("loses nothing of a list: one with a hole, or a single input, is refused", function()
+    local function message(list)
+      local job = begin(bulk_server.new())
+      return select(2, pcall(function() job:run(list) end)):match "bulk_spec.lua:%d+: (.*)"
+    end
+    assert.equal("bad argument #1 to 'run' (a list without holes expected, it has nil at 2)",
+      message { pair(1), nil, pair(3) })
+    assert.matches("^bad argument #1 to 'run' %(list or function expected, got a table with the key '", message(pair(1)))
+    assert.equal("bad argument #1 to 'run' (list or function expected, got nil)", message(nil))
+    local job = begin(bulk_server.new())
+    job:finish()
+    assert.matches("^[^:]*bulk_spec.lua:%d+: 'run' cannot be called after finish", -- who called it, not the library
+      select(2, pcall(function() job:run { pair(1) } end)))
   end)
 
   it("sends no more inputs a request than HubSpot takes, whatever batch_size says", function()
@@ -212,11 +227,13 @@ describe("wrong arguments of client:bulk raise, and say where:", function()
     { { "associate", "a", "" }, "bad argument #3 to 'bulk' %(to: must not be empty%)" },
     { { "associate", "a", "b", 5 }, "bad argument #4 to 'bulk' %(options: table expected, got number%)" },
     { { "associate", "a", "b", { in_flight = "x" } },
-      "bad argument #4 to 'bulk' %(options.in_flight: integer from 1 expected, got string \"x\"%)" },
-    { { "associate", "a", "b", { in_flight = 0 } }, "options.in_flight: integer from 1 expected, got number 0" },
+      "bad argument #4 to 'bulk' %(options.in_flight: integer from 1 to 1000000 expected, got string \"x\"%)" },
+    { { "associate", "a", "b", { journal = "" } }, "options.journal: string %(a path%) expected, got string \"\"" },
+    { { "associate", "a", "b", { journal = "a\0b" } }, "options.journal: string %(a path%) expected, got string" },
+    { { "associate", "a", "b", { in_flight = 0 } }, "options.in_flight: integer from 1 to 1000000 expected, got number 0" },
     { { "associate", "a", "b", { in_flght = 5 } },
       "bad argument #4 to 'bulk' %(options.in_flght: unknown field; did you mean 'in_flight'%?%)" },
-    { { "associate", "a", "b", { batch_size = 1.5 } }, "options.batch_size: integer from 1 expected, got number 1.5" },
+    { { "associate", "a", "b", { batch_size = 1.5 } }, "options.batch_size: integer from 1 to 1000000 expected, got number 1.5" },
     { { "associate", "a", "b", { deadline = "x" } },
       "bad argument #4 to 'bulk' %(options.deadline: number expected, got string \"x\"%)" },
     { { "associate", "a", "b", { journal = true } }, "options.journal: string %(a path%) expected, got boolean" },

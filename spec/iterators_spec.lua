@@ -559,6 +559,10 @@ describe("read_all", function()
     assert.equal("bad argument #1 to 'read_all' (from: string expected, got nil)", message())
     assert.equal("bad argument #3 to 'read_all' (ids: list or function expected, got string)",
       message("contacts", "companies", "1"))
+    assert.equal("bad argument #3 to 'read_all' (ids: a list without holes expected, it has nil at 2)",
+      message("contacts", "companies", { 1, nil, 3 }))
+    assert.equal("bad argument #3 to 'read_all' (ids: list or function expected, got a table with the key 'id'; "
+      .. "put a single one into a list: { ... })", message("contacts", "companies", { id = 1 }))
     assert.equal("bad argument #4 to 'read_all' (options.in_flight: integer from 1 to 100 expected, got number 0)",
       message("contacts", "companies", {}, { in_flight = 0 }))
     assert.equal("bad argument #4 to 'read_all' (options.batch_size: integer from 1 to 1000 expected, got string)",

@@ -11,6 +11,7 @@
 local core = require "hubspot_assoc.core"
 local journal_module = require "hubspot_assoc.journal"
 local nearest = require "hubspot_assoc.nearest"
+local new_source = require "hubspot_assoc.source"
 local pipeline = require "hubspot_assoc.bulk.pipeline"
 
 local concat, error, floor, format, getmetatable = table.concat, error, math.floor, string.format, getmetatable
@@ -67,15 +68,19 @@ local function is_seconds(value)
   return type(value) == "number" and value >= 0 and value <= 1e9
 end
 
+local function is_path(value)
+  return type(value) == "string" and value ~= "" and not value:find("%z")
+end
+
 local function is_a(name)
   return function(value) return type(value) == name end
 end
 
 -- name -> { check, what is expected }
 local OPTIONS = {
-  in_flight = { is_count, "integer from 1" }, batch_size = { is_count, "integer from 1" },
+  in_flight = { is_count, "integer from 1 to 1000000" }, batch_size = { is_count, "integer from 1 to 1000000" },
   give_up_after = { is_seconds, "seconds from 0" }, isolate = { is_a "boolean", "boolean" },
-  journal = { is_a "string", "string (a path)" },
+  journal = { is_path, "string (a path)" },
   on_outcome = { is_a "function", "function" }, on_progress = { is_a "function", "function" },
 }
 
@@ -290,19 +295,15 @@ end
 -- @return as finish
 function Job:run(iterator)
   expect_job(self, "run")
-  local meta = getmetatable(iterator)
-  if type(iterator) == "table" and not (type(meta) == "table" and meta.__call) then
-    local list, i = iterator, 0
-    iterator = function()
-      i = i + 1
-      return list[i]
-    end
-  elseif type(iterator) ~= "function" and type(iterator) ~= "table" then
-    error(("bad argument #1 to 'run' (function or list expected, got %s)"):format(type(iterator)), 2)
+  local following, problem = new_source(iterator)
+  if not following then
+    error(("bad argument #1 to 'run' (%s)"):format(problem), 2)
+  elseif self.is_finishing then
+    error("'run' cannot be called after finish", 2)
   end
-  local input, tag = iterator() -- no `for`: it lets no iterator yield in Lua 5.1
+  local input, tag = following() -- no `for`: it lets no iterator yield in Lua 5.1
   while input ~= nil and self:add(input, tag) do
-    input, tag = iterator()
+    input, tag = following()
   end
   local summary, errors = self:finish()
   return summary, errors

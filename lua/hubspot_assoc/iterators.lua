@@ -6,8 +6,9 @@
 
 local client_module = require "hubspot_assoc.client"
 local core = require "hubspot_assoc.core"
+local new_source = require "hubspot_assoc.source"
 
-local error, getmetatable, ipairs = error, getmetatable, ipairs
+local error, ipairs = error, ipairs
 local floor, max, min, math_type = math.floor, math.max, math.min, math.type
 local pairs, remove, setmetatable, tostring, type = pairs, table.remove, setmetatable, tostring, type
 
@@ -427,21 +428,6 @@ function ReadAll.__call(iterator)
   return id, records, errors
 end
 
---- The function that gives the next id; nil if `ids` is neither a list nor can be called.
-local function new_source(ids)
-  local metatable = type(ids) == "table" and getmetatable(ids)
-  if type(ids) == "function" or type(metatable) == "table" and metatable.__call then
-    return ids
-  elseif type(ids) ~= "table" then
-    return nil
-  end
-  local place = 0
-  return function()
-    place = place + 1
-    return ids[place]
-  end
-end
-
 local OWN_OPTIONS = {
   in_flight = { most = MAX_IN_FLIGHT, otherwise = DEFAULT_IN_FLIGHT },
   batch_size = { most = MAX_READ }, -- otherwise next_size decides
@@ -487,9 +473,9 @@ end
 --   are those for which HubSpot named no id, beside answers for all; its `response` is the last one.
 function methods.read_all(client, level, from, to, ids, options)
   local call_options, in_flight, batch_size = take_options(client, level, from, to, options)
-  local next_id = new_source(ids)
+  local next_id, problem = new_source(ids)
   if not next_id then
-    error(("bad argument #3 to 'read_all' (ids: list or function expected, got %s)"):format(type(ids)), level + 1)
+    error(("bad argument #3 to 'read_all' (ids: %s)"):format(problem), level + 1)
   end
   return setmetatable({ client = client, from = from, to = to, next_id = next_id, has_all = false, batches = {},
     loose = {}, options = call_options, in_flight = in_flight, batch_size = batch_size }, ReadAll)
