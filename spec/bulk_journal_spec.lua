@@ -162,6 +162,17 @@ describe("a journal", function()
     collectgarbage()
   end)
 
+  it("raises for a tag that JSON cannot hold, which the next run could not read", function()
+    local job = begin(bulk_server.new())
+    assert.error_matches(function() job:add(pair(1), "M\252ller") end,
+      "bad argument #2 to 'add' %(with a journal a tag is valid UTF%-8, as JSON is%)")
+    job:add(pair(1), "M\195\188ller")
+    assert.equal(1, job:finish().done)
+    job = begin(bulk_server.new())
+    job:add(pair(1), "M\195\188ller")
+    assert.equal(1, job:finish().skipped)
+  end)
+
   it("has no line for what was left, or given up: the next run sends it", function()
     local down = true
     local server = bulk_server.new { on_request = function() return down and status(503) or nil end }

@@ -203,9 +203,12 @@ function Journal:look_up(index, tag)
   return contains(self.ranges, index) and "outcome" or self.sent[index] and "sent" or nil
 end
 
---- Can an input without a tag, or with one, be found in what earlier runs have written? Returns nil, or what is wrong.
+--- Can an input without a tag, or with one, be found in what earlier runs have written, and the next one read its line?
+-- Returns nil, or what is wrong.
 function Journal:check_tag(tag)
-  if tag == nil and self.has_tags and not self.has_indexes then
+  if type(tag) == "string" and find(tag, "[\128-\255]") and not core.decode(to_json(tag)) then
+    return "with a journal a tag is valid UTF-8, as JSON is"
+  elseif tag == nil and self.has_tags and not self.has_indexes then
     return "the inputs in the journal have tags: give each input its own again"
   elseif tag ~= nil and self.has_indexes and not self.has_tags then
     return "the inputs in the journal have no tags: give them none, in the same order"
