@@ -5,6 +5,8 @@ local child = require "spec.support.child"
 local core = require "hubspot_assoc.core"
 local shell = require "spec.support.shell"
 
+local journal_module = require "hubspot_assoc.journal"
+local JOB = { call = "associate_default", from = "contacts", to = "companies" }
 local pair, pairs_of, status = bulk_server.pair, bulk_server.pairs, bulk_server.status
 
 local path
@@ -85,6 +87,13 @@ describe("a journal", function()
       list[2].error = nil
       return list
     end)())
+  end)
+
+  it("is UTF-8, also where an error holds a host's own words", function()
+    local journal = assert(journal_module.open(path, JOB))
+    local line = journal.line({ index = 2, error = { message = "Schl\252ssel" } }, "failed")
+    assert.equal("Schl?ssel", core.decode(line).error.message)
+    journal:close()
   end)
 
   it("is for its owner alone", function()
@@ -226,6 +235,20 @@ describe("a journal that cannot be used ends the job before it begins:", functio
       end)))
       expect("journal .*: line " .. line .. " is damaged")
     end
+  end)
+
+  it("a line that is no JSON, however much it looks like one that is done", function()
+    begin(bulk_server.new()):run(pairs_of(1))
+    local whole = read()
+    for _, tag in ipairs { "a\1b", "a\228b", "a\127\128b" } do
+      write(whole .. '{"index":2,"tag":"' .. tag .. '","status":"done"}\n')
+      expect "journal .*: line 2 is damaged"
+    end
+  end)
+
+  it("one of another job, of which only names are told", function()
+    write '{"index":1,"status":"done","job":{"call":"associate","from":"a\\nb","to":{"x":1}}}\n'
+    expect "journal [^\n]*: it is of another job: associate %? %-> %?"
   end)
 
   it("a file that is no journal, which stays as it is", function()
@@ -370,6 +393,30 @@ describe("a disk that is full", function()
     local summary = begin(bulk_server.new()):run(pairs_of(2000))
     assert.same({ 2000 - done, 0, 0, 0, done }, counts(summary))
   end)
+end)
+
+it("an input that has an outcome in a journal keeps it, whatever other lines are there, and in which order", function()
+  local function known(entries)
+    local text = {}
+    for i, entry in ipairs(entries) do
+      text[i] = ('{"index":%d%s,"status":"%s"%s}\n'):format(entry[1], entry[3] and ',"tag":"' .. entry[3] .. '"' or "",
+        entry[2], i == 1 and ',"job":{"call":"associate_default","from":"contacts","to":"companies"}' or "")
+    end
+    write(table.concat(text))
+    local journal, found = assert(journal_module.open(path, JOB)), {}
+    for i = 1, 6 do
+      found[i] = (journal:look_up(i, entries[1][3] and "row " .. i) or "nothing"):sub(1, 1)
+    end
+    journal:close()
+    return table.concat(found)
+  end
+
+  assert.equal("ooooon", known { { 1, "done" }, { 2, "done" }, { 3, "done" }, { 1, "failed" }, { 5, "done" },
+    { 4, "done" } })
+  assert.equal("nooson", known { { 5, "done" }, { 3, "done" }, { 2, "done" }, { 5, "sent" }, { 4, "sent" },
+    { 2, "unsent" } })
+  assert.equal("osnnnn", known { { 1, "done", "row 1" }, { 1, "unsent", "row 1" }, { 2, "sent", "row 2" } })
+  assert.equal("onnnnn", known { { 1, "done", "row 1" }, { 1, "sent", "row 1" }, { 2, "unsent", "row 2" } })
 end)
 
 it("a journal of many runs stays small in memory where inputs have no tags", function()

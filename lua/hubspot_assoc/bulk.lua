@@ -215,8 +215,8 @@ end
 
 --- Gives the job an input. Waits while the pipeline is full: blocks, or yields in an event loop.
 -- @param input as the call takes it; the job has it until its outcome. A bad one is a failed outcome.
--- @param tag string or integer, unlike those of all other inputs: what the journal knows it by. Without tags the
---   journal knows inputs by their order, which must then be the same in each run
+-- @param tag string (with a journal: UTF-8) or integer, unlike those of all other inputs: what the journal knows it by.
+--   Without tags the journal knows inputs by their order, which must then be the same in each run
 -- @return true; or nil and errors when the job has ended and sends nothing more. Raises what on_outcome and on_progress
 --   raise: the input is the job's then, and the job can go on
 function Job:add(input, tag)

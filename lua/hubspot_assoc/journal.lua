@@ -13,8 +13,8 @@ local to_json = require "hubspot_assoc.json"
 
 local concat, find, floor, match = table.concat, string.find, math.floor, string.match
 local pairs, setmetatable, sub = pairs, setmetatable, string.sub
-local tonumber, tostring, type = tonumber, tostring, type
-local huge = math.huge
+local tonumber, type = tonumber, type
+local huge, insert, remove = math.huge, table.insert, table.remove
 
 local CHUNK = 65536 -- bytes
 local MAX_TEXT, MAX_DEPTH = 1024, 4 -- of what is kept of an error
@@ -24,30 +24,56 @@ local OUTCOMES = { done = true, failed = true, unknown = true }
 local Journal = {}
 Journal.__index = Journal
 
--- ---- indexes, as ranges: a run leaves few, for requests end nearly in order ----
+-- ---- indexes, as ranges in order, with gaps between: a run leaves few, for requests end nearly in order ----
 
 local function new_ranges()
-  return { last_of = {}, first_of = {} } -- first -> last, last -> first
+  return { first = {}, last = {} }
 end
 
---- Is the index in a range? Indexes are asked for in order: a range is entered at its first.
-local function contains(ranges, index)
-  local entered = ranges.entered
-  if entered and index >= entered and index <= ranges.last_of[entered] then
-    return true
+--- Which range is the last that begins at an index or before? 0: none.
+local function find_range(firsts, index)
+  local low, high = 0, #firsts
+  while low < high do
+    local middle = floor((low + high + 1) / 2)
+    if firsts[middle] <= index then
+      low = middle
+    else
+      high = middle - 1
+    end
   end
-  ranges.entered = ranges.last_of[index] and index or entered
-  return ranges.last_of[index] ~= nil
+  return low
+end
+
+local function contains(ranges, index)
+  local n = find_range(ranges.first, index)
+  return n > 0 and index <= ranges.last[n]
 end
 
 local function add_index(ranges, index)
-  local first_of, last_of = ranges.first_of, ranges.last_of
-  local first, last = first_of[index - 1] or index, last_of[index + 1] or index
-  first_of[index - 1], last_of[index + 1] = nil, nil
-  last_of[first], first_of[last] = last, first
+  local firsts, lasts = ranges.first, ranges.last
+  local n = find_range(firsts, index)
+  local before, after = lasts[n], firsts[n + 1]
+  if before and index <= before then
+    return
+  elseif before == index - 1 and after == index + 1 then
+    lasts[n] = lasts[n + 1]
+    remove(firsts, n + 1)
+    remove(lasts, n + 1)
+  elseif before == index - 1 then
+    lasts[n] = index
+  elseif after == index + 1 then
+    firsts[n + 1] = index
+  else
+    insert(firsts, n + 1, index)
+    insert(lasts, n + 1, index)
+  end
 end
 
 -- ---- what is read ----
+
+local function is_utf8(text)
+  return not find(text, "[\128-\255]") or core.decode("[" .. to_json(text) .. "]") ~= nil
+end
 
 local function is_index(value)
   return type(value) == "number" and value >= 1 and value == floor(value) and value < huge
@@ -58,7 +84,9 @@ local function remember(journal, index, tag, status)
   local is_outcome = OUTCOMES[status]
   if tag ~= nil then
     journal.has_tags = true
-    journal.tags[tag] = is_outcome and "outcome" or status == "sent" and "sent" or nil
+    if journal.tags[tag] ~= "outcome" then
+      journal.tags[tag] = is_outcome and "outcome" or status == "sent" and "sent" or nil
+    end
   else
     journal.has_indexes = true
     journal.sent[index] = status == "sent" or nil
@@ -68,13 +96,18 @@ local function remember(journal, index, tag, status)
   end
 end
 
+--- An object type or a call's name; of anything else only that it is none.
+local function show(word)
+  return type(word) == "string" and match(word, "^[%w_-]+$") or "?"
+end
+
 --- The job that the first line is of has to be this one. Returns what is wrong.
 local function check_job(journal, record)
   local job, own = type(record.job) == "table" and record.job or nil, journal.job
   if not job then
     return "it is no journal of a bulk job"
   elseif job.call ~= own.call or job.from ~= own.from or job.to ~= own.to then
-    return ("it is of another job: %s %s -> %s"):format(tostring(job.call), tostring(job.from), tostring(job.to))
+    return ("it is of another job: %s %s -> %s"):format(show(job.call), show(job.from), show(job.to))
   end
 end
 
@@ -87,14 +120,14 @@ local function is_line(record)
     and (tag == nil or type(tag) == "string" or type(tag) == "number")
 end
 
---- The index and tag of a line as most are: done, and nothing in it that JSON escapes.
+--- The index and tag of a line as most are: done, and nothing in it that JSON escapes, or that may be no UTF-8.
 local function take_fast(line)
   local index = match(line, '^{"index":([1-9]%d*),"status":"done"}$')
   if index then
     return tonumber(index)
   end
   local tag
-  index, tag = match(line, '^{"index":([1-9]%d*),"tag":"([^"\\]*)","status":"done"}$')
+  index, tag = match(line, '^{"index":([1-9]%d*),"tag":"([^%c"\\\128-\255]*)","status":"done"}$')
   return index and tonumber(index), tag
 end
 
@@ -206,7 +239,7 @@ end
 --- Can an input without a tag, or with one, be found in what earlier runs have written, and the next one read its line?
 -- Returns nil, or what is wrong.
 function Journal:check_tag(tag)
-  if type(tag) == "string" and find(tag, "[\128-\255]") and not core.decode(to_json(tag)) then
+  if type(tag) == "string" and not is_utf8(tag) then
     return "with a journal a tag is valid UTF-8, as JSON is"
   elseif tag == nil and self.has_tags and not self.has_indexes then
     return "the inputs in the journal have tags: give each input its own again"
@@ -229,7 +262,8 @@ local function reduce(value, depth)
     end
     return copy
   elseif type(value) == "string" then
-    return #value <= MAX_TEXT and value or sub(value, 1, MAX_TEXT):gsub("[\192-\255]?[\128-\191]*$", "") .. "..."
+    local text = #value <= MAX_TEXT and value or sub(value, 1, MAX_TEXT):gsub("[\192-\255]?[\128-\191]*$", "") .. "..."
+    return is_utf8(text) and text or (text:gsub("[\128-\255]", "?")) -- a limiter's or a transport's own words
   elseif type(value) == "boolean" or type(value) == "number" and value > -huge and value < huge then
     return value
   end
