@@ -1,6 +1,6 @@
 # hubspot_assoc: GNU make. `make` builds the module for LUA into build/$(LUA)/.
 #   make LUA=lua5.1|lua5.2|lua5.3|lua5.4|lua5.5|luajit   CC=clang   WERROR=-Werror   V=1 (whole command lines)
-#   make demo | test | nginx | hosts | lint | asan | tsan | valgrind | coverage | fuzz | torture | bench | bench-openresty | bench-rate |
+#   make demo | test | nginx | hosts | lint | asan | tsan | valgrind | coverage | fuzz | torture | soak | bench | bench-openresty | bench-rate |
 #        simulator | openresty | embed | env | deps | install | install-lib | install-cli | clean
 #   make test SPEC=spec/codec_spec.lua BUSTED_ARGS='--filter=null' JOBS=1 (spec files at a time)
 
@@ -195,6 +195,7 @@ NEEDS_valgrind        := build simulator test valgrind
 NEEDS_coverage        := build simulator test
 NEEDS_fuzz            := build fuzz
 NEEDS_torture         := build simulator test
+NEEDS_soak            := build simulator test
 NEEDS_lint            := build lint
 NEEDS_bench           := build simulator test bench
 NEEDS_bench-openresty := build simulator test
@@ -258,6 +259,11 @@ coverage: $(MODULE) $(UNIT_TESTS) $(EMBED) luajit $(SHIMS) $(TYPES) $(LINE_COVER
 # Memory that runs out, and interruptions, at every point of every scenario (Lua 5.4).
 torture: $(TORTURE)
 	@$(IN_TREE) scripts/torture $(TORTURE)
+
+# Everything at once, with faults, for MINUTES; SEED= draws the same calls and faults again, SOAK=luv runs one part.
+MINUTES ?= 10
+soak: $(MODULE) $(SHIMS)
+	@$(IN_TREE) KEEPALIVE_REQUESTS=60 MINUTES='$(MINUTES)' SEED='$(SEED)' simulator/simulator exec $(LUA) soak/run $(SOAK)
 
 # SECONDS for each target; what it finds is kept in build/fuzz.
 SECONDS ?= 60

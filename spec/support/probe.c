@@ -1,10 +1,12 @@
 /* For Lua: what a spec wants to know of its own process and cannot ask in Lua. probe.poll(fd, seconds) -> is it readable;
  * probe.is_open(fd), probe.is_kept_from_programs(fd); probe.descriptors(), probe.threads() -> how many this process has;
  * probe.threads_block(signal) -> do all threads but the first; probe.deaf_port() -> a port of 127.0.0.1 where every
- * connect hangs; probe.alarm(seconds) ends the process then. The functions of Lua used here are the same in every version, so that no header is needed. */
+ * connect hangs; probe.alarm(seconds) ends the process then; probe.trim() gives back to the system what malloc has free.
+ * The functions of Lua used here are the same in every version, so that no header is needed. */
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -136,6 +138,13 @@ static int l_deaf_port(lua_State *L)
   return 1;
 }
 
+static int l_trim(lua_State *L)
+{
+  (void)L;
+  malloc_trim(0);
+  return 0;
+}
+
 static void add(lua_State *L, const char *name, int (*function)(lua_State *))
 {
   lua_pushcclosure(L, function, 0);
@@ -144,7 +153,7 @@ static void add(lua_State *L, const char *name, int (*function)(lua_State *))
 
 int luaopen_probe(lua_State *L)
 {
-  lua_createtable(L, 0, 8);
+  lua_createtable(L, 0, 9);
   add(L, "poll", l_poll);
   add(L, "is_open", l_is_open);
   add(L, "is_kept_from_programs", l_is_kept_from_programs);
@@ -153,5 +162,6 @@ int luaopen_probe(lua_State *L)
   add(L, "threads_block", l_threads_block);
   add(L, "alarm", l_alarm);
   add(L, "deaf_port", l_deaf_port);
+  add(L, "trim", l_trim);
   return 1;
 }

@@ -14,7 +14,7 @@ local redis_server = {}
 local Server = {}
 Server.__index = Server
 
-local MOST = 120 -- s, that a server lives if nobody stops it
+local MOST = 120 -- s, that a server lives if nobody stops it or tells
 
 -- Debian's lua-redis is pure Lua, and in the folders of 5.1 to 5.3 only.
 local function load_redis_lua()
@@ -55,7 +55,7 @@ end
 function Server:start_again()
   os.execute(([[cd %s && ln -sf %s %s && LD_PRELOAD= timeout -s KILL %d sh -c 'echo $$ >pid; exec ./%s \
     --bind 127.0.0.1 --port %d --save "" --appendonly no --loglevel warning' </dev/null >>log 2>&1 &]]):format(
-    shell.quote(self.folder), self.program, self.name, MOST, self.name, self.port))
+    shell.quote(self.folder), self.program, self.name, self.lifetime, self.name, self.port))
   local deadline = system.monotime() + 20
   while not self:answers() do
     if system.monotime() > deadline then
@@ -86,8 +86,9 @@ function Server:stop()
   os.execute("rm -rf " .. shell.quote(self.folder))
 end
 
-function redis_server.start()
-  local self = setmetatable({ folder = capture "mktemp -d", port = free_port() }, Server)
+-- lifetime: seconds, after which it ends if nobody stops it.
+function redis_server.start(lifetime)
+  local self = setmetatable({ folder = capture "mktemp -d", port = free_port(), lifetime = lifetime or MOST }, Server)
   self.program, self.name = program()
   function self.connect(timeout)
     return redis_server.client.connect { host = "127.0.0.1", port = self.port, timeout = timeout or 5 }
