@@ -260,7 +260,7 @@ describe("the README's section on hosts, and the reference's", function()
     n = n + 1
     it("shows what works in block " .. n, function()
       if examples:find(block, 1, true) then return end
-      for library in block:gmatch "require \"(%w+)\"\n" do
+      for library in block:gmatch "require \"([%w.]+)\"\n" do
         if not pcall(require, library) then return pending("(no " .. library .. " for this Lua)") end
       end
       local environment = { HUBSPOT_ACCESS_TOKEN = simulator.token(), HUBSPOT_BASE_URL = simulator.url }
