@@ -208,6 +208,8 @@ describe("hubspot-assoc records", function()
     end
     assert.matches("no /", is(1, run("associate", "contacts", "companies", write("y.csv", "1,2\n"), "--resume")).err, 1,
       true)
+    local refused = is(1, run("associate", "contacts", "companies", folder .. "/y.csv", "--journal", folder .. "/no/y"))
+    assert.matches("--journal PATH puts the journal elsewhere", refused.err, 1, true)
     assert.equal(0, simulator.log(token).count)
   end)
 

@@ -161,7 +161,9 @@ function Job:begin()
     on_outcome = function(outcome) self:on_outcome(outcome) end,
     on_progress = function(state) self:on_progress(state) end,
   })
-  if errors then problem.raise(problem.describe(errors), "Nothing was sent.") end
+  if errors then
+    problem.raise(problem.describe(errors), "Nothing was sent. --journal PATH puts the journal elsewhere.")
+  end
   return job
 end
 
