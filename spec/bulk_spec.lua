@@ -116,7 +116,8 @@ describe("client:bulk", function()
     end
     assert.equal("bad argument #1 to 'run' (a list without holes expected, it has nil at 2)",
       message { pair(1), nil, pair(3) })
-    assert.matches("^bad argument #1 to 'run' %(list or function expected, got a table with the key '", message(pair(1)))
+    assert.matches("^bad argument #1 to 'run' %(list or function expected, got a table with the key '",
+      message(pair(1)))
     assert.equal("bad argument #1 to 'run' (list or function expected, got nil)", message(nil))
     local job = begin(bulk_server.new())
     job:finish()
@@ -230,10 +231,12 @@ describe("wrong arguments of client:bulk raise, and say where:", function()
       "bad argument #4 to 'bulk' %(options.in_flight: integer from 1 to 1000000 expected, got string \"x\"%)" },
     { { "associate", "a", "b", { journal = "" } }, "options.journal: string %(a path%) expected, got string \"\"" },
     { { "associate", "a", "b", { journal = "a\0b" } }, "options.journal: string %(a path%) expected, got string" },
-    { { "associate", "a", "b", { in_flight = 0 } }, "options.in_flight: integer from 1 to 1000000 expected, got number 0" },
+    { { "associate", "a", "b", { in_flight = 0 } },
+      "options.in_flight: integer from 1 to 1000000 expected, got number 0" },
     { { "associate", "a", "b", { in_flght = 5 } },
       "bad argument #4 to 'bulk' %(options.in_flght: unknown field; did you mean 'in_flight'%?%)" },
-    { { "associate", "a", "b", { batch_size = 1.5 } }, "options.batch_size: integer from 1 to 1000000 expected, got number 1.5" },
+    { { "associate", "a", "b", { batch_size = 1.5 } },
+      "options.batch_size: integer from 1 to 1000000 expected, got number 1.5" },
     { { "associate", "a", "b", { deadline = "x" } },
       "bad argument #4 to 'bulk' %(options.deadline: number expected, got string \"x\"%)" },
     { { "associate", "a", "b", { journal = true } }, "options.journal: string %(a path%) expected, got boolean" },
