@@ -3,12 +3,13 @@
 --     lua examples/migrate.lua contacts companies rows.csv report.csv
 --
 -- rows.csv has a line of column names with `from`, `to` and, for labels by name, `label`; fields are separated by
--- commas and may be quoted, without line breaks in them. report.csv gets line,from,to,label,status,message of the rows
--- that failed. Ended in the middle, by whatever, the same command goes on where it was: rows.csv.journal knows that. On
--- a terminal a line tells of the progress. The exit status is 0 if each row is done. HUBSPOT_ACCESS_TOKEN has to be
--- set.
+-- commas and may be quoted, without line breaks in them. report.csv gets line,from,to,label,message of all rows that
+-- failed, those of earlier runs too. Ended in the middle, by whatever, the same command goes on where it was, and
+-- writes the report when it comes to the end: rows.csv.journal knows what became of each row. On a terminal a line
+-- tells of the progress. The exit status is 0 if each row is done. HUBSPOT_ACCESS_TOKEN has to be set.
 
 local assoc = require "hubspot_assoc"
+local cjson = require "cjson" -- the library needs it, so it is there
 
 local from, to, rows_path, report_path = arg[1], arg[2], arg[3], arg[4]
 if not report_path then
@@ -46,36 +47,58 @@ end
 --- Column name -> its place.
 local function read_columns(line)
   local columns = {}
-  for i, name in ipairs(split(line or "")) do
+  for i, name in ipairs(split((line or ""):gsub("^\239\187\191", ""))) do -- what Excel puts before UTF-8
     columns[name] = i
   end
   assert(columns.from and columns.to, "the first line must name the columns: from, to and perhaps label")
   return columns
 end
 
--- ---- the migration ----
-
-local rows = assert(io.open(rows_path))
-local columns = read_columns(rows:read "*l")
-local report = assert(io.open(report_path, "a"))
-local types = assoc.check(assoc.label_types(from, to))
-
-local n_reported = 0
-
-local function write_report(line, from_id, to_id, label, status, message)
-  n_reported = n_reported + 1
-  local fields = { line, quote(from_id), quote(to_id), quote(label), status, quote(message) }
-  assert(report:write(table.concat(fields, ","), "\n"))
+--- Iterates over the rows: number of the line, from, to, label; or number, nil and what is wrong with it.
+local function each_row(path)
+  local file = assert(io.open(path))
+  local number, columns = 1, read_columns(file:read "*l")
+  return function()
+    local line
+    repeat
+      line, number = file:read "*l", number + 1
+    until not (line and line:match "^%s*$") -- empty lines are no rows
+    if not line then
+      file:close()
+      return nil
+    end
+    local ok, fields = pcall(split, line)
+    if not ok then
+      return number, nil, fields
+    end
+    return number, fields[columns.from] or "", fields[columns.to] or "", fields[columns.label] or ""
+  end
 end
 
-local types_of, label_of = {}, {} -- label -> types, types -> label
+-- ---- the migration ----
+
+local next_row = each_row(rows_path)
+assert(io.open(report_path, "a")):close() -- better now than after all is done
+local types = assoc.check(assoc.label_types(from, to))
+local problems, n_problems = {}, 0 -- number of a row's line -> why it failed
+
+local function note(number, problem)
+  n_problems = n_problems + (problems[number] and 0 or 1)
+  problems[number] = problem
+end
+
+local function note_error(number, problem)
+  note(number, (problem.category and problem.category .. ": " or "") .. problem.message
+    .. (problem.correlationId and " (correlationId " .. problem.correlationId .. ")" or ""))
+end
+
+local types_of = {} -- label -> types
 
 --- The types of a label, "" for none; or nil and errors.
 local function find_types(label)
   local errors
   if not types_of[label] then
     types_of[label], errors = types:of(label ~= "" and label or "unlabelled")
-    label_of[types_of[label] or errors] = label
   end
   return types_of[label], errors
 end
@@ -90,39 +113,59 @@ local function show(progress)
     progress.rate, trouble:sub(1, 60)))
 end
 
-local job = assoc.bulk("associate", from, to, {
-  journal = rows_path .. ".journal",
+local journal = rows_path .. ".journal"
+local job, job_errors = assoc.bulk("associate", from, to, {
+  journal = journal,
   on_progress = is_terminal and show or nil,
   on_outcome = function(outcome)
-    if outcome.status ~= "done" then
-      local input = outcome.input
-      write_report(outcome.tag, input.from.id, input.to.id, label_of[input.types], outcome.status, outcome.error)
+    if outcome.error then
+      note_error(outcome.tag, outcome.error)
     end
   end,
 })
+if job_errors then
+  io.stderr:write(tostring(job_errors), "\n")
+  os.exit(1)
+end
+for line in io.lines(journal) do -- what failed in earlier runs
+  local outcome = not line:find('"status":"done"', 1, true) and cjson.decode(line)
+  if outcome then
+    note_error(outcome.tag, outcome.error)
+  end
+end
 
-local number = 1
-for line in rows:lines() do
-  number = number + 1
-  local ok, fields = pcall(split, line)
-  local from_id, to_id = ok and fields[columns.from] or "", ok and fields[columns.to] or ""
-  local label = ok and fields[columns.label] or ""
-  local label_types, errors = find_types(label)
-  if not ok or errors then
-    write_report(number, from_id, to_id, label, "failed", ok and errors or fields)
+local n_failed_before = n_problems
+
+for number, from_id, to_id, label in next_row do
+  local label_types, errors = find_types(from_id and label or "")
+  if not from_id then
+    note(number, to_id)
+  elseif errors then
+    note_error(number, errors[1])
   elseif not job:add({ from = { id = from_id }, to = { id = to_id }, types = label_types }, number) then
     break
   end
 end
 
 local summary, errors = job:finish()
+
+local report = assert(io.open(report_path, "w"))
+for number, from_id, to_id, label in each_row(rows_path) do
+  if problems[number] then
+    local is_row = from_id ~= nil
+    local fields = { number, quote(from_id or ""), quote(is_row and to_id or ""), quote(is_row and label or ""),
+      quote(problems[number]) }
+    assert(report:write(table.concat(fields, ","), "\n"))
+  end
+end
 assert(report:close()) -- a full disk must not go unnoticed
 if is_terminal then
   io.stderr:write "\n"
 end
-io.stderr:write(("%d rows associated, %d before, %d reported, %d left; %d requests in %.0f s\n"):format(summary.done,
-  summary.skipped, n_reported, summary.left, summary.requests, summary.seconds))
+io.stderr:write(("%d rows associated, %d before, %d failed: see %s; %d left; %d requests in %.0f s\n"):format(
+  summary.done, summary.skipped - n_failed_before, n_problems, report_path, summary.left, summary.requests,
+  summary.seconds))
 if summary.left > 0 or errors and summary.failed == 0 then
   io.stderr:write(tostring(errors[1]), "\n")
 end
-os.exit(n_reported == 0 and not errors and 0 or 1)
+os.exit(n_problems == 0 and not errors and 0 or 1)

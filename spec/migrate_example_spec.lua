@@ -38,16 +38,17 @@ describe("examples/migrate.lua", function()
   end
 
   it("associates what can be, and reports the rest; again, it does nothing twice", function()
-    write(table.concat({ "from,label,to", "1,Consultant,2", "1,,3\r", "x,,4", '"5","Employee","6"', "7,Nobody,8",
-      '9,"a ""b"", c",10', '11,"bad,12', "12,,13" }, "\n") .. "\n")
+    write(table.concat({ "\239\187\191from,label,to",
+      "1,Consultant,2", "1,,3\r", "x,,4", '"5","Employee","6"', "7,Nobody,8",
+      '9,"a ""b"", c",10', '11,"bad,12', "12,,13", "", "14,,15" }, "\n") .. "\n")
     local said, status = migrate()
-    assert.matches("^4 rows associated, 0 before, 4 reported, 0 left; %d+ requests", said)
+    assert.matches("^5 rows associated, 0 before, 4 failed: see .*; 0 left; %d+ requests", said)
     assert.equal(1, status)
     local list = table.concat(lines_of(report), "\n")
-    assert.matches('4,"x","4","",failed,"associate contacts .*record id', list)
-    assert.matches('6,"7","8","Nobody",failed,".*no label is named', list)
-    assert.matches('7,"9","10","a ""b"", c",failed,', list)
-    assert.matches('8,"","","",failed,"the quotes do not match"', list)
+    assert.matches('4,"x","4","","bad input .*record id', list)
+    assert.matches('6,"7","8","Nobody",".*no label is named', list)
+    assert.matches('7,"9","10","a ""b"", c","', list)
+    assert.matches('8,"","","","the quotes do not match"', list)
     assert.equal(4, #lines_of(report))
     assert.not_matches("\r", said) -- no terminal, no progress line
 
@@ -55,8 +56,9 @@ describe("examples/migrate.lua", function()
     assert.equal(2, #results[1].to)
     local calls = simulator.log(token).count
     said, status = migrate()
-    assert.matches("^0 rows associated, 5 before, 3 reported, 0 left; 0 requests", said)
-    assert.equal(1, status)
+    assert.matches("^0 rows associated, 5 before, 4 failed: see .*; 0 left; 0 requests", said)
+    assert.equal(1, status) -- a row that failed before is not done
+    assert.equal(list, table.concat(lines_of(report), "\n")) -- and each is reported once
     assert.equal(calls + 2, simulator.log(token).count) -- the labels, of both directions
   end)
 
@@ -66,13 +68,34 @@ describe("examples/migrate.lua", function()
     write(table.concat(text, "\n"))
     simulator.fault(token, { status = 401, skip = 3, times = 100 })
     local said, status = migrate()
-    assert.matches("^2000 rows associated, 0 before, 0 reported, %d+ left; .*the job ended", said)
+    assert.matches("^2000 rows associated, 0 before, 0 failed: see .*; %d+ left; .*the job ended", said)
     assert.equal(1, status)
     simulator.request("DELETE", "/simulator/faults?token=" .. token)
     said, status = migrate()
-    assert.matches("^3000 rows associated, 2000 before, 0 reported, 0 left", said)
+    assert.matches("^3000 rows associated, 2000 before, 0 failed: see .*; 0 left", said)
     assert.equal(0, status)
     assert.equal(5000, #lines_of(rows .. ".journal"))
+  end)
+
+  it("loses no row from the report when it was killed, and lets no second one write it", function()
+    write "from,to\nx,1\n2,3\n"
+    local left = '{"index":1,"tag":2,"status":"failed","error":{"kind":"config","message":"bad"},'
+      .. '"job":{"call":"associate","from":"contacts","to":"companies"}}\n{"index":2,"tag":3,"sta' -- cut by kill -9
+    local file = assert(io.open(rows .. ".journal", "wb"))
+    file:write(left)
+    file:close()
+    local said, status = migrate()
+    assert.matches("^1 rows associated, 0 before, 1 failed", said)
+    assert.equal(1, status)
+    assert.same({ '2,"x","1","","bad"' }, lines_of(report))
+
+    local job = assoc.new { access_token = token }:bulk("associate", "contacts", "companies",
+      { journal = rows .. ".journal" })
+    said, status = migrate()
+    job:finish()
+    assert.matches("another job is using it", said)
+    assert.equal(1, status)
+    assert.same({ '2,"x","1","","bad"' }, lines_of(report))
   end)
 
   it("says how it is called, and what is wrong with the columns", function()
