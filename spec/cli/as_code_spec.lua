@@ -314,6 +314,10 @@ describe("hubspot-assoc with a file", function()
     assert.matches('"contacts" -> "companies" [label="Employee: 50", style=dashed];', dot, 1, true)
     assert.matches('"deals" -> "contacts" [label="10 (1 at the limit)", color="#c0392b"', dot, 1, true)
     assert.matches([["A \"quoted\" \\ <label>"]], dot, 1, true)
+    simulator.fault(token, { skip = 4, status = 403, times = 1 }) -- behind what a pair is read by
+    local unmarked = is(0, run("graph", "contacts:deals"))
+    assert.matches("is not marked", unmarked.err)
+    assert.matches("deals", unmarked.out)
     local mermaid = is(0, run("graph", "--format", "mermaid")).out
     assert.matches("^flowchart LR\n", mermaid)
     assert.matches('"A #34;quoted#34; \\ #60;label#62;"', mermaid, 1, true)
