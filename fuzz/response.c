@@ -14,12 +14,36 @@
 
 static const char GOOD[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
 
+enum { MAX_INPUT = 4096 };
+
 static struct {
   int listener;
   hsa_engine *engine;
-  const uint8_t *data; /* what the next odd request is answered with; the call's thread waits meanwhile */
+  pthread_mutex_t lock; /* of the input: its call may be over before it is answered, and another one begun */
+  uint8_t data[MAX_INPUT]; /* what the next odd request is answered with */
   size_t len;
-} server;
+} server = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void set_input(const uint8_t *data, size_t len)
+{
+  pthread_mutex_lock(&server.lock);
+  server.len = len < MAX_INPUT ? len : MAX_INPUT;
+  if (server.len)
+    memcpy(server.data, data, server.len);
+  pthread_mutex_unlock(&server.lock);
+}
+
+static void send_input(int fd)
+{
+  uint8_t data[MAX_INPUT];
+  size_t len;
+
+  pthread_mutex_lock(&server.lock);
+  len = server.len;
+  memcpy(data, server.data, len);
+  pthread_mutex_unlock(&server.lock);
+  (void)!send(fd, data, len, MSG_NOSIGNAL);
+}
 
 static void serve(int fd)
 {
@@ -33,7 +57,7 @@ static void serve(int fd)
     if (!strstr(head, "\r\n\r\n"))
       continue;
     if (strncmp(head, "GET /good", 9) != 0) {
-      (void)!send(fd, server.data, server.len, MSG_NOSIGNAL);
+      send_input(fd);
       break;
     }
     (void)!send(fd, GOOD, sizeof GOOD - 1, MSG_NOSIGNAL);
@@ -94,6 +118,11 @@ static hsa_call *finish(const char *path, int64_t time)
   return call;
 }
 
+static bool begins_success(const char *at)
+{
+  return strncmp(at, "HTTP/2 2", 8) == 0 || (strncmp(at, "HTTP/1.", 7) == 0 && at[7] && strncmp(at + 8, " 2", 2) == 0);
+}
+
 /* Is there a head of a 2xx that ends, wherever it begins? (A reader that knows less than libcurl.) */
 static bool has_whole_success(void)
 {
@@ -101,8 +130,9 @@ static bool has_whole_success(void)
   bool found = false;
 
   while (!found && (size_t)(at - text) < server.len) {
-    found = strncmp(at, "HTTP/1.", 7) == 0 && at[7] && strncmp(at + 8, " 2", 2) == 0 &&
-            (memmem(at, server.len - (size_t)(at - text), "\n\r\n", 3) || memmem(at, server.len - (size_t)(at - text), "\n\n", 2));
+    size_t left = server.len - (size_t)(at - text);
+
+    found = begins_success(at) && (memmem(at, left, "\n\r\n", 3) || memmem(at, left, "\n\n", 2));
     at++;
   }
   free(text);
@@ -114,8 +144,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
   hsa_call *call;
   const hsa_outcome *outcome;
 
-  server.data = data;
-  server.len = len;
+  set_input(data, len);
   call = finish("/odd", HSA_SECOND / 10); /* a 429 is tried again until then */
   outcome = hsa_call_outcome(call);
   if (outcome->kind == HSA_SUCCESS)

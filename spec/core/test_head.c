@@ -85,6 +85,8 @@ static void refuses_unsound_heads(void **state)
     {LINES("\r\n"), "status line"},
     {LINES("HTTP/1.1 103 Early\r\n\r\nX: y\r\n"), "status line"},
     {LINES("HTTP/1.1 2000 OK\r\n"), "status"},
+    {LINES("HTTP/2.0 200 OK\r\n"), "status"},
+    {LINES("HTTP/1 200 OK\r\n"), "status"},
     {LINES("HTTP/1.1 101 Switching Protocols\r\n"), "another protocol"},
     {LINES("HTTP/1.1 20 OK\r\n"), "status"},
     {LINES("HTTP/1.1  200 OK\r\n"), "status"},

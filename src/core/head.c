@@ -117,14 +117,16 @@ static bool add_field(hsa_head *head, const char *line, size_t len)
   return true;
 }
 
-/* Where the status begins behind "HTTP/1.1 " or "HTTP/2 "; NULL: there is no such version. */
+/* Where the status begins behind "HTTP/1.1 " or "HTTP/2 "; NULL: there is no such version. ("HTTP/2.0 ", which a server may
+ * say over HTTP/1.1, is good enough for libcurl 7.88.) */
 static const char *skip_version(const char *line, size_t len)
 {
   const char *at = line + 6, *end = line + len; /* behind the first digit */
+  bool has_minor = len > 8 && *at == '.' && is_digit(at[1]);
 
-  if (len < 6 || !is_digit(line[5]))
+  if (len < 6 || !is_digit(line[5]) || has_minor != (line[5] == '1'))
     return NULL;
-  if (end - at >= 2 && *at == '.' && is_digit(at[1]))
+  if (has_minor)
     at += 2;
   return at < end && *at == ' ' ? at + 1 : NULL;
 }
