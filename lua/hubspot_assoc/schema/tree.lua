@@ -8,7 +8,7 @@
 -- is_broken: what it says has been told to be wrong.
 -- Line and column count from 1, columns in characters, as editors do.
 
-local error, pcall, remove, require, setmetatable = error, pcall, table.remove, require, setmetatable
+local error, ipairs, pcall, remove, require, setmetatable = error, ipairs, pcall, table.remove, require, setmetatable
 local tonumber, tostring = tonumber, tostring
 
 local has_yaml, yaml = pcall(require, "yaml")
@@ -44,6 +44,18 @@ local function length_at(text, at)
   return nil
 end
 
+-- What ends a line to YAML's parser, and to hardly anybody else: CR alone, NEL, the line and the paragraph separator.
+local HIDDEN_BREAKS = { "\r[^\n]", "\r$", "\194\133", "\226\128[\168\169]" }
+
+local function find_hidden_break(text)
+  local first
+  for _, pattern in ipairs(HIDDEN_BREAKS) do
+    local at = text:find(pattern)
+    first = at and (not first or at < first) and at or first
+  end
+  return first
+end
+
 -- The place of the first byte that cannot be there, and why; nil if all can.
 local function find_bad_byte(text)
   local zero = text:find("\0", 1, true)
@@ -56,6 +68,10 @@ local function find_bad_byte(text)
       return at, "this is no UTF-8: save the file as UTF-8"
     end
     at = text:find("[\128-\255]", at + length)
+  end
+  local hidden = find_hidden_break(text)
+  if hidden and (not bad or hidden < bad) then
+    return hidden, "a line break that editors do not show: end lines with LF, or CR LF"
   end
   return bad, "a control character"
 end
@@ -79,8 +95,17 @@ function Builder:problem(line, column, message)
   self.problems[#self.problems + 1] = { line = line, column = column, severity = "error", message = message }
 end
 
-local function place(mark)
-  return mark.line + 1, mark.column + 1
+-- Of what is missing at the end libyaml may say that it is in a line behind the last one: the text's end is meant.
+function Builder:place(line, column)
+  if line > self.last_line then
+    return self.last_line, self.last_column
+  end
+  return line, column
+end
+
+function Builder:place_of(event)
+  local mark = event.start_mark
+  return self:place(mark.line + 1, mark.column + 1)
 end
 
 -- Puts a key into the open map: it waits for its value.
@@ -117,7 +142,7 @@ end
 
 -- Makes the node that an event begins, and remembers its anchor.
 function Builder:new_node(event, kind)
-  local line, column = place(event.start_mark)
+  local line, column = self:place_of(event)
   local node = { kind = kind, line = line, column = column }
   if event.tag and event.tag ~= TEXT_TAG and event.tag ~= "!" then
     self:problem(line, column, ("the tag %s has no meaning here"):format(tostring(event.tag)))
@@ -159,7 +184,7 @@ function on_event.SCALAR(builder, event)
 end
 
 function on_event.ALIAS(builder, event)
-  local line, column = place(event.start_mark)
+  local line, column = builder:place_of(event)
   local node = builder.anchors[event.anchor]
   if node and not node.is_open then
     return builder:add(node)
@@ -172,7 +197,7 @@ end
 function on_event.DOCUMENT_START(builder, event)
   builder.documents = builder.documents + 1
   if builder.documents == 2 then
-    local line, column = place(event.start_mark)
+    local line, column = builder:place_of(event)
     builder:problem(line, column, "a second document: a file holds one")
     builder.is_over = true
   end
@@ -188,16 +213,17 @@ local MEANINGS = {
 }
 
 -- Its error texts: "what at document: 1, line: 2, column: 3\nwhile what at line: 1, column: 1\n".
-local function syntax_problem(message)
+local function syntax_problem(builder, message)
   message = tostring(message)
   local what = message:match("^(.-) at document:") or message:match("^[^\n]*")
   local line, column = message:match("line: (%d+), column: (%d+)")
+  line, column = builder:place(tonumber(line) or 1, tonumber(column) or 1)
   local begun = message:match("\nwhile [^\n]* at line: (%d+)")
   what = MEANINGS[what] or what
-  if begun and begun ~= line then
+  if begun and tonumber(begun) ~= line then
     what = ("%s (of what begins in line %s)"):format(what, begun)
   end
-  return { line = tonumber(line) or 1, column = tonumber(column) or 1, severity = "error", message = what }
+  return { line = line, column = column, severity = "error", message = what }
 end
 
 -- JSON writes characters beyond the first 65,536 as two \u escapes, which YAML's parser refuses; \U is YAML's for one.
@@ -220,7 +246,7 @@ local function build(builder, text)
   while not builder.is_over do
     local ok, event = pcall(next_event)
     if not ok then
-      return syntax_problem(event)
+      return syntax_problem(builder, event)
     elseif not event then
       return nil
     end
@@ -229,7 +255,7 @@ local function build(builder, text)
       handler(builder, event)
     end
     if #builder.stack > MOST_DEPTH then
-      local line, column = place(event.start_mark)
+      local line, column = builder:place_of(event)
       builder:problem(line, column, "this is nested too deeply")
       return nil
     end
@@ -246,6 +272,7 @@ function tree.parse(text)
     return nil, { { line = line, column = column, severity = "error", message = why } }
   end
   local builder = setmetatable({ problems = {}, stack = {}, anchors = {}, documents = 0 }, Builder)
+  builder.last_line, builder.last_column = position(text, #text + 1)
   local problem = build(builder, join_surrogates(text))
   if problem then
     return nil, { problem }
