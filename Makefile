@@ -268,7 +268,8 @@ soak: $(MODULE) $(SHIMS)
 # SECONDS for each target; what it finds is kept in build/fuzz.
 SECONDS ?= 60
 fuzz: $(FUZZERS)
-	@$(IN_TREE) scripts/fuzz $(SECONDS) $(FUZZERS)
+	@$(MAKE) module BUILD=$(BUILD)/lua CC=cc SANITIZE= CFLAGS='-O2 -g'
+	@$(IN_TREE) LUA_CPATH='$(CURDIR)/$(BUILD)/lua/?.so;;' scripts/fuzz $(SECONDS) $(FUZZERS) fuzz/journal.lua fuzz/schema.lua
 
 lint: $(MODULE)
 	@LUA_INCDIR='$(LUA_INCDIR)' MODULE='$(MODULE)' scripts/lint
