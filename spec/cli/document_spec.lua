@@ -18,7 +18,8 @@ end
 
 -- A shell script that writes the files and runs the commands, and says each before what it prints.
 local function script_of(blocks)
-  local lines = { ('hubspot-assoc() { %s "$repository/bin/hubspot-assoc" "$@"; }'):format(lua), "exec 2>&1" }
+  local lines = { ('hubspot-assoc() { LD_PRELOAD=%s %s "$repository/bin/hubspot-assoc" "$@"; }'):format(
+    cli.preload or "", lua), "exec 2>&1" }
   for _, block in ipairs(blocks) do
     if block[1] == "yaml" then
       lines[#lines + 1] = "cat >associations.yaml <<'END'\n" .. block[2] .. "END"
@@ -60,7 +61,7 @@ describe("a session with hubspot-assoc", function()
     local document = cli.read "docs/as-code.md"
     local script, output = document:match "\n```lua\n(.-)\n```\n\n```text\n(.-)```\n"
     cli.write(folder .. "/script.lua", script)
-    assert.equal(output, (cli.sh(("HUBSPOT_ACCESS_TOKEN=%s HUBSPOT_BASE_URL=%s %s %s/script.lua"):format(
-      simulator.token(), simulator.url, lua, folder))))
+    assert.equal(output, (cli.sh(("HUBSPOT_ACCESS_TOKEN=%s HUBSPOT_BASE_URL=%s LD_PRELOAD=%s %s %s/script.lua"):format(
+      simulator.token(), simulator.url, cli.preload or "", lua, folder))))
   end)
 end)

@@ -2,7 +2,7 @@
 local shell = require "spec.support.shell"
 local simulator = require "spec.support.simulator"
 
-local cli = {}
+local cli = { preload = os.getenv "LD_PRELOAD" } -- a sanitizer, or nothing
 
 local MOST = 60 -- s, for a run
 
@@ -32,11 +32,17 @@ function cli.write(path, content)
   return path
 end
 
+--- Runs a command line: its output and exit status. A sanitizer preloaded for the spec has no business in it; the
+-- program that it may run has it (cli.command).
 function cli.sh(command)
-  local pipe = assert(io.popen("(" .. command .. ") 2>&1; echo :$?"))
+  local pipe = assert(io.popen("unset LD_PRELOAD; (" .. command .. ") 2>&1; echo :$?"))
   local output, status = pipe:read("*a"):match "^(.*):(%d+)\n$"
   pipe:close()
   return output, tonumber(status)
+end
+
+local function execute(command)
+  os.execute("unset LD_PRELOAD; " .. command)
 end
 
 --- A folder of its own, which is also HOME of what runs; cli.remove takes it away.
@@ -45,7 +51,7 @@ function cli.folder()
 end
 
 function cli.remove(folder)
-  os.execute("rm -rf " .. shell.quote(folder))
+  execute("rm -rf " .. shell.quote(folder))
 end
 
 -- What must not reach the program from who runs the specs.
@@ -55,7 +61,7 @@ local UNSET = { "HUBSPOT_ACCESS_TOKEN", "HUBSPOT_BASE_URL", "HUBSPOT_API_VERSION
 local function environment_words(environment)
   local words = { "env", "--default-signal=PIPE,INT" }
   for _, name in ipairs(UNSET) do words[#words + 1] = "-u " .. name end
-  local all = { TERM = "xterm", LC_ALL = "C.UTF-8", HUBSPOT_BASE_URL = simulator.url }
+  local all = { TERM = "xterm", LC_ALL = "C.UTF-8", HUBSPOT_BASE_URL = simulator.url, LD_PRELOAD = cli.preload }
   for name, value in pairs(environment) do all[name] = value end
   for name, value in pairs(all) do
     if value then words[#words + 1] = shell.quote(name .. "=" .. value) else table.insert(words, 2, "-u " .. name) end
@@ -113,15 +119,15 @@ function cli.stop(signal, is_due, environment, ...)
   cli.write(status, "")
   local command = ("{ %s & echo $! >%s.pid; wait $!; echo $? >%s; } >%s 2>&1 &"):format(cli.command(environment, ...),
     status, status, out)
-  os.execute(command)
+  execute(command)
   local tries = 0
   repeat
-    os.execute "sleep 0.05"
+    execute "sleep 0.05"
     tries = tries + 1
   until is_due() or cli.read(status) ~= "" or tries > MOST * 20
-  os.execute(("kill -%s $(cat %s.pid)"):format(signal, status))
+  execute(("kill -%s $(cat %s.pid)"):format(signal, status))
   while cli.read(status) == "" and tries < MOST * 40 do
-    os.execute "sleep 0.02"
+    execute "sleep 0.02"
     tries = tries + 1
   end
   local result = { status = tonumber(cli.read(status)), out = cli.read(out) }
