@@ -22,7 +22,17 @@ end
 local client = assoc.new()
 local done, failed = 0, 0
 
-local it = client:read_all(from, to, io.stdin:lines())
+--- The next id; spaces, empty lines and Windows' line ends are no part of any.
+local function next_id()
+  local line
+  repeat
+    line = io.read "*l"
+    line = line and line:match "^%s*(.-)%s*$"
+  until line ~= ""
+  return line
+end
+
+local it = client:read_all(from, to, next_id)
 for id, records, errors in it do
   if errors then
     failed = failed + 1

@@ -13,6 +13,10 @@
 local assoc = require "hubspot_assoc"
 
 local path, code, redirect_uri = ...
+if not path or code and not redirect_uri then
+  io.stderr:write "usage: lua oauth.lua FILE [CODE REDIRECT_URL], FILE is where the refresh token is kept\n"
+  os.exit(2)
+end
 
 local function read(name)
   local file = io.open(name)

@@ -257,8 +257,9 @@ local function errors_of(job, summary)
   list[#list + 1] = job.close_problem
   local bad = summary.failed + summary.unknown
   if bad > #job.stock.errors then
-    list[#list + 1] = ("%d inputs failed, of %d it is not known; not all errors are listed"):format(summary.failed,
-      summary.unknown)
+    local unknown = summary.unknown > 0 and (", of %d it is not known"):format(summary.unknown) or ""
+    list[#list + 1] = ("%d inputs failed%s; an error that inputs share is listed once, and a hundred at most"):format(
+      summary.failed, unknown)
   end
   return list[1] and core.errors(list) or nil
 end
