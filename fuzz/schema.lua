@@ -75,8 +75,8 @@ end
 -- ---- files as they may be ----
 
 local VALUES = { "none", "20", "010", "0x1F", "1e3", "-1", "yes", "~", "null", '""', "'a b'", "\195\164", "*a", "&a x",
-  "!!str 5", '"\\u00e4\\ud83d\\ude00"', "\240\159\152\128", "!x y", "<<", "|\n  a\n", ">-\n  b\n", "[a, b]", "{a: b}", "contacts",
-  "2-123", "p_car", "Adviser", "keep", "remove", "2026-11-26", "a: b", "# c", "- x", "? x", "%", "@", "`",
+  "!!str 5", '"\\u00e4\\ud83d\\ude00"', "\240\159\152\128", "!x y", "<<", "|\n  a\n", ">-\n  b\n", "[a, b]", "{a: b}",
+  "contacts", "2-123", "p_car", "Adviser", "keep", "remove", "2026-11-26", "a: b", "# c", "- x", "? x", "%", "@", "`",
   "\226\128\168", "\194\133", "\239\187\191" }
 local FIELDS = { "version", "pairs", "unmanaged", "from", "to", "limit", "inverse_limit", "labels", "label",
   "inverse_label", "name", "was", "category", "$schema", "lable", "x" }

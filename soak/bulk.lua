@@ -17,7 +17,7 @@ local PAIRS, LABELS = 600, 10
 --- Runs both jobs of a plan, as far as they come.
 -- @param plan { first =, count = of pairs, limits = list of { id =, most = }, create =, associate = paths of journals }
 -- @param tell function(job's name, outcome) or nil
--- @return inputs that are left without an outcome
+-- @return are both done? (A job that has ended early may have asked for no more inputs.)
 function bulk.run(client, plan, tell)
   local function options(name, batch_size)
     return { journal = plan[name], batch_size = batch_size, give_up_after = 20, deadline = 15,
@@ -34,7 +34,7 @@ function bulk.run(client, plan, tell)
     local pair = plan.first + n - 1
     return n <= plan.count and Account.pairs_of({ pair })[1] or nil, pair
   end)
-  return create.left + associate.left
+  return create.left + associate.left == 0 and i > #plan.limits and n > plan.count
 end
 
 -- ---- a round ----
@@ -168,8 +168,7 @@ function bulk.run_round(client, _, begin_round, end_round)
   local tries = 0
   repeat -- a job may have ended early, and is to be begun again then
     tries = tries + 1
-    local left = bulk.run(client, plan, tell)
-  until left == 0 or tries == 5
+  until bulk.run(client, plan, tell) or tries == 9
   judge_pairs(account, plan, outcomes.associate, was_killed or tries > 1)
   judge_limits(account, plan, outcomes.create)
   check_journals(account, plan, outcomes)
