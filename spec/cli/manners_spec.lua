@@ -143,6 +143,15 @@ describe("hubspot-assoc", function()
     assert.matches("lua-argparse", result.err, 1, true)
   end)
 
+  it("runs a command against a simulator of its own, and ends as that ends", function()
+    local its_own = { HUBSPOT_ASSOC_SIMULATOR = cli.sh("pwd"):match "^[^\n]+" .. "/simulator/simulator",
+      HUBSPOT_BASE_URL = false }
+    local result = cli.run(its_own, "simulator", "--", "sh", "-c", 'echo "$HUBSPOT_BASE_URL"; exit 7')
+    assert.equal(7, result.status)
+    assert.matches("^http://127.0.0.1:%d+\n$", result.out)
+    assert.is_true(result.out ~= simulator.url .. "\n")
+  end)
+
   it("tells its version", function()
     assert.equal("hubspot-assoc " .. require "hubspot_assoc"._VERSION .. "\n", cli.run({}, "--version").out)
   end)
