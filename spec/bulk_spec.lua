@@ -387,6 +387,20 @@ describe("which input an error of HubSpot's is about", function()
     assert.equal(404, outcomes[1].error.http_status)
   end)
 
+  it("is sought no longer where the inputs are not the reason: none goes through", function()
+    local server = bulk_server.new { refuses = function() return "no such object type" end }
+    local summary, errors = begin(server):run(pairs_of(3000))
+    assert.is_true(summary.failed >= 1000 and summary.failed < 1020, summary.failed)
+    assert.equal(3000 - summary.failed, summary.left)
+    assert.is_true(#server.sizes < 2100, #server.sizes)
+    assert.matches("%d+ inputs are left: 1000 inputs were refused one by one, and none went through: "
+      .. "no such object type", tostring(errors))
+    assert.equal("no such object type", outcomes[1].error.message)
+
+    server = bulk_server.new { refuses = function(input) return input.from.id ~= "3" and "no such record" or nil end }
+    assert.same({ 1, 1099, 0, 0, 0 }, counts(begin(server):run(pairs_of(1100))))
+  end)
+
   it("lists a hundred errors at most, and says how many there are", function()
     local server = bulk_server.new { fails = function() return "no" end }
     local summary, errors = begin(server):run(pairs_of(500))

@@ -95,6 +95,7 @@ local function judge_whole(rules, items, error, verdict)
   elseif REFUSALS[error.http_status] and rules.isolate and #items > 1 then
     return halve(verdict, items)
   end
+  verdict.refusal = REFUSALS[error.http_status] and #items == 1 and error or nil
   return decide_all(verdict, items, "failed", error)
 end
 
@@ -115,7 +116,7 @@ end
 -- @param items { index =, input = } each; gets status, result, error
 -- @param sorted as sort gives it
 -- @return { decided = items, again = lists of items to be sent again, trouble = error that may pass, ends = error that
---   ends the job, is_answered = HubSpot is there }
+--   ends the job, is_answered = HubSpot is there, refusal = error of an input that was refused alone }
 function outcome.judge(rules, items, sorted)
   local verdict = { decided = {}, again = {} }
   if sorted.whole then

@@ -24,6 +24,7 @@ local tostring, type = tostring, type
 local huge, max, min = math.huge, math.max, math.min
 
 local MAX_ERRORS = 100 -- that finish returns
+local MAX_REFUSED = 1000 -- inputs, each alone, while none goes through: it takes two requests an input to find that out
 local SMALL_HEAP = 65536 -- KB: to collect all of it takes about as long as to decode an answer
 
 local pipeline = {}
@@ -327,11 +328,29 @@ local function meet_trouble(job, request, problem)
   job.trouble = state
 end
 
+--- An input was refused alone. Where that is all that ever happens, the inputs are not the reason (an object type that
+-- is not there, say): the job ends, before it has sent two requests for each of a million.
+local function count_refusal(job, refusal)
+  job.refused = (job.refused or 0) + 1
+  if job.refused >= MAX_REFUSED and not job.ended then
+    local problem = {}
+    for name, value in pairs(refusal) do
+      problem[name] = value
+    end
+    problem.index = nil
+    problem.message = ("%d inputs were refused one by one, and none went through: %s"):format(MAX_REFUSED,
+      tostring(refusal.message))
+    job.ended = core.errors({ problem })[1]
+  end
+end
+
 --- An answer was understood: writes, counts, and goes on.
 local function settle(job, request)
   local verdict = request.verdict
   if verdict.ends then
     job.ended = job.ended or verdict.ends
+  elseif verdict.refusal and job.stock.done == 0 then
+    count_refusal(job, verdict.refusal)
   end
   if verdict.is_answered then
     job.trouble = nil
