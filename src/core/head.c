@@ -117,8 +117,8 @@ static bool add_field(hsa_head *head, const char *line, size_t len)
   return true;
 }
 
-/* Where the status begins behind "HTTP/1.1 " or "HTTP/2 "; NULL: there is no such version. (libcurl 7.88 takes "HTTP/2.0 "
- * from a server that speaks HTTP/1.1.) */
+/* Where the status begins behind "HTTP/1.1 " or "HTTP/2 "; NULL: there is no such version. (libcurl 7.88 takes
+ * "HTTP/2.0 " from a server that speaks HTTP/1.1.) */
 static const char *skip_version(const char *line, size_t len)
 {
   const char *at = line + 6, *end = line + len; /* behind the first digit */
