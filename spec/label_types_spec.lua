@@ -125,8 +125,10 @@ describe("label_types", function()
     assert.equal('no label is named "employee"; did you mean "Employee"?', error_of "employee")
     assert.equal('no label is named "Emplyee"; did you mean "Employee"?', error_of "Emplyee")
     assert.equal('no label is named "unlabeled"; did you mean "unlabelled"?', error_of "unlabeled")
-    assert.equal('no label is named "x"; there are "unlabelled", "Primary", "Consultant", "Employee"', error_of "x")
-    assert.equal('no label is named ""; there are "unlabelled", "Primary", "Consultant", "Employee"', error_of "")
+    assert.equal('no label is named "x"; there are "unlabelled", "Primary", "Consultant", "Employee"'
+      .. "; of labels made since these were read types:refresh() tells", error_of "x")
+    assert.equal('no label is named ""; there are "unlabelled", "Primary", "Consultant", "Employee"'
+      .. "; of labels made since these were read types:refresh() tells", error_of "")
     assert.equal('"Employer" is its name in the other direction, companies -> contacts: associate from there, with '
       .. 'types:inverse():of("Employer")', error_of "Employer")
     assert.matches("no label is named", error_of "USER_DEFINED:39")
@@ -162,7 +164,8 @@ describe("label_types", function()
     local client, server = client_with {}
     local types = client:label_types("contacts", "companies")
     assert.same({}, types:names())
-    assert.equal('no label is named "Employee"; there are none', select(2, types:of "Employee")[1].message)
+    assert.equal('no label is named "Employee"; there are none'
+      .. "; of labels made since these were read types:refresh() tells", select(2, types:of "Employee")[1].message)
     assert.equal(1, #server:stop())
   end)
 

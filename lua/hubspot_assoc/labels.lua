@@ -83,24 +83,27 @@ local function say_which(name, rows)
 end
 
 --- There is no such label: says what there is.
-local function say_unknown(name, index)
+-- @param hint what else to know, or nil
+local function say_unknown(name, index, hint)
   local near = nearest(name, index.names)
   if near[1] then
     return ('no label is named "%s"; did you mean %s?'):format(name, quote_all(near))
   end
-  return ('no label is named "%s"; there are %s'):format(name, index.names[1] and quote_all(index.names) or "none")
+  return ('no label is named "%s"; there are %s%s'):format(name, index.names[1] and quote_all(index.names) or "none",
+    hint or "")
 end
 
 --- The association type of this name.
+-- @param hint what else to know where there is none, or nil
 -- @return row, or nil and what is wrong
-local function find(index, name)
+local function find(index, name, hint)
   local rows = index.by_name[name]
   if rows and #rows > 1 then
     return nil, say_which(name, rows)
   end
   local row = rows and rows[1] or index.by_key[name]
   if not row then
-    return nil, say_unknown(name, index)
+    return nil, say_unknown(name, index, hint)
   end
   return row
 end
@@ -216,9 +219,10 @@ local function check_names(...)
 end
 
 --- The association type of this name.
+-- @param hint what else to know where there is none, or nil
 -- @return row, or nil and an error
 local function find_row(types, name)
-  local row, problem = find(types.index, name)
+  local row, problem = find(types.index, name, "; of labels made since these were read types:refresh() tells")
   local inverse = not row and find_kept(types.client, types.to, types.from, ANY_TIME)
   if inverse and not types.index.by_name[name] and inverse.index.by_name[name] then
     problem = ('"%s" is its name in the other direction, %s -> %s: associate from there, with types:inverse():of("%s")')
