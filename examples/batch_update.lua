@@ -44,5 +44,6 @@ if (os.getenv "HUBSPOT_API_VERSION" or "v4") == "v4" then
   print("  This was API version v4, which HubSpot supports until 30 March 2027.\n"
     .. "  HUBSPOT_API_VERSION=2026-09 moves a program on, and nothing else in it changes.\n")
 end
-print("  The same without Lua, and an account's limits and labels as a file: bin/hubspot-assoc, docs/as-code.md.\n")
+print("  The same without Lua, and an account's limits and labels as a file: hubspot-assoc,\n"
+  .. "  which `make install` installs, and docs/as-code.md.\n")
 os.exit(results and 0 or 1)
