@@ -50,6 +50,8 @@ static inline bool hsa_is_name(const char *text, size_t len, const char *name)
 
   if (len != strlen(name))
     return false;
+  if (memcmp(text, name, len) == 0) /* as it is written mostly */
+    return true;
   for (i = 0; i < len; i++) {
     char letter = (char)(text[i] | 0x20);
 

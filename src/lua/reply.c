@@ -288,7 +288,7 @@ static void add_results(lua_State *L, int reply)
   lua_settop(L, from - 1);
 }
 
-/* Pushes the errors in the field `errors` of the object at idx, which is removed there: a list of objects. */
+/* Pushes the errors in the field `errors` of the object at idx, which is removed there: a list of objects, or nil. */
 static void push_listed(lua_State *L, int idx)
 {
   int n, i, errors;
@@ -296,14 +296,13 @@ static void push_listed(lua_State *L, int idx)
   take_field(L, idx, "errors");
   errors = lua_gettop(L);
   if (lua_isnil(L, errors))
-    lua_newtable(L);
-  else if (!is_list(L, errors)) { /* a single one without its list */
+    return;
+  if (!is_list(L, errors)) { /* a single one without its list */
     lua_newtable(L);
     lua_pushvalue(L, errors);
     lua_rawseti(L, -2, 1);
-  }
-  if (lua_gettop(L) > errors)
     lua_replace(L, errors);
+  }
   n = (int)lua_rawlen(L, errors);
   for (i = 1; i <= n; i++) {
     lua_rawgeti(L, errors, i);
@@ -360,12 +359,14 @@ static bool has_partials(lua_State *L, int idx)
   return has;
 }
 
-/* Pushes a list of the errors inside the 2xx whose object is at idx, empty if there are none. Those that HubSpot only
- * counts are one. */
+/* Pushes a list of the errors inside the 2xx whose object is at idx, empty or nil if there are none. Those that HubSpot
+ * only counts are one. */
 static void push_partials(lua_State *L, int idx)
 {
   push_listed(L, idx);
   if (lua_rawlen(L, -1) == 0 && push_unlisted(L, idx)) {
+    lua_createtable(L, 1, 0);
+    lua_replace(L, -3);
     lua_newtable(L);
     lua_insert(L, -2);
     lua_setfield(L, -2, "message");
@@ -373,7 +374,7 @@ static void push_partials(lua_State *L, int idx)
   }
 }
 
-/* Adds the errors in the list at `errors`, of the 2xx whose object is at idx; false if there are none. */
+/* Adds the errors in the list at `errors` (or nil), of the 2xx whose object is at idx; false if there are none. */
 static bool add_partials(lua_State *L, int reply, int idx, const lhsa_request_info *info, const hsa_outcome *outcome,
                          int errors)
 {
@@ -481,12 +482,10 @@ static bool push_answer(lua_State *L, const lhsa_request_info *info, const hsa_o
   return problem == NULL;
 }
 
-/* Pushes the envelope at idx without its results: the response, to which ours are added. */
-static void push_rest(lua_State *L, int idx)
+static void remove_results(lua_State *L, int idx)
 {
   lua_pushnil(L);
   lua_setfield(L, idx, "results");
-  lua_pushvalue(L, idx);
 }
 
 /* Adds what the 2xx whose object is at idx says of the inputs of a batch, or lists. True if there are errors. */
@@ -515,33 +514,38 @@ static bool add_list(lua_State *L, int reply, int idx, const lhsa_request_info *
   return has_errors;
 }
 
+/* Adds the response that comes of the envelope at idx. */
+static void add_rest(lua_State *L, int reply, int idx, const lhsa_request_info *info, const hsa_outcome *outcome,
+                     bool has_errors)
+{
+  if (has_errors) { /* it is shown beside the errors, in a log perhaps */
+    remove_results(L, idx);
+    lhsa_push_masked(L, idx, info->request);
+  } else
+    lua_pushvalue(L, idx);
+  add_response(L, reply, info, outcome);
+  remove_results(L, idx); /* not before: Lua's tables grow by what is in them, and so this one grows once */
+}
+
 /* Adds the 2xx whose object is at idx. */
 static void add_answer(lua_State *L, int reply, int idx, const lhsa_request_info *info, const hsa_outcome *outcome)
 {
-  bool has_errors;
+  bool is_whole = info->endpoint->shape == LHSA_WHOLE, has_errors;
 
-  if (info->endpoint->shape == LHSA_RESULTS) {
+  if (info->endpoint->shape == LHSA_RESULTS)
     has_errors = add_list(L, reply, idx, info, outcome);
-    push_rest(L, idx);
-  } else {
+  else {
     push_partials(L, idx);
     has_errors = add_partials(L, reply, idx, info, outcome, lua_gettop(L));
-    lua_pop(L, 1);
-    if (info->endpoint->shape == LHSA_WHOLE) {
+    if (is_whole)
       lua_pushvalue(L, idx);
-      lua_rawseti(L, reply, LHSA_RESULTS_SO_FAR);
-      push_envelope(L, idx);
-    } else {
+    else
       lua_pushboolean(L, 1);
-      lua_rawseti(L, reply, LHSA_RESULTS_SO_FAR);
-      push_rest(L, idx);
-    }
+    lua_rawseti(L, reply, LHSA_RESULTS_SO_FAR);
+    if (is_whole)
+      push_envelope(L, idx);
   }
-  if (has_errors) { /* it is shown beside the errors, in a log perhaps */
-    lhsa_push_masked(L, lua_gettop(L), info->request);
-    lua_remove(L, -2);
-  }
-  add_response(L, reply, info, outcome);
+  add_rest(L, reply, is_whole ? lua_gettop(L) : idx, info, outcome, has_errors);
 }
 
 /* Adds a 2xx that cannot be used; what is wrong with it is at the top. */
@@ -609,6 +613,15 @@ void lhsa_reply_add(lua_State *L, int reply, const lhsa_request_info *info, cons
   lua_settop(L, top);
 }
 
+/* Sets the value at the top on the table below it; pops it. */
+static void set_unless_nil(lua_State *L, const char *name)
+{
+  if (lua_isnil(L, -1))
+    lua_pop(L, 1);
+  else
+    lua_setfield(L, -2, name);
+}
+
 int lhsa_reply_push(lua_State *L, int reply)
 {
   luaL_checkstack(L, 8, NULL);
@@ -631,9 +644,9 @@ int lhsa_reply_push(lua_State *L, int reply)
     lhsa_copy_table(L); /* not itself among them: a cycle would be a trap */
     lua_replace(L, -3);
   }
-  lua_setfield(L, -2, "requests"); /* nil: there was but one */
+  set_unless_nil(L, "requests");
   lua_rawgeti(L, reply, LHSA_EVENT_ERROR);
-  lua_setfield(L, -2, "on_event_error");
+  set_unless_nil(L, "on_event_error");
   return 3;
 }
 
