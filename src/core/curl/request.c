@@ -180,7 +180,7 @@ static bool set_up(hsa_transfer *transfer)
   SET(CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
   SET(CURLOPT_CLOSESOCKETDATA, transfer->transport);
   SET(CURLOPT_FOLLOWLOCATION, 0L);
-  SET(CURLOPT_ACCEPT_ENCODING, "gzip");
+  SET(CURLOPT_ACCEPT_ENCODING, "gzip"); /* the header is in set_headers: libcurl writes its own twice, byte by byte */
   SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
   SET(CURLOPT_PIPEWAIT, transfer->transport->base.is_https ? 1L : 0L); /* one HTTP/2 connection rather than many */
   SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
@@ -284,7 +284,8 @@ static bool set_headers(hsa_transfer *transfer, const hsa_attempt *attempt)
   more = strdup(attempt->headers ? attempt->headers : "");
   ok = token && more && add_header(&list, "User-Agent: ", transfer->transport->config->user_agent) &&
        (token[0] == '\0' || add_header(&list, "Authorization: Bearer ", token)) &&
-       add_header(&list, "Accept: ", "application/json") && add_content_type(&list, which) &&
+       add_header(&list, "Accept: ", "application/json") && add_header(&list, "Accept-Encoding: ", "gzip") &&
+       add_content_type(&list, which) &&
        (which != HEADERS_LARGE_BODY || add_header(&list, "Expect:", "")) && add_lines(&list, more) &&
        curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, list) == CURLE_OK;
   if (!ok) {
