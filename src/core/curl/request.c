@@ -305,7 +305,7 @@ static bool set_headers(hsa_transfer *transfer, const hsa_attempt *attempt)
 }
 
 /* A URL handle spares libcurl parsing the same URL for every call. */
-static bool set_url(hsa_transfer *transfer, const char *text)
+static bool set_handle(hsa_transfer *transfer, const char *text)
 {
   char *copy;
 
@@ -317,6 +317,19 @@ static bool set_url(hsa_transfer *transfer, const char *text)
   return copy && curl_url_set(transfer->url, CURLUPART_URL, text, CURLU_PATH_AS_IS) == CURLUE_OK &&
          /* makes libcurl before 8.0 notice that the handle has changed */
          curl_easy_setopt(transfer->easy, CURLOPT_URL, NULL) == CURLE_OK;
+}
+
+/* libcurl encodes a URL's path for every request, byte by byte, though ours is encoded: a target it takes as it is. A
+ * proxy that reads the request line wants the URL there; over TLS and to loopback there is none. */
+static bool set_url(hsa_transfer *transfer, const char *text)
+{
+  const hsa_transport *transport = transfer->transport;
+  const char *target = strchr(strstr(text, "://") + 3, '/');
+
+  if (!transport->base.is_https && !transport->base.is_loopback)
+    return set_handle(transfer, text);
+  return set_handle(transfer, transport->config->base_url) &&
+         curl_easy_setopt(transfer->easy, CURLOPT_REQUEST_TARGET, target) == CURLE_OK;
 }
 
 /* A POST or PUT without a body still says Content-Length: 0; some servers insist. */
