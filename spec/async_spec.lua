@@ -5,6 +5,7 @@ local binding = require "spec.support.binding"
 local child = require "spec.support.child"
 local libcurl = require "spec.support.libcurl"
 local simulator = require "spec.support.simulator"
+local socket = require "socket"
 local wire = require "spec.support.wire"
 
 local AT_ONCE, LONG = async.AT_ONCE, async.LONG
@@ -1271,6 +1272,22 @@ describe("the descriptor", function()
 end)
 
 describe("the I/O thread", function()
+  it("leaves answers encoded that a step has no use for yet", function()
+    local token = simulator.token()
+    simulator.fault(token, { status = 400, times = 3 })
+    local client = assoc.new { base_url = simulator.url, access_token = token }
+    for _ = 1, 3 do client.async:get_limits("contacts", "companies") end
+    repeat
+      socket.sleep(0.01)
+      local stats = client:stats()
+    until stats.attempts == 3 and stats.in_flight == 0
+    local had = client:stats().errors.api
+    for i = 1, 3 do
+      assert.equal(1, client:step(0, 1))
+      assert.equal(had + i, client:stats().errors.api) -- counted as it is made
+    end
+  end)
+
 
   it("is not there before the first asynchronous call, nor without leave, and one a client", function()
     local report = child.run({}, [[

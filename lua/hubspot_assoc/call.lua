@@ -571,14 +571,21 @@ end
 
 -- ---- steps ----
 
+--- Looks after calls until there are so many to hand out; answers that are for a later step are decoded there.
+local function look_for(client, most)
+  repeat
+    local is_more = look_around(client, most and 1)
+  until not is_more or scheduler.length(client.finished) >= most
+end
+
 --- Hands out what has finished, after a wait of so many seconds at most while there is nothing.
 -- @param most so many; nil: all
 -- @return how many were handed out
 function call_of.step(client, loop, seconds, most)
-  look_around(client)
+  look_for(client, most)
   if scheduler.front(client.finished) == nil and client.count > 0 then
     wait_for_news(client, loop, client.waiting, seconds)
-    look_around(client)
+    look_for(client, most)
   end
   return scheduler.hand_out_finished(client, most)
 end
