@@ -91,7 +91,8 @@ static void add_error(lua_State *L, int reply, const lhsa_request_info *info, hs
   lhsa_set_string(L, "to", info->to);
   lhsa_make_error(L);
   append(L, reply, LHSA_ERRORS);
-  info->client->errors[kind]++;
+  if (kind < HSA_PENDING) /* that one says that nothing has come of it yet */
+    info->client->errors[kind]++;
 }
 
 /* Sets a number, or removes what the server put there. */
