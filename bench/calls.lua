@@ -1,31 +1,67 @@
---- The loops that bench/run measures:  lua calls.lua WHAT N
+--- What bench/run measures, in Lua:  lua calls.lua WHAT N
+-- Makes one call, which is not counted, then N; prints what bench/run says.
 
 local inputs = { { category = "HUBSPOT_DEFINED", typeId = 279, maxToObjectIds = 200 } }
+
+local PATH = "/crm/associations/v4/definitions/configurations/contacts/companies/batch/update"
 
 local answer = [[{"startedAt":"2026-08-01T10:00:00.000Z","results":[{"category":"HUBSPOT_DEFINED","typeId":279,]]
   .. [["userEnforcedMaxToObjectIds":200}],"status":"COMPLETE","completedAt":"2026-08-01T10:00:00.010Z",]]
   .. [["requestedAt":"2026-08-01T10:00:00.000Z"}]]
 
-local loops = {}
+local loops = {} -- WHAT -> function() -> function(n), which makes n calls
 
-function loops.hubspot_assoc(n)
+local function load_ours()
   local assoc = require "hubspot_assoc"
-  for _ = 1, n do
-    assoc.check(assoc.batch_update("contacts", "companies", inputs))
+  assoc.configure { ca_file = os.getenv "SIMULATOR_CA_FILE" }
+  return assoc
+end
+
+function loops.hubspot_assoc()
+  local assoc = load_ours()
+  return function(n)
+    for _ = 1, n do
+      assoc.check(assoc.batch_update("contacts", "companies", inputs))
+    end
+  end
+end
+
+local IN_FLIGHT = 200
+
+--- With so many under way at a time.
+function loops.hubspot_assoc_async()
+  local assoc = load_ours()
+  return function(n)
+    local left = n
+    local function start()
+      left = left - 1
+      assoc.async.batch_update(assoc.async, "contacts", "companies", inputs):on_done(function(results, errors)
+        assoc.check(results, errors)
+        if left > 0 then
+          start()
+        end
+      end)
+    end
+    for _ = 1, math.min(n, IN_FLIGHT) do
+      start()
+    end
+    assoc.drain()
   end
 end
 
 --- What cjson alone takes for the same data.
-local function encode_and_decode(n, list, text)
+local function encode_and_decode(list, text)
   local cjson = require "cjson"
-  for _ = 1, n do
-    cjson.encode({ inputs = list })
-    cjson.decode(text)
+  return function(n)
+    for _ = 1, n do
+      cjson.encode({ inputs = list })
+      cjson.decode(text)
+    end
   end
 end
 
-function loops.cjson(n)
-  encode_and_decode(n, inputs, answer)
+function loops.cjson()
+  return encode_and_decode(inputs, answer)
 end
 
 -- As many inputs as one request may hold.
@@ -58,39 +94,41 @@ local function many_associations()
   end)
 end
 
-local function call_many(n, name, list)
-  local assoc = require "hubspot_assoc"
-  for _ = 1, n do
-    assert(#assoc.check(assoc[name]("contacts", "companies", list)) == MANY)
+local function call_many(name, list)
+  local assoc = load_ours()
+  return function(n)
+    for _ = 1, n do
+      assert(#assoc.check(assoc[name]("contacts", "companies", list)) == MANY)
+    end
   end
 end
 
-function loops.batch_update_many(n)
-  call_many(n, "batch_update", (many_limits()))
+function loops.batch_update_many()
+  return call_many("batch_update", (many_limits()))
 end
 
-function loops.cjson_batch_update_many(n)
-  encode_and_decode(n, many_limits())
+function loops.cjson_batch_update_many()
+  return encode_and_decode(many_limits())
 end
 
-function loops.associate_many(n)
-  call_many(n, "associate", (many_associations()))
+function loops.associate_many()
+  return call_many("associate", (many_associations()))
 end
 
-function loops.cjson_associate_many(n)
-  encode_and_decode(n, many_associations())
+function loops.cjson_associate_many()
+  return encode_and_decode(many_associations())
 end
 
 --- luasocket opens a connection for every call unless one writes HTTP oneself; so this does.
-function loops.luasocket(n)
-  local cjson = require "cjson"
+function loops.luasocket()
+  local cjson, socket = require "cjson", require "socket"
   local host, port = os.getenv("HUBSPOT_BASE_URL"):match("^http://([^:/]+):(%d+)")
-  local connection = assert(require("socket").connect(host, tonumber(port)))
+  local connection = assert(socket.connect(host, tonumber(port)))
   connection:setoption("tcp-nodelay", true)
-  for _ = 1, n do
+  local function call()
     local body = cjson.encode({ inputs = inputs })
     assert(connection:send(table.concat({
-      "POST /crm/associations/v4/definitions/configurations/contacts/companies/batch/update HTTP/1.1",
+      "POST " .. PATH .. " HTTP/1.1",
       "Host: " .. host .. ":" .. port,
       "Authorization: Bearer " .. os.getenv("HUBSPOT_ACCESS_TOKEN"),
       "Accept: application/json",
@@ -110,6 +148,54 @@ function loops.luasocket(n)
     end
     cjson.decode((assert(connection:receive(tonumber(headers["content-length"])))))
   end
+  return function(n)
+    for _ = 1, n do
+      call()
+    end
+  end
 end
 
-loops[arg[1]](tonumber(arg[2]))
+--- lua-http's request objects open a connection for every call; so this keeps one, too.
+function loops.lua_http()
+  local cjson, client, new_headers = require "cjson", require "http.client", require "http.headers".new
+  local host, port = os.getenv("HUBSPOT_BASE_URL"):match("^http://([^:/]+):(%d+)")
+  local connection = assert(client.connect { host = host, port = tonumber(port), tls = false, version = 1.1 })
+  local function call()
+    local stream, headers, body = assert(connection:new_stream()), new_headers(), cjson.encode({ inputs = inputs })
+    headers:append(":method", "POST")
+    headers:append(":authority", host .. ":" .. port)
+    headers:append(":path", PATH)
+    headers:append("authorization", "Bearer " .. os.getenv "HUBSPOT_ACCESS_TOKEN")
+    headers:append("accept", "application/json")
+    headers:append("content-type", "application/json")
+    headers:append("content-length", tostring(#body))
+    assert(stream:write_headers(headers, false))
+    assert(stream:write_chunk(body, true))
+    assert(assert(stream:get_headers()):get ":status" == "200")
+    cjson.decode((assert(stream:get_body_as_string())))
+  end
+  return function(n)
+    for _ = 1, n do
+      call()
+    end
+  end
+end
+
+local gettime = require "socket".gettime
+
+local function peak()
+  local file = assert(io.open "/proc/self/status")
+  local kilobytes = file:read("*a"):match "VmHWM:%s*(%d+)"
+  file:close()
+  return tonumber(kilobytes)
+end
+
+local n = tonumber(arg[2])
+local begun = gettime()
+local run = loops[arg[1]]()
+local loaded = gettime()
+run(1)
+local first, used = gettime(), os.clock()
+run(n)
+used = os.clock() - used
+print(("%.0f %.0f %.2f %.0f"):format((loaded - begun) * 1e6, (first - loaded) * 1e6, used / n * 1e6, peak()))
