@@ -5,7 +5,6 @@ local binding = require "spec.support.binding"
 local child = require "spec.support.child"
 local libcurl = require "spec.support.libcurl"
 local simulator = require "spec.support.simulator"
-local socket = require "socket"
 local wire = require "spec.support.wire"
 
 local AT_ONCE, LONG = async.AT_ONCE, async.LONG
@@ -1278,7 +1277,7 @@ describe("the I/O thread", function()
     local client = assoc.new { base_url = simulator.url, access_token = token }
     for _ = 1, 3 do client.async:get_limits("contacts", "companies") end
     repeat
-      socket.sleep(0.01)
+      require "socket".sleep(0.01)
       local stats = client:stats()
     until stats.attempts == 3 and stats.in_flight == 0
     local had = client:stats().errors.api
