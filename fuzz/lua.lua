@@ -90,7 +90,7 @@ end
 
 local function try(check, text)
   debug.sethook(function() error "it takes too long" end, "", MOST_INSTRUCTIONS)
-  local ok, message = xpcall(check, debug.traceback, text)
+  local ok, message = xpcall(function() check(text) end, debug.traceback)
   debug.sethook()
   return ok, message
 end
