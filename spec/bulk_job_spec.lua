@@ -94,6 +94,32 @@ describe("a bulk job", function()
     client:close()
   end)
 
+  it("writes answers when add or step looks, and step does not wait", function()
+    local path, client = os.tmpname(), assoc.new { access_token = account(), rate = false }
+    os.remove(path)
+    local told = 0
+    local job = client:bulk("associate_default", "contacts", "companies", { batch_size = 2, journal = path,
+      on_outcome = function() told = told + 1 end })
+    job:step() -- nothing to do is no harm
+    job:add(pair(1))
+    job:add(pair(2))
+    local give_up_at = core.now() + 20
+    repeat
+      os.execute "sleep 0.05"
+    until client:stats().bytes_received > 0 and client:stats().in_flight == 0 or core.now() > give_up_at
+    assert.same({ 0, 2 }, { told, job:progress().left })
+    repeat job:step() until told > 0 or core.now() > give_up_at
+    assert.same({ 2, 0 }, { told, job:progress().left })
+    local n = 0
+    for _ in io.lines(path) do n = n + 1 end
+    assert.equal(2, n)
+    assert.same({ 2, 0, 0, 0, 0 }, counts(job:finish()))
+    job:step()
+    assert.error_matches(function() job.step() end, "'step' is a method of a job")
+    client:close()
+    os.remove(path)
+  end)
+
   it("goes through faults of all kinds", function()
     local token = account()
     for _, fault in ipairs { { status = 503 }, { close = true }, { close = true, after = true }, { status = 429 },
@@ -169,6 +195,7 @@ for _, name in ipairs { "luv", "cqueues" } do
 
     it("its iterator may yield, and what cannot wait says so", function()
       local token, host, summary, message = account(), new_host(), nil, nil
+      simulator.fault(token, { skip = 4, delay = 0.3 }) -- the answer that is waited for is not there at once
       local client = assoc.new { access_token = token, loop = host.loop, rate = false }
       host.start(function()
         local n = 0

@@ -197,6 +197,25 @@ describe("a journal", function()
     assert.equal(2, #lines())
     assert.same({ 4, 0, 0, 0, 2 }, counts(begin(server, { batch_size = 2 }):run(pairs_of(6))))
   end)
+
+  it("knows whether anything of the job has gone well: then isolating goes on, whatever this run meets", function()
+    local is_good
+    local server = bulk_server.new { refuses = function() return not is_good and "no such type" end }
+    local inputs = pairs_of(100)
+    local summary = begin(server):run(inputs)
+    assert.same({ 0, 100 }, { summary.done, summary.failed + summary.left })
+    assert.is_true(summary.left > 50)
+    local n = summary.failed
+    summary = begin(server):run(inputs) -- nothing of it is mended
+    assert.same({ 0, n }, { summary.done, summary.skipped })
+    n = n + summary.failed
+    is_good = true
+    assert.same({ 100 - n, 0, 0, 0, n }, counts(begin(server):run(inputs)))
+    is_good = false
+    for i = 1, 100 do inputs[100 + i] = pair(1000 + i) end
+    assert.same({ 0, 100, 0, 0, 100 }, counts(begin(server):run(inputs)))
+    for _, times in pairs(outcomes_in_journal()) do assert.equal(1, times) end
+  end)
 end)
 
 describe("a journal that cannot be used ends the job before it begins:", function()

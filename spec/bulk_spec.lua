@@ -379,26 +379,23 @@ describe("which input an error of HubSpot's is about", function()
     assert.equal("protocol", outcomes[2].error.kind)
   end)
 
-  it("is all of them where HubSpot says no to the request for another reason", function()
-    local server = bulk_server.new { on_request = function() return status(404) end }
-    local summary = begin(server, { batch_size = 2 }):run(pairs_of(4))
-    assert.same({ 0, 4, 0, 0, 0 }, counts(summary))
-    assert.equal(2, #server.sizes)
-    assert.equal(404, outcomes[1].error.http_status)
-  end)
-
-  it("is sought no longer where the inputs are not the reason: none goes through", function()
-    local server = bulk_server.new { refuses = function() return "no such object type" end }
-    local summary, errors = begin(server):run(pairs_of(3000))
-    assert.is_true(summary.failed >= 1000 and summary.failed < 1020, summary.failed)
-    assert.equal(3000 - summary.failed, summary.left)
-    assert.is_true(#server.sizes < 2100, #server.sizes)
-    assert.matches("%d+ inputs are left: 1000 inputs were refused one by one, and none went through: "
-      .. "no such object type", tostring(errors))
-    assert.equal("no such object type", outcomes[1].error.message)
-
-    server = bulk_server.new { refuses = function(input) return input.from.id ~= "3" and "no such record" or nil end }
-    assert.same({ 1, 1099, 0, 0, 0 }, counts(begin(server):run(pairs_of(1100))))
+  it("costs few requests more, be it one or all of them", function()
+    local function cost(is_bad)
+      local server = bulk_server.new { refuses = function(input) return is_bad(tonumber(input.from.id)) and "no" end }
+      local n = 0
+      local summary = begin(server, { batch_size = 256 }):run(function()
+        n = n + 1
+        if n <= 1024 then return pair(n) end
+      end)
+      for i = 1, 1024 do assert(outcomes[i].status == (is_bad(i) and "failed" or "done"), i) end
+      for _, times in pairs(server.applied) do assert.equal(1, times) end
+      assert.equal(#server.sizes, summary.requests)
+      return #server.sizes
+    end
+    assert.is_true(cost(function(i) return i == 901 end) <= 4 + 2 * 8)
+    assert.is_true(cost(function(i) return i > 256 end) <= 768 * 1.2) -- not two for each
+    assert.is_true(cost(function(i) return i % 2 == 0 end) <= 1024 * 1.55)
+    assert.is_true(cost(function(i) return i <= 200 end) <= 200 * 1.4) -- the first ones are no sign of the others
   end)
 
   it("lists a hundred errors at most, and says how many there are", function()
@@ -541,7 +538,8 @@ end)
 describe("what ends a job", function()
   local DAILY = { status = 429, headers = {}, body = '{"status":"error","policyName":"DAILY","message":"too many"}' }
 
-  for what, response in pairs { ["a 401"] = status(401), ["a 403"] = status(403), ["the daily limit"] = DAILY,
+  for what, response in pairs { ["a 401"] = status(401), ["a 403"] = status(403), ["a 405"] = status(405),
+    ["the daily limit"] = DAILY,
     ["a redirect"] = status(302) } do
     it("leaves the rest for the next one: " .. what, function()
       local server = bulk_server.new { on_request = function(_, n)
@@ -558,6 +556,56 @@ describe("what ends a job", function()
       assert.matches("the job ended, %d+ inputs are left", tostring(errors))
     end)
   end
+
+  local function refuse(message)
+    return bulk_server.refusal(400, { status = "error", category = "VALIDATION_ERROR", message = message })
+  end
+
+  for what, response in pairs { ["a 400"] = refuse "no such type", ["a 404"] = status(404) } do
+    it("is a request that HubSpot refuses whatever inputs it has: " .. what, function()
+      local server = bulk_server.new { on_request = function() return response end }
+      local n = 0
+      local summary, errors = begin(server):run(function()
+        n = n + 1
+        return n <= 100000 and pair(n) or nil
+      end)
+      assert.is_true(#server.sizes < 100, #server.sizes)
+      assert.is_true(n < 20000)
+      assert.same({ 0, 0, n }, { summary.done, summary.unknown, summary.failed + summary.left })
+      assert.is_true(summary.failed >= 20 and summary.failed <= 25, summary.failed)
+      local last = 0
+      for index in pairs(outcomes) do last = math.max(last, index) end
+      assert.is_true(last > 3000, last) -- they were of all that was under way
+      assert.equal(response.status, errors[1].http_status)
+      assert.is_nil(errors[1].index)
+      assert.matches("the job ended, %d+ inputs are left: all 20 inputs that were sent alone were refused alike, "
+        .. "and nothing has gone well: look at from, to and the inputs. HubSpot said: ", errors[1].message)
+      assert.matches(response.status == 400 and "no such type" or "HTTP 404", errors[1].message)
+    end)
+  end
+
+  it("is such a request also in an answer about its inputs", function()
+    local server = bulk_server.new { fails = function() return "no" end, names = false }
+    local summary = begin(server):run(pairs_of(1000))
+    assert.is_true(#server.sizes < 100, #server.sizes)
+    assert.same({ 0, 0, 1000 }, { summary.done, summary.unknown, summary.failed + summary.left })
+    assert.is_true(summary.failed >= 20 and summary.failed <= 30)
+  end)
+
+  it("is such a request with isolate = false, too", function()
+    local server = bulk_server.new { on_request = function() return refuse "no" end }
+    local summary, errors = begin(server, { isolate = false, batch_size = 2, in_flight = 1 }):run(pairs_of(100))
+    assert.equal(20, #server.sizes)
+    assert.same({ 0, 40 }, { summary.done, summary.failed })
+    assert.matches("all 20 requests were refused alike", errors[1].message)
+  end)
+
+  it("is not inputs that are refused each for its own reason, or 20 among others", function()
+    local server = bulk_server.new { refuses = function(input) return "no " .. input.from.id end }
+    assert.same({ 0, 100, 0, 0, 0 }, counts(begin(server):run(pairs_of(100))))
+    server = bulk_server.new { refuses = function(input) return tonumber(input.from.id) <= 60 and "no" end }
+    assert.same({ 40, 60, 0, 0, 0 }, counts(begin(server):run(pairs_of(100))))
+  end)
 
   it("is a client that is closed", function()
     local client

@@ -240,6 +240,17 @@ function Job:add(input, tag)
   return true
 end
 
+--- Takes in what has been answered, and sends what waits, without waiting: for a program that is busy with something
+-- else between its inputs, so that answers are in the journal soon. add does it, too.
+-- Raises what on_outcome and on_progress raise, as add does
+function Job:step()
+  expect_job(self, "step")
+  pipeline.recover(self)
+  if not self.summary then
+    pipeline.turn(self)
+  end
+end
+
 --- The errors of a finished job; nil if all went well.
 local function errors_of(job, summary)
   local list = {}

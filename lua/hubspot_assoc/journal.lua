@@ -82,6 +82,7 @@ end
 --- Remembers what a line says of an input.
 local function remember(journal, index, tag, status)
   local is_outcome = OUTCOMES[status]
+  journal.has_done = journal.has_done or status == "done"
   if tag ~= nil then
     journal.has_tags = true
     if journal.tags[tag] ~= "outcome" then

@@ -24,7 +24,6 @@ local tostring, type = tostring, type
 local huge, max, min = math.huge, math.max, math.min
 
 local MAX_ERRORS = 100 -- that finish returns
-local MAX_REFUSED = 1000 -- inputs, each alone, while none goes through: it takes two requests an input to find that out
 local SMALL_HEAP = 65536 -- KB: to collect all of it takes about as long as to decode an answer
 
 local pipeline = {}
@@ -40,7 +39,8 @@ end
 local new_error = pipeline.new_error
 
 function pipeline.new_stock(size)
-  return { requests = {}, open = {}, held = {}, done = 0, failed = 0, unknown = 0, sent = 0, errors = {}, size = size }
+  return { requests = {}, open = {}, held = {}, done = 0, failed = 0, unknown = 0, sent = 0, errors = {}, size = size,
+    refused = { n = 0 } }
 end
 
 --- Changes some of the job's stock, all at once.
@@ -245,6 +245,11 @@ local function write(job, text, is_synced)
   return size
 end
 
+--- Has nothing of the job gone well yet, in earlier runs neither?
+local function is_bleak(job)
+  return job.stock.done == 0 and not (job.journal and job.journal.has_done)
+end
+
 local function release(job, items)
   for i = 1, #items do
     if items[i].identity then
@@ -269,7 +274,8 @@ end
 -- @param decided items that have their outcomes
 -- @param others requests that take its place
 -- @param is_claimed false: the next run is to try them again
-local function commit(job, request, decided, others, is_claimed)
+-- @param refused count of refusals; nil: as it was
+local function commit(job, request, decided, others, is_claimed, refused)
   local stock = job.stock
   local size = stock.size
   if job.journal then
@@ -283,9 +289,11 @@ local function commit(job, request, decided, others, is_claimed)
   if job.on_outcome and decided[1] then
     others = put_in_place(others, nil, { { outcomes = decided, last = #decided } })
   end
-  change(job, { requests = put_in_place(stock.requests, request, others), errors = errors, size = size or stock.size,
-    done = counts.done, failed = counts.failed, unknown = counts.unknown,
-    sent = stock.sent + (request.future and 1 or 0) })
+  local is_last = is_bleak(job) -- the inputs that go alone are to be from all that is under way
+  local requests = put_in_place(stock.requests, request, is_last and {} or others)
+  change(job, { requests = is_last and put_in_place(requests, nil, others) or requests, errors = errors,
+    size = size or stock.size, done = counts.done, failed = counts.failed, unknown = counts.unknown,
+    sent = stock.sent + (request.future and 1 or 0), refused = refused })
   release(job, decided)
   job.has_news = true
   collect(job)
@@ -328,20 +336,17 @@ local function meet_trouble(job, request, problem)
   job.trouble = state
 end
 
---- An input was refused alone. Where that is all that ever happens, the inputs are not the reason (an object type that
--- is not there, say): the job ends, before it has sent two requests for each of a million.
-local function count_refusal(job, refusal)
-  job.refused = (job.refused or 0) + 1
-  if job.refused >= MAX_REFUSED and not job.ended then
-    local problem = {}
-    for name, value in pairs(refusal) do
-      problem[name] = value
-    end
-    problem.index = nil
-    problem.message = ("%d inputs were refused one by one, and none went through: %s"):format(MAX_REFUSED,
-      tostring(refusal.message))
-    job.ended = core.errors({ problem })[1]
+--- The error that ends a job of which nothing has gone well.
+local function lose_hope(refusal, n, is_alone)
+  local problem = {}
+  for name, value in pairs(refusal) do
+    problem[name] = value
   end
+  problem.index = nil
+  local what = is_alone and "inputs that were sent alone" or "requests"
+  problem.message = ("all %d %s were refused alike, and nothing has gone well: look at from, to and the inputs. "
+    .. "HubSpot said: %s"):format(n, what, tostring(refusal.message))
+  return core.errors({ problem })[1]
 end
 
 --- An answer was understood: writes, counts, and goes on.
@@ -349,8 +354,6 @@ local function settle(job, request)
   local verdict = request.verdict
   if verdict.ends then
     job.ended = job.ended or verdict.ends
-  elseif verdict.refusal and job.stock.done == 0 then
-    count_refusal(job, verdict.refusal)
   end
   if verdict.is_answered then
     job.trouble = nil
@@ -358,7 +361,11 @@ local function settle(job, request)
   if verdict.trouble then
     return meet_trouble(job, request, verdict.trouble)
   end
-  return commit(job, request, verdict.decided, requests_of(verdict.again), true)
+  local refused = outcome.count_refusals(job.stock.refused, verdict)
+  if verdict.refusal and outcome.is_hopeless(refused) and is_bleak(job) then
+    job.ended = job.ended or lose_hope(verdict.refusal, refused.n, #request.items == 1)
+  end
+  return commit(job, request, verdict.decided, requests_of(verdict.again), true, refused)
 end
 
 --- Tells on_outcome of each, once. What it raises leaves the rest for the next time.
@@ -531,7 +538,8 @@ end
 local function understand(job, request)
   local came = request.came
   came.sorted = came.sorted or outcome.sort(came.results, came.errors, #request.items)
-  request.verdict = outcome.judge(job.rules, request.items, came.sorted)
+  request.verdict = outcome.judge(job.rules, request.items, came.sorted,
+    { is_bleak = is_bleak(job), refused = job.stock.refused.n })
 end
 
 --- Does what is to be done with a request; returns false if that is nothing.
