@@ -19,7 +19,7 @@ end
 
 -- ---- CSV ----
 
---- The fields of a line; raises if it is not CSV.
+--- The fields of a line; nil and what is wrong if it is not CSV. (A pcall here would catch Ctrl-C, too.)
 local function split(line)
   local fields, rest = {}, line:gsub("\r$", "") .. ","
   while rest ~= "" do
@@ -32,7 +32,7 @@ local function split(line)
       field, after = rest:match '^([^",]*),(.*)$'
     end
     if not field then
-      error("the quotes do not match", 0)
+      return nil, "the quotes do not match"
     end
     fields[#fields + 1] = field:gsub('""', '"')
     rest = after
@@ -47,7 +47,8 @@ end
 --- Column name -> its place.
 local function read_columns(line)
   local columns = {}
-  for i, name in ipairs(split((line or ""):gsub("^\239\187\191", ""))) do -- what Excel puts before UTF-8
+  local names = split(((line or ""):gsub("^\239\187\191", ""))) -- what Excel puts before UTF-8
+  for i, name in ipairs(names or {}) do
     columns[name] = i
   end
   assert(columns.from and columns.to, "the first line must name the columns: from, to and perhaps label")
@@ -67,9 +68,9 @@ local function each_row(path)
       file:close()
       return nil
     end
-    local ok, fields = pcall(split, line)
-    if not ok then
-      return number, nil, fields
+    local fields, problem = split(line)
+    if not fields then
+      return number, nil, problem
     end
     return number, fields[columns.from] or "", fields[columns.to] or "", fields[columns.label] or ""
   end
