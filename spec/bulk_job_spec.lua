@@ -204,6 +204,7 @@ for _, name in ipairs { "luv", "cqueues" } do
           n = n + 1
           return n <= 10 and pair(n) or nil
         end)
+        simulator.fault(token, { delay = 0.3 })
         local job = client:bulk("associate_default", "contacts", "companies")
         job:add(pair(1))
         table.sort({ 1, 2 }, function(a, b)
