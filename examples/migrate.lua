@@ -109,9 +109,9 @@ is_terminal = is_terminal == true or is_terminal == 0 -- as Lua 5.1 says it
 
 local function show(progress)
   local trouble = progress.trouble
-    and (" - waiting %d s: %s"):format(progress.retry_in, tostring(progress.trouble)) or ""
-  io.stderr:write(("\r%d done, %d failed, %d a second%s\27[K"):format(progress.done + progress.skipped, progress.failed,
-    progress.rate, trouble:sub(1, 60)))
+    and (" - waiting %.0f s: %s"):format(progress.retry_in, tostring(progress.trouble)) or ""
+  io.stderr:write(("\r%d done, %d failed, %.0f a second%s\27[K"):format(progress.done + progress.skipped,
+    progress.failed, progress.rate, trouble:sub(1, 60)))
 end
 
 local journal = rows_path .. ".journal"

@@ -22,10 +22,13 @@ describe("examples/migrate.lua", function()
   end
 
   -- Runs it; what it said, and its exit status.
-  local function migrate()
+  -- terminal: true, it is on one
+  local function migrate(terminal)
     local words = { "HUBSPOT_ACCESS_TOKEN=" .. token, "HUBSPOT_BASE_URL=" .. simulator.url, os.getenv "LUA",
-      "examples/migrate.lua", "contacts", "companies", shell.quote(rows), shell.quote(report), "2>&1; echo $?" }
-    local pipe = assert(io.popen(table.concat(words, " ")))
+      "examples/migrate.lua", "contacts", "companies", shell.quote(rows), shell.quote(report) }
+    local command = table.concat(words, " ")
+    command = terminal and ("script -qefc %s /dev/null </dev/null"):format(shell.quote(command)) or command
+    local pipe = assert(io.popen(command .. " 2>&1; echo $?"))
     local said, status = pipe:read("*a"):match "^(.-)(%d+)\n$"
     pipe:close()
     return said, tonumber(status)
@@ -75,6 +78,29 @@ describe("examples/migrate.lua", function()
     assert.matches("^3000 rows associated, 2000 before, 0 failed: see .*; 0 left", said)
     assert.equal(0, status)
     assert.equal(5000, #lines_of(rows .. ".journal"))
+  end)
+
+  it("tells of its progress on a terminal", function()
+    local text = { "to,from" }
+    for i = 1, 5000 do text[#text + 1] = i .. "," .. i end
+    write(table.concat(text, "\n"))
+    local said, status = migrate(true)
+    assert.matches("\r2000 done, 0 failed, %d+ a second\27%[K", said)
+    assert.matches("\r5000 done, 0 failed, %d+ a second\27%[K\r?\n5000 rows associated", said)
+    assert.equal(0, status)
+  end)
+
+  it("ends before it has failed all rows where HubSpot refuses whatever is sent", function()
+    local text = { "to,from" }
+    for i = 1, 5000 do text[#text + 1] = i .. "," .. i end
+    write(table.concat(text, "\n"))
+    simulator.fault(token, { status = 400, skip = 2, times = 100000 })
+    local said, status = migrate()
+    assert.matches("^0 rows associated, 0 before, 2%d failed: see .*; %d+ left; .*look at from, to and the", said)
+    assert.equal(1, status)
+    simulator.request("DELETE", "/simulator/faults?token=" .. token)
+    said = migrate()
+    assert.matches("^49%d%d rows associated, 0 before, 2%d failed: see .*; 0 left", said)
   end)
 
   it("loses no row from the report when it was killed, and lets no second one write it", function()
