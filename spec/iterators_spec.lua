@@ -293,7 +293,7 @@ describe("read_all", function()
   it("gives an id that is none its error, and goes on", function()
     local log = {}
     local client = answered(reader(nil, log))
-    for _, wrong in ipairs { "x", "", "-1", 1.5, -1, true, {}, ("9"):rep(20), 2 ^ 60 + 0.0 } do
+    for _, wrong in ipairs { "x", "", "-1", 1.5, -1, true, {}, 2 ^ 60 + 0.0 } do
       local ids, counts, failures = collect(client:read_all("contacts", "companies", { "1", wrong, "2" }))
       assert.same({ "1", wrong, "2" }, ids)
       assert.same({ 1, "config", 1 }, counts)
@@ -301,6 +301,68 @@ describe("read_all", function()
     end
     assert.same({ "x" }, (collect(client:read_all("contacts", "companies", { "x" }))))
     assert.same({ "1", "2" }, log[1])
+  end)
+
+  it("takes ids up to int64", function()
+    local client = answered(reader())
+    local ids = { "9223372036854775807", "9223372036854775808", ("9"):rep(20), "1" }
+    local _, counts, failures = collect(client:read_all("contacts", "companies", ids))
+    assert.same({ 1, "config", "config", 1 }, counts)
+    assert.matches("record id %(9223372036854775807 at most%) expected, got string 9223372036854775808",
+      tostring(failures[ids[2]]))
+  end)
+
+  it("fails an id that HubSpot refuses, and none of those that were asked for with it", function()
+    for _, version in ipairs { "v4", "2026-09" } do
+      local client, token = binding.client { api_version = version }
+      fill_account(client, 100, 600)
+      simulator.clear_log(token)
+      local ids = numbers(1, 100)
+      ids[17], ids[64] = "0", "00"
+      local it = client:read_all("contacts", "companies", ids, { batch_size = 100 })
+      local _, counts, failures = collect(it)
+      for i, count in ipairs(counts) do
+        assert.equal((i == 17 or i == 64) and "api" or i == 1 and 601 or 1, count)
+      end
+      assert.same({ 400, 1 }, { failures["0"][1].http_status, #failures["0"] })
+      assert.is_nil(it.errors)
+      assert.is_true(simulator.log(token).count < 20)
+    end
+  end)
+
+  it("finds out which ids an error without a name is about, and which error is whose", function()
+    local client = answered(reader(function(id)
+      if id == "3" or id == "7" then return nil, { category = "VALIDATION_ERROR", message = "Not " .. id } end
+    end))
+    local it = client:read_all("contacts", "companies", numbers(1, 9))
+    local _, _, failures = collect(it)
+    assert.same({ 1, "Not 3" }, { #failures["3"], failures["3"][1].message })
+    assert.same({ 1, "Not 7" }, { #failures["7"], failures["7"][1].message })
+    assert.is_nil(it.errors)
+  end)
+
+  it("seeks no longer which ids are bad where none is read: all requests are refused alike", function()
+    local sent = 0
+    local client = answered(function()
+      sent = sent + 1
+      return { status = 400, body = '{"message":"no such object type"}' }
+    end, { rate = false })
+    local _, counts, failures = collect(client:read_all("contacts", "p_none", numbers(1, 3000)))
+    assert.same({ 3000, "api", "api" }, { #counts, counts[1], counts[3000] })
+    assert.same({ 400, "no such object type" }, { failures["3000"][1].http_status, failures["3000"][1].message })
+    assert.is_true(sent < 200, sent)
+  end)
+
+  it("sends no halves after an answer that ends everything", function()
+    local sent = 0
+    local client = answered(function()
+      sent = sent + 1
+      return { status = sent == 1 and 400 or 401, body = '{"message":"no"}' }
+    end)
+    local _, counts, failures = collect(client:read_all("contacts", "companies", numbers(1, 8)))
+    assert.equal(8, #counts)
+    assert.same({ 401, 1 }, { failures["1"][1].http_status, failures["1"][1].attempts })
+    assert.same({ 0, 2 }, { failures["8"][1].attempts, sent })
   end)
 
   it("gives the error of a request to all of its ids", function()

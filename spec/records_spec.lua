@@ -418,6 +418,7 @@ describe("misuse of a call on records", function()
   end
 
   local ID = "record id (a string of digits) expected, got "
+  local LARGE = "record id (9223372036854775807 at most) expected, got string"
   local cases = {
     { pair("associate"), "#3 to 'associate' (inputs: list expected, got nil)" },
     { pair("associate", labelled(1, 2)), "(inputs: list expected, got a single element; put it into a list" },
@@ -425,7 +426,8 @@ describe("misuse of a call on records", function()
     { pair("associate", { labelled(1, 2), labelled(1, -2) }), "(inputs[2].to.id: " .. ID .. "number -2)" },
     { pair("associate", { labelled(1.5, 2) }), "(inputs[1].from.id: " .. ID .. "number 1.5)" },
     { pair("associate", { labelled(1, "") }), "(inputs[1].to.id: " .. ID .. 'string "")' },
-    { pair("associate", { labelled(1, "99999999999999999999") }), "(inputs[1].to.id: " .. ID },
+    { pair("associate", { labelled(1, "99999999999999999999") }), "(inputs[1].to.id: " .. LARGE },
+    { pair("associate", { labelled(1, "9223372036854775808") }), "(inputs[1].to.id: " .. LARGE },
     { pair("associate", { unlabelled(1, 2) }), "(inputs[1].types: list expected, got nil)" },
     { pair("associate", { labelled(1, 2, {}) }), "(inputs[1].types: at least one element expected)" },
     { pair("associate", { labelled(1, 2, TYPES[1]) }), "(inputs[1].types: list expected, got a single element" },

@@ -9,7 +9,7 @@ local core = require "hubspot_assoc.core"
 local new_source = require "hubspot_assoc.source"
 
 local error, ipairs = error, ipairs
-local floor, max, min, math_type = math.floor, math.max, math.min, math.type
+local ceil, floor, max, min, math_type = math.ceil, math.floor, math.max, math.min, math.type
 local pairs, remove, setmetatable, tostring, type = pairs, table.remove, setmetatable, tostring, type
 
 local PAGE = 500 -- records that HubSpot gives of one record at a time
@@ -18,7 +18,11 @@ local FIRST_READ = 50 -- ids of a request while nobody knows how many records th
 local AIM = 10000 -- records of an answer: some 5 MB of Lua tables
 local MAX_IN_FLIGHT, DEFAULT_IN_FLIGHT = 100, 4 -- requests
 local EXACT = 2 ^ 53 -- a float from here on may have been another number
-local MAX_DIGITS = 19
+local MAX_ID = "9223372036854775807"
+local MAX_REFUSED = 20 -- ids, each alone, while none is read: it takes two requests an id to find that out
+
+-- HubSpot's refusals of a whole request that one of its ids can be the reason of.
+local REFUSALS = { [400] = true, [409] = true, [413] = true, [422] = true }
 
 -- ---- what both have ----
 
@@ -117,19 +121,28 @@ end
 --
 -- A batch is what one request asks for, and what has come of it. Its fields: ids (as they were given), keys (their
 -- record ids, in the same places; false where one is none), place (of the id that was handed out last); records and
--- failures (key -> list); inputs (of the request under way: at first all ids, then those that have more pages), future
--- (of that request; nil: all is known).
+-- failures (key -> list); inputs (of the request under way: at first all ids, then those that have more pages, or are
+-- asked for again in halves), future (of that request; nil: all is known), todo (lists of inputs, for requests that
+-- follow it: last in, first out); read_ids and read_records (how many, for next_size).
 
 --- The record id that a value stands for, as HubSpot writes it, or nil.
 local function key_of(id)
   if type(id) == "string" then
-    return #id <= MAX_DIGITS and id:match("^0*(%d+)$") or nil
+    local is_short = #id < #MAX_ID or #id == #MAX_ID and id <= MAX_ID
+    return is_short and id:match("^0*(%d+)$") or nil
   elseif type(id) ~= "number" or id < 0 or id % 1 ~= 0 then
     return nil
   elseif id < EXACT then
     return ("%.0f"):format(id + 0) -- no sign of a zero
   end
   return math_type and math_type(id) == "integer" and ("%d"):format(id) or nil
+end
+
+--- What is wrong with a value that is no record id.
+local function say_no_id(id)
+  local is_large = type(id) == "string" and id:find("^%d+$")
+  return ("record id (%s) expected, got %s %s"):format(is_large and MAX_ID .. " at most" or "a string of digits",
+    type(id), tostring(id))
 end
 
 local function new_error(iterator, kind, message, fields)
@@ -176,12 +189,18 @@ local function new_unsent(iterator)
   return new_error(iterator, why.kind, "not sent: " .. reason, { policyName = why.policyName })
 end
 
+--- Are the ids of a refused request to be asked for in halves? Where twenty were refused alone and none was read,
+-- the ids are not the reason (an object type that is not there, say).
+local function isolates(iterator)
+  return iterator.has_read or iterator.refused < MAX_REFUSED
+end
+
 --- How many ids the next request is to ask for.
 local function next_size(iterator)
   if iterator.batch_size then
     return iterator.batch_size
   elseif not iterator.last_ids then
-    return FIRST_READ
+    return isolates(iterator) and FIRST_READ or MAX_READ
   end
   return max(1, min(MAX_READ, floor(AIM * iterator.last_ids / max(1, iterator.last_records))))
 end
@@ -189,7 +208,8 @@ end
 --- Reads ids, as many as a request may hold. An id that comes twice is asked for once.
 -- @return batch; nil if there are no more ids
 local function new_batch(iterator)
-  local batch = { ids = {}, keys = {}, place = 0, records = {}, failures = {}, inputs = {} }
+  local batch = { ids = {}, keys = {}, place = 0, records = {}, failures = {}, inputs = {}, todo = {},
+    read_ids = 0, read_records = 0 }
   local is_asked, size = {}, next_size(iterator)
   while #batch.ids < size do
     local id = iterator.next_id()
@@ -245,7 +265,7 @@ local function take_result(iterator, batch, result, open, following, response)
   if not key or open[key] == nil then
     return
   end
-  open[key] = false
+  open[key], iterator.has_read = false, true
   local records = batch.records[key] or {}
   batch.records[key] = records
   for _, record in ipairs(type(result.to) == "table" and result.to or {}) do
@@ -266,15 +286,27 @@ local function take_result(iterator, batch, result, open, following, response)
   end
 end
 
+--- They are to be asked for again, in two requests.
+local function halve(batch, inputs)
+  local middle, first, second = ceil(#inputs / 2), {}, {}
+  for i, input in ipairs(inputs) do
+    local half = i <= middle and first or second
+    half[#half + 1] = input
+  end
+  add(batch, "todo", second)
+  add(batch, "todo", first)
+end
+
 --- Gives an error to the ids that it is about.
 -- @return is it known which?
-local function take_error(batch, failure, open)
+local function take_error(iterator, batch, failure, open)
   local first, last, is_known = failure.index or failure.first, failure.index or failure.last, false
   failure.index, failure.first, failure.last = nil, nil, nil -- places in a request that nobody sees
   for i = first or 1, first and last or 0 do
     local key = batch.inputs[i] and batch.inputs[i].id
     if key and is_nothing_found(failure) then
       batch.records[key] = batch.records[key] or {}
+      iterator.has_read = true
     elseif key then
       add(batch.failures, key, failure)
     end
@@ -295,21 +327,36 @@ local function say_nothing_found(failures)
   return failures[1] ~= nil
 end
 
---- Of some ids nothing came, and of some errors it is unknown which they are about.
-local function match_rest(iterator, batch, open, loose)
-  local is_nothing, has_open = say_nothing_found(loose), false
+--- Errors that name no id, and no answer to some of the ids.
+-- @param rest their inputs
+-- @param is_refused was the request refused as a whole, for a reason that can be one of its ids?
+local function judge_rest(iterator, batch, rest, loose, is_refused)
+  local is_nothing = say_nothing_found(loose)
   local failures = loose[1] and loose
     or { new_error(iterator, "protocol", "HubSpot's answer says nothing of this record", { attempts = 1 }) }
-  for _, input in ipairs(batch.inputs) do
-    local key = input.id
-    if open[key] and is_nothing then
-      batch.records[key] = batch.records[key] or {}
-    elseif open[key] then
-      batch.failures[key] = failures
-    end
-    has_open = has_open or open[key]
+  if is_refused and #rest > 1 and not is_nothing and isolates(iterator) then
+    return halve(batch, rest)
   end
-  if not has_open and loose[1] and not is_nothing then
+  for _, input in ipairs(rest) do
+    if is_nothing then
+      batch.records[input.id] = batch.records[input.id] or {}
+      iterator.has_read = true
+    else
+      batch.failures[input.id] = failures
+    end
+  end
+end
+
+--- Of some ids nothing came, and of some errors it is unknown which they are about.
+-- @param is_whole did the request fail as a whole?
+local function match_rest(iterator, batch, open, loose, is_whole)
+  local rest = {}
+  for _, input in ipairs(batch.inputs) do
+    rest[#rest + 1] = open[input.id] and input or nil
+  end
+  if rest[1] then
+    return judge_rest(iterator, batch, rest, loose, loose[1] and (not is_whole or REFUSALS[loose[1].http_status]))
+  elseif loose[1] and not say_nothing_found(loose) then
     for _, failure in ipairs(loose) do
       iterator.loose[#iterator.loose + 1] = failure
     end
@@ -330,6 +377,30 @@ local function was_left_waiting(errors)
   return errors and errors[1].kind == "timeout" and errors[1].attempts == 0
 end
 
+--- How many ids the batch has read so far, and records of theirs. Further pages say nothing of other records.
+local function count(iterator, batch, results)
+  if batch.cursors then
+    return
+  end
+  batch.read_ids, batch.read_records = batch.read_ids + #batch.inputs, batch.read_records + count_records(results)
+  iterator.last_ids, iterator.last_records = batch.read_ids, batch.read_records
+end
+
+--- Asks for what the batch still has to ask for, if that can be.
+local function go_on(iterator, batch)
+  local inputs = remove(batch.todo)
+  while inputs do
+    if not iterator.ended_by then
+      batch.is_asked_again = false
+      return ask(iterator, batch, inputs)
+    end
+    for _, input in ipairs(inputs) do
+      add(batch.failures, input.id, new_unsent(iterator))
+    end
+    inputs = remove(batch.todo)
+  end
+end
+
 --- Takes the answer to a batch's request, and asks for the pages behind it.
 local function take_answer(iterator, batch)
   local results, errors, response = batch.future:wait()
@@ -341,8 +412,8 @@ local function take_answer(iterator, batch)
   end
   iterator.response = response or iterator.response
   iterator.ended_by = iterator.ended_by or find_end(errors)
-  if not batch.cursors then -- further pages say nothing of other records
-    iterator.last_ids, iterator.last_records = #batch.inputs, count_records(results or {})
+  if results then
+    count(iterator, batch, results)
   end
   for _, input in ipairs(batch.inputs) do
     open[input.id] = true
@@ -351,17 +422,18 @@ local function take_answer(iterator, batch)
     take_result(iterator, batch, result, open, following, response)
   end
   for _, failure in ipairs(errors or {}) do
-    if not take_error(batch, failure, open) then
+    if not take_error(iterator, batch, failure, open) then
       loose[#loose + 1] = failure
     end
   end
-  match_rest(iterator, batch, open, loose)
-  if not iterator.ended_by and following[1] then
-    return ask(iterator, batch, following)
+  match_rest(iterator, batch, open, loose, not results)
+  if errors and #batch.inputs == 1 and (results or REFUSALS[errors[1].http_status]) then
+    iterator.refused = iterator.refused + 1
   end
-  for _, input in ipairs(following) do
-    add(batch.failures, input.id, new_unsent(iterator))
+  if following[1] then
+    add(batch, "todo", following)
   end
+  go_on(iterator, batch)
 end
 
 --- Waits until all is known of the first batch; takes the answers to others that have come meanwhile.
@@ -393,8 +465,7 @@ local function hand_out(iterator, batch)
   if id == nil then
     return nil
   elseif not key then
-    return id, nil, core.errors { new_error(iterator, "config", ("record id (a string of digits) expected, got %s %s")
-      :format(type(id), tostring(id))) }
+    return id, nil, core.errors { new_error(iterator, "config", say_no_id(id)) }
   elseif batch.unsent then
     return id, nil, core.errors { batch.unsent }
   elseif batch.failures[key] then
@@ -468,7 +539,8 @@ end
 -- @param options in_flight (requests, 4), batch_size (ids of a request, 1000 at most; by default as many as have some
 --   10,000 records), and call options, for each of the requests
 -- @return iterator: a table that is called for the next id: id as it was given, its records, all pages of them ({}: it
---   has none), nil; or id, nil, errors. An id that comes twice is given twice, perhaps with the same table. After 401,
+--   has none), nil; or id, nil, errors. An id that comes twice is given twice, perhaps with the same table. The ids
+--   of a refused request are asked for again in halves, so that a bad id fails alone. After 401,
 --   403 and the daily limit nothing more is sent, and the ids that are left have errors with `attempts` 0. Its `errors`
 --   are those for which HubSpot named no id, beside answers for all; its `response` is the last one.
 function methods.read_all(client, level, from, to, ids, options)
@@ -478,7 +550,8 @@ function methods.read_all(client, level, from, to, ids, options)
     error(("bad argument #3 to 'read_all' (ids: %s)"):format(problem), level + 1)
   end
   return setmetatable({ client = client, from = from, to = to, next_id = next_id, has_all = false, batches = {},
-    loose = {}, options = call_options, in_flight = in_flight, batch_size = batch_size }, ReadAll)
+    loose = {}, refused = 0, has_read = false, options = call_options, in_flight = in_flight,
+    batch_size = batch_size }, ReadAll)
 end
 
 return methods

@@ -7,8 +7,9 @@
 #include "lhsa.h"
 
 #define RECORD_ID "record id (a string of digits)"
+#define MAX_ID "9223372036854775807"
 
-enum { MAX_NAME = 32, MAX_SHOWN = 40, MAX_DIGITS = 19 };
+enum { MAX_NAME = 32, MAX_SHOWN = 40 };
 enum { MAX_SLOTS = 50 }; /* on the stack: up to five tables in each other */
 
 /* What becomes of a value: at the top is what is wrong, or nothing, or the value that is sent in its place. */
@@ -469,19 +470,36 @@ static accept_result take_headers(lua_State *L, int idx, const lhsa_field *field
 
 static bool is_digits(const char *text, size_t len)
 {
-  return len > 0 && len <= MAX_DIGITS && strspn(text, "0123456789") == len;
+  return len > 0 && strspn(text, "0123456789") == len;
+}
+
+/* HubSpot's ids are int64. */
+static bool is_in_range(const char *digits, size_t len)
+{
+  size_t most = strlen(MAX_ID);
+
+  return len < most || (len == most && strcmp(digits, MAX_ID) <= 0);
+}
+
+/* Accepts a string of digits. */
+static accept_result take_digits(lua_State *L, int idx, const lhsa_field *field)
+{
+  size_t len;
+  const char *text = lua_tolstring(L, idx, &len);
+
+  if (!is_digits(text, len))
+    return fail_type(L, idx, field, RECORD_ID);
+  return is_in_range(text, len) ? AS_IT_IS : fail_type(L, idx, field, "record id (" MAX_ID " at most)");
 }
 
 /* A number is accepted only where it is exact; it becomes the string that HubSpot expects. */
 static accept_result take_id(lua_State *L, int idx, const lhsa_field *field)
 {
-  size_t len = 0;
-  const char *text = lua_type(L, idx) == LUA_TSTRING ? lua_tolstring(L, idx, &len) : NULL;
   double number;
   char digits[32];
 
-  if (text)
-    return is_digits(text, len) ? AS_IT_IS : fail_type(L, idx, field, RECORD_ID);
+  if (lua_type(L, idx) == LUA_TSTRING)
+    return take_digits(L, idx, field);
   number = lua_tonumber(L, idx);
   if (lua_type(L, idx) != LUA_TNUMBER || number < 0)
     return fail_type(L, idx, field, RECORD_ID);
