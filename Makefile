@@ -253,8 +253,9 @@ coverage: $(MODULE) $(UNIT_TESTS) $(EMBED) luajit $(SHIMS) $(TYPES) $(LINE_COVER
 	@find $(BUILD) -name '*.gcda' -delete; rm -rf $(BUILD)/lines; mkdir $(BUILD)/lines
 	@$(IN_TREE) HSA_LINES='$(CURDIR)/$(BUILD)/lines' \
 	   LUA_INIT='if _VERSION == "Lua 5.4" then package.loadlib("$(CURDIR)/$(LINE_COVERAGE)", "luaopen_line_coverage")() end' \
-	   scripts/run-tests unit embed busted; status=$$?; \
-	   lua5.4 scripts/coverage $(BUILD) $(BUILD)/lines && exit $$status
+	   scripts/run-tests unit embed busted >$(BUILD)/tests.log 2>&1 || \
+	   echo 'some tests failed, which is not what this tells of (they are slower here): $(BUILD)/tests.log'
+	@lua5.4 scripts/coverage $(BUILD) $(BUILD)/lines
 
 # Memory that runs out, and interruptions, at every point of every scenario (Lua 5.4).
 torture: $(TORTURE)
