@@ -289,9 +289,13 @@ local function commit(job, request, decided, others, is_claimed, refused)
   if job.on_outcome and decided[1] then
     others = put_in_place(others, nil, { { outcomes = decided, last = #decided } })
   end
-  local is_last = is_bleak(job) -- the inputs that go alone are to be from all that is under way
-  local requests = put_in_place(stock.requests, request, is_last and {} or others)
-  change(job, { requests = is_last and put_in_place(requests, nil, others) or requests, errors = errors,
+  local requests
+  if is_bleak(job) then -- the inputs that go alone are to be from all that is under way
+    requests = put_in_place(put_in_place(stock.requests, request, {}), nil, others)
+  else
+    requests = put_in_place(stock.requests, request, others)
+  end
+  change(job, { requests = requests, errors = errors,
     size = size or stock.size, done = counts.done, failed = counts.failed, unknown = counts.unknown,
     sent = stock.sent + (request.future and 1 or 0), refused = refused })
   release(job, decided)
