@@ -106,6 +106,46 @@ describe("hubspot-assoc records", function()
     assert.same({ unlabelled = true, Employee = true }, found["2"]["12"])
   end)
 
+  it("passes over no column that seems to have the labels: without them all would be removed", function()
+    is(0, run("associate", "contacts", "companies", write("rows.csv", "1,11\n"), "--label", "Employee"))
+    for _, name in ipairs { "lable", "Label name", "association_label" } do
+      local wrong = write("wrong.csv", "from,to," .. name .. "\n1,11,Employee\n")
+      local result = is(1, run("archive", "contacts", "companies", wrong))
+      assert.matches(("the first line has a column '%s'"):format(name), result.err, 1, true)
+      assert.matches("call it 'label'", result.err, 1, true)
+    end
+    local lines = write("wrong.ndjson", '{"from":"1","to":"11","lable":"Employee"}\n')
+    assert.matches("the labels' field is 'label', not 'lable'", is(1, run("archive", "contacts", "companies", lines)).out,
+      1, true)
+    is(0, run("archive", "contacts", "companies", write("other.csv", "from,to,level\n2,12,high\n")))
+    assert.same({ unlabelled = true, Employee = true }, associated("1")["1"]["11"])
+  end)
+
+  it("tells CSV from NDJSON by the first line where the name says nothing", function()
+    is(0, cli.feed("from,to\n1,11\n", environment, "records", "associate", "contacts", "companies", "-"))
+    is(0, cli.feed('{"from":"2","to":"12"}\n', environment, "records", "associate", "contacts", "companies", "-"))
+    is(0, run("associate", "contacts", "companies", write("rows.txt", "\239\187\191from;to\n3;13\n")))
+    local found = associated("1", "2", "3")
+    assert.same({ unlabelled = true }, found["1"]["11"])
+    assert.same({ unlabelled = true }, found["2"]["12"])
+    assert.same({ unlabelled = true }, found["3"]["13"])
+  end)
+
+  it("says at once that --label names none", function()
+    local path = write("rows.csv", "1,11\n2,12\n")
+    local result = is(1, run("associate", "contacts", "companies", path, "--label", "Emplyee"))
+    assert.matches('did you mean "Employee"', result.err, 1, true)
+    assert.matches("Nothing was sent", result.err, 1, true)
+    assert.same({ "rows.csv" }, names()) -- no journal that is in the way
+  end)
+
+  it("tells what ended a job early", function()
+    simulator.fault(token, { status = 401, times = 10 })
+    local result = is(1, run("associate", "contacts", "companies", write("rows.csv", rows(10000))))
+    assert.matches("hubspot-assoc: associate_default contacts -> companies: ", result.err, 1, true)
+    assert.matches("--resume goes on", (result.err:gsub("%s+", " ")), 1, true)
+  end)
+
   it("finds what fails, tells why, and keeps it in a file that can be run again", function()
     local path = write("rows.csv", "from,to,label\n1,11,\n2,x,\n3,13,Nobody\n4,14,Employee\n\"5,15\n")
     local result = is(1, run("associate", "contacts", "companies", path))

@@ -2,8 +2,10 @@
 
 local core = require "hubspot_assoc.core"
 local csv = require "hubspot_assoc.cli.csv"
+local nearest = require "hubspot_assoc.nearest"
 local problem = require "hubspot_assoc.cli.problem"
 local system = require "hubspot_assoc.cli.system"
+local text = require "hubspot_assoc.cli.text"
 
 local rows = {}
 
@@ -18,7 +20,8 @@ end
 
 -- The next line; lines are counted.
 function Reader:read_line()
-  local line = self.file:read "*l"
+  local line = self.ahead or self.file:read "*l"
+  self.ahead = nil
   if not line then return nil end
   self.line = self.line + 1
   self.bytes = self.bytes + #line + 1
@@ -48,13 +51,29 @@ local function is_id(value)
   return value ~= nil and value:find "^%s*%d+%s*$" ~= nil
 end
 
+-- Without its labels a row means something else: to archive, all between the two records. So no column or field that seems
+-- to be them is passed over.
+local function looks_like_label(name)
+  name = name:lower()
+  if NAMES[name] then return false end
+  return name:find("label", 1, true) ~= nil or (name:find "l.*b" or name:find "b.*l") ~= nil
+    and nearest(name, { "label", "labels" })[1] ~= nil
+end
+
+local function check_no_label(path, name)
+  if looks_like_label(name) then
+    problem.raise(("%s: the first line has a column '%s'"):format(path, text.escape(name)),
+      "If it has the labels, call it 'label'; else call it otherwise, or leave it out.")
+  end
+end
+
 -- Which column is what: of a header, or, where the first row is one of ids, the first three.
 local function columns_of(path, first)
   if is_id(first[1]) and is_id(first[2]) then return { from = 1, to = 2, labels = first[3] and 3 }, true end
   local columns = {}
   for i, name in ipairs(first) do
     local column = NAMES[name:lower():gsub("[%s%-]", "_")]
-    if column then columns[column] = i end
+    if column then columns[column] = i else check_no_label(path, name) end
   end
   if not columns.from or not columns.to then
     problem.raise(("%s: the first line must name the columns 'from' and 'to'"):format(path),
@@ -143,12 +162,26 @@ function Reader:next_ndjson()
   if line:find "^%s*$" then return self:next_ndjson() end
   local record = core.decode(line) -- exact, whatever digits an id has
   if type(record) ~= "table" then return bad_row(self.line, "no JSON object", line) end
+  for name in pairs(record) do
+    if type(name) == "string" and looks_like_label(name) then
+      return bad_row(self.line, ("the labels' field is 'label', not '%s'"):format(name), line)
+    end
+  end
   local labels = labels_of(record)
   if not labels then return bad_row(self.line, "labels are strings", line) end
   return { line = self.line, from = id_of(record.from), to = id_of(record.to), labels = labels }
 end
 
 -- ---- both ----
+
+-- Told by the name, and where that says nothing, as that of the standard input, by the first line: JSON begins with a brace.
+function Reader:guess_format()
+  local name = self.path:lower():gsub("%.failed", "")
+  if name:find "%.csv$" or name:find "%.tsv$" then return "csv" end
+  if name:find "%.ndjson$" or name:find "%.jsonl?$" then return "ndjson" end
+  self.ahead = self.file:read "*l"
+  return (self.ahead or ""):find "^%s*[{%[]" and "ndjson" or "csv"
+end
 
 --- The next row: { line =, from =, to = (ids), labels = list, wrong = what is wrong with it or nil }; nil at the end.
 function Reader:next()
@@ -166,19 +199,18 @@ end
 
 --- Opens a file of rows.
 -- @param path "-" for the standard input
--- @param format "csv", "ndjson" or nil: told by the name
+-- @param format "csv", "ndjson" or nil: told by the name, or else by the first line
 -- @return reader; raises a problem
 function rows.open(path, format)
   local file, reason = io.stdin, nil
   if path ~= "-" then file, reason = system.open(path) end
   if not file then problem.raise("cannot read " .. tostring(reason), "Give a file with the record ids.") end
-  local name = path:lower():gsub("%.failed", "")
-  format = format or (name:find "%.csv$" or name:find "%.tsv$") and "csv" or "ndjson"
-  local self = setmetatable({ path = path, file = file, is_csv = format == "csv", line = 0, bytes = 0 }, Reader)
+  local self = setmetatable({ path = path, file = file, line = 0, bytes = 0 }, Reader)
   if path ~= "-" then
     self.size = file:seek "end"
     file:seek "set"
   end
+  self.is_csv = (format or self:guess_format()) == "csv"
   if self.is_csv then self:begin_csv() else self:begin_ndjson() end
   return self
 end

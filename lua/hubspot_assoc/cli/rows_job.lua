@@ -151,10 +151,22 @@ function Job:fail_here(row, wrong)
   self.failures:add(row, text.escape(wrong))
 end
 
+-- A wrong --label would fail every row that names none.
+function Job:check_labels()
+  if #self.args.label == 0 then return end
+  local types, wrong = self.types_of(self.args.label)
+  if not types then
+    problem.raise(wrong, "Nothing was sent. 'hubspot-assoc labels get FROM TO' lists what a pair has.")
+  end
+end
+
 function Job:begin()
   self:remember_failures()
   local client, args = self.run:client(), self.args
-  if self.is_labelled then self.types_of = new_types(client, args.from, args.to) end
+  if self.is_labelled then
+    self.types_of = new_types(client, args.from, args.to)
+    self:check_labels()
+  end
   local names = CALLS[self.verb]
   local job, errors = client:bulk(self.is_labelled and names.labelled or names.plain, args.from, args.to, {
     journal = self.journal,
@@ -167,7 +179,7 @@ function Job:begin()
   return job
 end
 
--- Returns the job's summary, and the error that ended it early, or nil.
+-- Returns the job's summary, and the errors that ended it early, or nil.
 function Job:send_all(job)
   local ended
   for row in function() return self.reader:next() end do
@@ -180,13 +192,13 @@ function Job:send_all(job)
       self.earlier[tag] = self.earlier[tag] and "there" -- still in the file
       local ok, errors = job:add(input, tag)
       if not ok then
-        ended = errors[1]
+        ended = errors
         break
       end
     end
   end
   local summary, errors = job:finish()
-  return summary, ended or (errors and summary.left > 0 and errors[1]) or nil
+  return summary, ended or (errors and summary.left > 0 and errors) or nil
 end
 
 -- ---- its report ----
@@ -230,7 +242,7 @@ function Job:report(summary, ended)
     self.run.terminal:note(self:sum_up(summary))
   end
   if ended then
-    problem.raise(problem.describe { ended }, (problem.advice { ended } or "")
+    problem.raise(problem.describe(ended), (problem.advice(ended) or "")
       .. (self.journal and " --resume goes on where it ended." or ""))
   elseif self.failures.count > 0 then
     problem.raise(("not all rows went through; those that did not are in %s"):format(self.failures.path),

@@ -70,7 +70,7 @@ local LABEL = { name = "--label", argname = "LABEL", count = "*",
   description = "The label of rows that name none. May be given again, for more than one." }
 local COMMON = {
   { name = "--format", argname = "FORMAT", choices = { "csv", "ndjson" },
-    description = "csv or ndjson; by default the file's name tells." },
+    description = "csv or ndjson; by default the file's name tells, or else its first line." },
   { name = "--resume", flag = true,
     description = "Go on with an earlier run: what has gone through is not sent again." },
   { name = "--journal", argname = "PATH", description = "What became of each row; by default FILE.journal, "
