@@ -75,6 +75,8 @@ describe("hubspot-assoc with a file", function()
     local path = write(exported.out)
     local planned = is(0, run("plan", path))
     assert.same({ "", "nothing to do: the account is as the file says\n" }, { planned.out, planned.err })
+    local twice = is(0, run("export", "contacts:companies", "companies:contacts", "0-1:0-2")) -- one pair
+    is(0, run("plan", write(twice.out, "twice.yaml")))
     local as_json = is(0, run("export", "--format", "json", "contacts:companies"))
     assert.equal(1, #cjson.decode(as_json.out).pairs)
     assert.equal(0, run("plan", write(as_json.out, "associations.json")).status)

@@ -1,5 +1,6 @@
 --- Files of associations, and plans, as the commands read and show them. What they mean, hubspot_assoc.schema knows.
 
+local objects = require "hubspot_assoc.schema.objects"
 local problem = require "hubspot_assoc.cli.problem"
 local system = require "hubspot_assoc.cli.system"
 local text = require "hubspot_assoc.cli.text"
@@ -51,16 +52,18 @@ function files.read(run, path)
     "Correct what is named. 'hubspot-assoc schema' writes a JSON Schema with which editors check such files.")
 end
 
---- "contacts:companies" … as lists of { from =, to = }; nil for none.
+--- "contacts:companies" … as lists of { from =, to = }, each pair once whichever side it is named from; nil for none.
 function files.pairs(words)
   if not words or #words == 0 then return nil end
-  local list = {}
-  for i, word in ipairs(words) do
+  local list, seen = {}, {}
+  for _, word in ipairs(words) do
     local from, to = word:match "^([^:]+):([^:]+)$"
     if not from then
       problem.raise(("'%s' is no pair"):format(word), "Write FROM:TO, as in contacts:companies.", problem.status.usage)
     end
-    list[i] = { from = from, to = to }
+    local key = objects.pair_key(from, to)
+    if not seen[key] then list[#list + 1] = { from = from, to = to } end
+    seen[key] = true
   end
   return list
 end
