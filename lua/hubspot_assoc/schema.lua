@@ -144,7 +144,7 @@ end
 
 --- What would make account b as account a is, and would take from it what a has not: to be looked at.
 -- @param state_a, state_b of `read_both`
--- @return plan for b
+-- @return plan for b; its steps say no `why`
 function schema.diff(state_a, state_b)
   local wanted = wanted_everywhere(state_a, { unmanaged = "remove" })
   for _, pair in ipairs(wanted.pairs) do
@@ -154,6 +154,9 @@ function schema.diff(state_a, state_b)
   end
   local plan = plan_module.plan(state_b, wanted)
   plan.problems, plan.warnings = {}, {} -- they are about applying it
+  for _, step in ipairs(plan.steps) do
+    step.why = nil -- about a file, and there is none
+  end
   return plan
 end
 

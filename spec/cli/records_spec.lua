@@ -115,8 +115,8 @@ describe("hubspot-assoc records", function()
       assert.matches("call it 'label'", result.err, 1, true)
     end
     local lines = write("wrong.ndjson", '{"from":"1","to":"11","lable":"Employee"}\n')
-    assert.matches("the labels' field is 'label', not 'lable'", is(1, run("archive", "contacts", "companies", lines)).out,
-      1, true)
+    local told = is(1, run("archive", "contacts", "companies", lines)).out
+    assert.matches("the labels' field is 'label', not 'lable'", told, 1, true)
     is(0, run("archive", "contacts", "companies", write("other.csv", "from,to,level\n2,12,high\n")))
     assert.same({ unlabelled = true, Employee = true }, associated("1")["1"]["11"])
   end)

@@ -34,8 +34,8 @@ local function tell_problems(run, path, problems)
   local errors = 0
   for _, found in ipairs(problems) do
     if found.severity ~= "warning" then errors = errors + 1 end
-    run.terminal:point(("%s:%d:%d"):format(path, found.line or 1, found.column or 1), found.severity or "error",
-      found.message)
+    local place = found.line and ("%s:%d:%d"):format(path, found.line, found.column or 1) or path
+    run.terminal:point(place, found.severity or "error", found.message)
   end
   return errors
 end

@@ -51,8 +51,8 @@ local function is_id(value)
   return value ~= nil and value:find "^%s*%d+%s*$" ~= nil
 end
 
--- Without its labels a row means something else: to archive, all between the two records. So no column or field that seems
--- to be them is passed over.
+-- Without its labels a row means something else: to archive, all between the two records. So no column or field that
+-- seems to be them is passed over.
 local function looks_like_label(name)
   name = name:lower()
   if NAMES[name] then return false end
@@ -174,7 +174,7 @@ end
 
 -- ---- both ----
 
--- Told by the name, and where that says nothing, as that of the standard input, by the first line: JSON begins with a brace.
+-- Told by the name, and where that says nothing (the standard input's) by the first line: JSON begins with a brace.
 function Reader:guess_format()
   local name = self.path:lower():gsub("%.failed", "")
   if name:find "%.csv$" or name:find "%.tsv$" then return "csv" end

@@ -18,7 +18,8 @@ function texts.create_label(step)
 end
 
 function texts.delete_label(step)
-  return "-", "label " .. name(step.label) .. " (records lose it, and stay associated)"
+  -- Without a reason it is a difference between two accounts: nothing is deleted.
+  return "-", "label " .. name(step.label) .. (step.why and " (records lose it, and stay associated)" or "")
 end
 
 function texts.rename_label(step)
