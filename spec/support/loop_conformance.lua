@@ -208,17 +208,21 @@ return function(busted, name, new_host)
     end)
 
     it("a limiter's methods may yield, and others go on", function()
-      local client, _, counts = limited(0, function() host.sleep(0.05) end)
-      local results, ticks = {}, 0
+      local results, ticks, ticks_meanwhile = {}, 0, nil
+      local client, _, counts = limited(0, function()
+        local before = ticks
+        host.sleep(0.05)
+        ticks_meanwhile = ticks_meanwhile or ticks - before
+      end)
       for i = 1, 5 do
         host.start(function() results[i] = assert(client:get_limits("contacts", "companies")) end)
       end
       host.start(function()
-        for _ = 1, 3 do host.sleep(0.01) ticks = ticks + 1 end
-        assert.same({}, results)
+        while #results < 5 do host.sleep(0.01) ticks = ticks + 1 end
       end)
       host.run()
-      assert.same({ 5, 3 }, { #results, ticks })
+      assert.equal(5, #results)
+      assert.is_true(ticks_meanwhile > 0, ticks_meanwhile .. " ticks")
       assert.same({ 5, 5 }, { counts() })
     end)
 
