@@ -22,11 +22,25 @@ end
 local client = assoc.new()
 local done, failed = 0, 0
 
+--- Ends the program with a message.
+local function give_up(message)
+  io.stderr:write("export.lua: ", tostring(message), "\n")
+  os.exit(1)
+end
+
+--- A full disk must not go unnoticed.
+local function check(is_written, problem)
+  return is_written or give_up(problem)
+end
+
 --- The next id; spaces, empty lines and Windows' line ends are no part of any.
 local function next_id()
-  local line
+  local line, problem
   repeat
-    line = io.read "*l"
+    line, problem = io.read "*l"
+    if problem then
+      give_up(problem)
+    end
     line = line and line:match "^%s*(.-)%s*$"
   until line ~= ""
   return line
@@ -39,10 +53,10 @@ for id, records, errors in it do
     io.stderr:write(("%s: %s\n"):format(id, tostring(errors)))
   else
     done = done + 1
-    assert(io.write(('{"id":"%s","to":%s}\n'):format(id, encode_list(records)))) -- a full disk must not go unnoticed
+    check(io.write(('{"id":"%s","to":%s}\n'):format(id, encode_list(records))))
   end
 end
-assert(io.stdout:flush())
+check(io.stdout:flush())
 if it.errors then
   io.stderr:write(tostring(it.errors), "\n")
 end

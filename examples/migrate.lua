@@ -51,14 +51,31 @@ local function read_columns(line)
   for i, name in ipairs(names or {}) do
     columns[name] = i
   end
-  assert(columns.from and columns.to, "the first line must name the columns: from, to and perhaps label")
+  if not (columns.from and columns.to) then
+    error("the first line must name the columns: from, to and perhaps label", 0)
+  end
   return columns
+end
+
+--- Ends the program with a message.
+local function give_up(message)
+  io.stderr:write("migrate.lua: ", tostring(message), "\n")
+  os.exit(1)
+end
+
+--- Gives up where that failed: a missing file or a full disk.
+local function check(value, problem)
+  return value or give_up(problem)
 end
 
 --- Iterates over the rows: number of the line, from, to, label; or number, nil and what is wrong with it.
 local function each_row(path)
-  local file = assert(io.open(path))
-  local number, columns = 1, read_columns(file:read "*l")
+  local file = check(io.open(path))
+  local number, first = 1, file:read "*l"
+  local is_sound, columns = pcall(read_columns, first)
+  if not is_sound then
+    give_up(path .. ": " .. tostring(columns))
+  end
   return function()
     local line
     repeat
@@ -79,8 +96,11 @@ end
 -- ---- the migration ----
 
 local next_row = each_row(rows_path)
-assert(io.open(report_path, "a")):close() -- better now than after all is done
-local types = assoc.check(assoc.label_types(from, to))
+check(io.open(report_path, "a")):close() -- better now than after all is done
+local types, label_errors = assoc.label_types(from, to)
+if not types then
+  give_up(label_errors)
+end
 local problems, n_problems = {}, 0 -- number of a row's line -> why it failed
 
 local function note(number, problem)
@@ -125,8 +145,7 @@ local job, job_errors = assoc.bulk("associate", from, to, {
   end,
 })
 if job_errors then
-  io.stderr:write(tostring(job_errors), "\n")
-  os.exit(1)
+  give_up(job_errors)
 end
 for line in io.lines(journal) do -- what failed in earlier runs
   local outcome = not line:find('"status":"done"', 1, true) and cjson.decode(line)
@@ -150,16 +169,16 @@ end
 
 local summary, errors = job:finish()
 
-local report = assert(io.open(report_path, "w"))
+local report = check(io.open(report_path, "w"))
 for number, from_id, to_id, label in each_row(rows_path) do
   if problems[number] then
     local is_row = from_id ~= nil
     local fields = { number, quote(from_id or ""), quote(is_row and to_id or ""), quote(is_row and label or ""),
       quote(problems[number]) }
-    assert(report:write(table.concat(fields, ","), "\n"))
+    check(report:write(table.concat(fields, ","), "\n"))
   end
 end
-assert(report:close()) -- a full disk must not go unnoticed
+check(report:close())
 if is_terminal then
   io.stderr:write "\n"
 end

@@ -54,6 +54,13 @@ for _, module in ipairs { { "hubspot_assoc", assoc }, { "hubspot_assoc.core", co
         { type = "done", call = "get_all_limits", number = 1, attempt = 1, http_status = 200 } }, events)
     end)
 
+    it("is told that a call has ended of which nothing could be sent", function()
+      client:close()
+      client:batch_update("contacts", "companies", { binding.limit() })
+      assert.same({ { type = "done", call = "batch_update", number = 1, from = "contacts", to = "companies",
+        attempt = 0, elapsed = 0, kind = "config" } }, events)
+    end)
+
     it("is told the call's number, what it is about, how long it took, and what HubSpot's answer told", function()
       local server = fault_server.start { "answers.first", 502, { ["X-HubSpot-Correlation-Id"] = "id-1",
         ["X-HubSpot-RateLimit-Max"] = "190", ["X-HubSpot-RateLimit-Interval-Milliseconds"] = "10000" },

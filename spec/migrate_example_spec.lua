@@ -65,6 +65,21 @@ describe("examples/migrate.lua", function()
     assert.equal(calls + 2, simulator.log(token).count) -- the labels, of both directions
   end)
 
+  it("says in a line why it cannot begin", function()
+    os.remove(rows)
+    local said, status = migrate()
+    assert.same({ ("migrate.lua: %s: No such file or directory\n"):format(rows), 1 }, { said, status })
+    write "a,b\n1,2\n"
+    said, status = migrate()
+    assert.same({ ("migrate.lua: %s: the first line must name the columns: from, to and perhaps label\n"):format(rows), 1 },
+      { said, status })
+    write "from,to\n1,2\n"
+    token = "noscope"
+    said, status = migrate()
+    assert.matches("^migrate.lua: [^\n]*HTTP 4[^\n]*\n$", said)
+    assert.equal(1, status)
+  end)
+
   it("says that all is done, and where it was ended goes on", function()
     local text = { "to,from" }
     for i = 1, 5000 do text[#text + 1] = i .. "," .. i end

@@ -170,6 +170,32 @@ describe("the option transport", function()
   end)
 end)
 
+describe("an answer's headers", function()
+  local function message_with(headers)
+    local client = client_of { max_attempts = 1, transport = function()
+      return { status = 200, body = OK, headers = headers }
+    end }
+    local _, errors, response = client:get_all_limits()
+    assert(not errors or errors[1].kind == "config")
+    return errors and errors[1].message, response
+  end
+
+  it("are texts, numbers or lists of them: what is none is named", function()
+    for headers, message in pairs {
+      [{ ["Retry-After"] = true }] = "the transport's answer has the header 'Retry-After' with a value that is no "
+        .. "string, but a boolean",
+      [{ ["X-A"] = {} }] = "the transport's answer has the header 'X-A' with a value that is no string, but a nil",
+      [{ "Retry-After: 5" }] = "the transport's answer has headers whose keys are no names: name -> value is expected",
+      ["Retry-After: 5"] = "the transport's answer has headers that are no table, but a string",
+    } do
+      assert.equal(message, (message_with(headers)))
+    end
+    local message, response = message_with { ["X-HubSpot-Correlation-Id"] = { "id-1", "id-2" }, ["X-Number"] = 5 }
+    assert.is_nil(message)
+    assert.equal("id-1", response.correlationId)
+  end)
+end)
+
 describe("the default client", function()
   it("is one, whichever of the modules made it", function()
     local lines = child.run({}, [[

@@ -57,6 +57,16 @@ for _, module in ipairs { { "hubspot_assoc", assoc }, { "hubspot_assoc.core", co
       assert.same({}, reasons)
     end)
 
+    it("gives a token without blanks, and so does who gives a string", function()
+      for _, token in ipairs { " ", "Bearer pat-x", "pat-x " } do
+        assert.matches("^the token function's token must have no blanks in it %(give the token alone",
+          config_error(client_with(function() return token end)))
+        local ok, problem = pcall(client_with, token)
+        assert.is_false(ok)
+        assert.matches("access_token: must have no blanks in it", problem, 1, true)
+      end
+    end)
+
     it("is asked anew for every call", function()
       local first, second = simulator.token(), simulator.token()
       local client = client_with((giving(first, second)))

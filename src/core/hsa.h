@@ -238,6 +238,9 @@ const char *hsa_check_transport(void);
  * 1 to 255 bytes without control characters, and not "." or "..". */
 const char *hsa_check_base_url(const char *url, bool allow_http);
 const char *hsa_check_header_value(const char *value, size_t len);
+
+/* Likewise, of an access token, which is what stands behind "Bearer ". */
+const char *hsa_check_token(const char *token, size_t len);
 const char *hsa_check_header_name(const char *name, size_t len);
 const char *hsa_check_segment(const char *value, size_t len);
 

@@ -81,6 +81,15 @@ const char *hsa_check_header_value(const char *value, size_t len)
   return NULL;
 }
 
+const char *hsa_check_token(const char *token, size_t len)
+{
+  const char *problem = hsa_check_header_value(token, len);
+
+  if (problem)
+    return problem;
+  return memchr(token, ' ', len) ? "must have no blanks in it (give the token alone, without \"Bearer\")" : NULL;
+}
+
 /* Is the name one of these, letter case aside? One that ends with '*' stands for all that begin so. */
 static bool is_one_of(const char *name, size_t len, const char *const *names)
 {

@@ -396,7 +396,9 @@ static accept_result take_string(lua_State *L, int idx, const lhsa_field *field)
   if (lua_type(L, idx) != LUA_TSTRING)
     return fail_type(L, idx, field, field->type == LHSA_TOKEN ? "string or function" : "string");
   text = lua_tolstring(L, idx, &len);
-  if (field->type == LHSA_HEADER || field->type == LHSA_TOKEN)
+  if (field->type == LHSA_TOKEN)
+    problem = hsa_check_token(text, len);
+  else if (field->type == LHSA_HEADER)
     problem = hsa_check_header_value(text, len);
   else if (field->type == LHSA_SEGMENT)
     problem = hsa_check_segment(text, len);

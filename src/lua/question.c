@@ -343,7 +343,7 @@ static void take_token(lua_State *L, int user, lhsa_call *call, int value, int s
     lua_pushfstring(L, "the token function gave no token%s%s", *text ? ": " : "", text);
     lua_remove(L, -2);
     refuse(L, user, call, why);
-  } else if ((problem = hsa_check_header_value(token, len)) != NULL) {
+  } else if ((problem = hsa_check_token(token, len)) != NULL) {
     lua_pushfstring(L, "the token function's token %s", problem);
     refuse(L, user, call, (failure){.kind = HSA_CONFIG});
   } else if (call->client->has_limiter) {
@@ -384,23 +384,43 @@ static void take_leave(lua_State *L, int user, lhsa_call *call, int value, int s
   }
 }
 
-/* Fills in the headers of the table at idx, name -> value; others than texts and numbers are passed over. The texts
- * stay on the stack. */
-static size_t take_headers(lua_State *L, int idx, hsa_param *headers)
+/* Of the list at the top, the values of a header that comes several times: leaves the first. */
+static void take_first_value(lua_State *L)
 {
-  size_t n = 0;
+  if (!lua_istable(L, -1))
+    return;
+  lua_rawgeti(L, -1, 1);
+  lua_replace(L, -2);
+}
 
-  if (!lua_istable(L, idx))
+/* Fills in the headers of the table at idx, or nil: name -> value, a text or a number, or a list of them. The texts
+ * stay on the stack. Where one is no such thing: pushes what is wrong and returns -1. */
+static int take_headers(lua_State *L, int idx, hsa_param *headers)
+{
+  int n = 0;
+
+  if (lua_isnil(L, idx))
     return 0;
+  if (!lua_istable(L, idx)) {
+    lua_pushfstring(L, "the transport's answer has headers that are no table, but a %s", luaL_typename(L, idx));
+    return -1;
+  }
   lua_pushnil(L);
   while (n < MAX_HEADERS && lua_next(L, idx)) {
-    if (lua_type(L, -2) == LUA_TSTRING && lua_isstring(L, -1)) {
-      headers[n].name = lua_tostring(L, -2);
-      headers[n].value = lua_tolstring(L, -1, &headers[n].len);
-      n++;
-      lua_pushvalue(L, -2); /* for lua_next, above the two that are kept */
-    } else
-      lua_pop(L, 1);
+    take_first_value(L);
+    if (lua_type(L, -2) != LUA_TSTRING) {
+      lua_pushliteral(L, "the transport's answer has headers whose keys are no names: name -> value is expected");
+      return -1;
+    }
+    if (!lua_isstring(L, -1)) {
+      lua_pushfstring(L, "the transport's answer has the header '%s' with a value that is no string, but a %s",
+                      lua_tostring(L, -2), luaL_typename(L, -1));
+      return -1;
+    }
+    headers[n].name = lua_tostring(L, -2);
+    headers[n].value = lua_tolstring(L, -1, &headers[n].len);
+    n++;
+    lua_pushvalue(L, -2); /* for lua_next, above the two that are kept */
   }
   return n;
 }
@@ -430,6 +450,7 @@ static void take_response(lua_State *L, int user, lhsa_call *call, int value)
   hsa_param headers[MAX_HEADERS];
   hsa_answer answer = {.kind = HSA_SUCCESS, .headers = headers};
   double status;
+  int nheaders;
 
   lua_pushliteral(L, "status");
   lua_rawget(L, value);
@@ -450,7 +471,12 @@ static void take_response(lua_State *L, int user, lhsa_call *call, int value)
   lua_pushliteral(L, "headers");
   lua_rawget(L, value);
   luaL_checkstack(L, 2 * MAX_HEADERS + 8, NULL);
-  answer.nheaders = take_headers(L, lua_gettop(L), headers);
+  nheaders = take_headers(L, lua_gettop(L), headers);
+  if (nheaders < 0) {
+    refuse(L, user, call, (failure){.kind = HSA_CONFIG});
+    return;
+  }
+  answer.nheaders = (size_t)nheaders;
   give_answer(L, user, call, &answer);
 }
 

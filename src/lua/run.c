@@ -63,6 +63,9 @@ static const char *find_token(const lhsa_call *call, const char **problem)
   else if (hsa_check_header_value(token, strlen(token)))
     *problem = "the environment's HUBSPOT_ACCESS_TOKEN must have printable ASCII characters only (is there a "
                "line break at its end?)";
+  else if (hsa_check_token(token, strlen(token)))
+    *problem = "the environment's HUBSPOT_ACCESS_TOKEN must have no blanks in it (is it the token alone, without "
+               "\"Bearer\"?)";
   return token;
 }
 
@@ -211,6 +214,16 @@ static hsa_status start_request(lua_State *L, int user, lhsa_call *call, const c
   return status;
 }
 
+/* The call ends before its next request has begun. on_event is told, as of a request. */
+static void end_unsent(lua_State *L, int user, lhsa_call *call, hsa_kind kind, const char *message)
+{
+  stop_rest(L, user, call, kind, -1, message);
+  call->first = call->last + 1;
+  call->last = call->ninputs;
+  call->event =
+    (hsa_event){.type = HSA_EVENT_DONE, .kind = kind, .sent_at = -1, .hold = -1, .rate = {-1, -1, -1, -1, -1}};
+  call->must_tell_event = call->client->has_on_event;
+}
 /* Begins the next request, or adds the error that keeps it from beginning. */
 static void begin(lua_State *L, int user, lhsa_call *call)
 {
@@ -219,17 +232,17 @@ static void begin(lua_State *L, int user, lhsa_call *call)
 
   lua_rawgeti(L, user, LHSA_REFUSAL);
   if (call->is_unfit)
-    stop_rest(L, user, call, HSA_CONFIG, -1, lua_tostring(L, -1));
+    end_unsent(L, user, call, HSA_CONFIG, lua_tostring(L, -1));
   else if (call->is_canceled)
-    stop_rest(L, user, call, HSA_CANCELED, -1, "not sent: the call was canceled");
+    end_unsent(L, user, call, HSA_CANCELED, "not sent: the call was canceled");
   else if (problem)
-    stop_rest(L, user, call, HSA_CONFIG, -1, problem);
+    end_unsent(L, user, call, HSA_CONFIG, problem);
   else if (call->next > 0 && hsa_now() >= call->deadline)
-    stop_rest(L, user, call, HSA_TIMEOUT, -1, "not sent: the call's deadline passed");
+    end_unsent(L, user, call, HSA_TIMEOUT, "not sent: the call's deadline passed");
   else {
     status = start_request(L, user, call, token);
     if (status != HSA_OK)
-      stop_rest(L, user, call, HSA_CONFIG, -1,
+      end_unsent(L, user, call, HSA_CONFIG,
                 status == HSA_NOFILES ? HSA_NOFILES_TEXT :
                 status == HSA_TOOLARGE ? "the URL would be longer than 8 KiB"
                                        : "libcurl could not be set up (out of memory?)");

@@ -164,6 +164,15 @@ local function set_timeout(red, timeout)
   end
 end
 
+--- Which of the methods that are needed a Redis client does not have, or nil.
+local function find_missing(red)
+  return not red.eval and "eval" or not red.evalsha and "evalsha" or nil
+end
+
+local function is_client(value)
+  return (type(value) == "table" or type(value) == "userdata") and not find_missing(value)
+end
+
 --- A connection that nobody uses at this moment; or nil and why there is none, if not because the only one is in use.
 local function take(self)
   local red = table.remove(self.idle)
@@ -173,6 +182,8 @@ local function take(self)
   local ok, made, why = pcall(self.connect, self.timeout)
   if not ok or type(made) ~= "table" then
     return nil, tostring(ok and why or made)
+  elseif find_missing(made) then
+    return nil, ("what was returned as a connected Redis client has no method '%s'"):format(find_missing(made))
   end
   return made
 end
@@ -269,10 +280,6 @@ function Far:learn(lesson)
   return script(self, "learn", lesson.window and rates.with_wait(lesson.window) or "", to_us(lesson.window_ttl or 0),
     lesson.used or -1, to_us(lesson.age), to_us(lesson.hold or 0), to_us(lesson.late or 0), to_us(lesson.late_ttl or 0),
     requests, wait, is_ceiling)
-end
-
-local function is_client(value)
-  return (type(value) == "table" or type(value) == "userdata") and value.eval and value.evalsha
 end
 
 --- Makes a limiter; all processes make theirs with the same server, prefix and options. Redis 3.2 or newer, or Valkey.
