@@ -632,6 +632,8 @@ describe("read_all", function()
       message("contacts", "companies", {}, { in_flight = 0 }))
     assert.equal("bad argument #4 to 'read_all' (options.batch_size: integer from 1 to 1000 expected, got string)",
       message("contacts", "companies", {}, { batch_size = "9" }))
+    assert.matches("'read_all' %(options.inflight: unknown field; did you mean 'in_flight'%?%)$",
+      select(2, pcall(client.read_all, client, "contacts", "companies", {}, { inflight = 4 })))
     assert.matches("^bad argument #4 to 'read_all' %(options.timeot: unknown field; did you mean 'timeout'",
       message("contacts", "companies", {}, { timeot = 1 }))
     assert.equal(0, simulator.log(token).count)

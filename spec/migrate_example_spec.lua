@@ -71,8 +71,8 @@ describe("examples/migrate.lua", function()
     assert.same({ ("migrate.lua: %s: No such file or directory\n"):format(rows), 1 }, { said, status })
     write "a,b\n1,2\n"
     said, status = migrate()
-    assert.same({ ("migrate.lua: %s: the first line must name the columns: from, to and perhaps label\n"):format(rows), 1 },
-      { said, status })
+    assert.matches("^migrate.lua: [^\n]*: the first line must name the columns: from, to and perhaps label\n$", said)
+    assert.equal(1, status)
     write "from,to\n1,2\n"
     token = "noscope"
     said, status = migrate()

@@ -439,6 +439,10 @@ describe("misuse of a call on records", function()
       "(inputs[1].types[1].associationTypeId: integer from 0 to 2147483647 expected, got number 2147483648)" },
     { pair("associate", { { from = 1, to = { id = 2 }, types = TYPES } }),
       "(inputs[1].from: table expected, got number 1)" },
+    { pair("associate", { labelled(1, 2, "Employee") }), "(inputs[1].types: list expected, got string \"Employee\"; "
+      .. "types:of(\"Employee\") gives it, where types = client:label_types(from, to))" },
+    { pair("archive_labels", { labelled(1, 2, { index = {} }) }), "got the key 'index'; types:of(\"Employee\") gives" },
+    { { "associate_one", { "contacts", 1, "companies", 2, "Employee" } }, "got string \"Employee\"; types:of(" },
     { pair("associate_default", { labelled(1, 2) }), "#3 to 'associate_default' (inputs[1].types: unknown field" },
     { pair("associate_default", { { from = { id = 1 } } }), "(inputs[1].to: table expected, got nil)" },
     { pair("read", { "1" }), "#3 to 'read' (inputs[1]: table expected, got string \"1\")" },

@@ -364,6 +364,8 @@ describe("set_limits", function()
     end
     assert.matches("^bad argument #4 to 'set_limits' %(options.dry_run: boolean expected",
       message("contacts", "companies", {}, { dry_run = 1 }))
+    assert.matches("'set_limits' %(options.dryrun: unknown field; did you mean 'dry_run'%?%)$",
+      select(2, pcall(client.set_limits, client, "contacts", "companies", {}, { dryrun = true })))
     assert.matches("^bad argument #4 to 'set_limits' %(options.dedline: unknown field; did you mean 'deadline'%?",
       message("contacts", "companies", {}, { dedline = 1 }))
     assert.equal(0, simulator.log(token).count)

@@ -332,12 +332,23 @@ end
 
 -- What rooms above begin themselves. level: as add_methods gives it, when the room's method itself calls these.
 
+--- A room's method -> the names of its own options, beside call options: a wrong name may have been meant as one.
+client_module.own_options = {}
+
+--- Adds to the message of an unknown option which of the method's own ones is most like it.
+local function hint_at_own(method, problem)
+  local unknown = problem:match "%(options%.([%w_]+): unknown field%)$"
+  local near = unknown and require "hubspot_assoc.nearest"(unknown, client_module.own_options[method] or {})[1]
+  return near and ("%s; did you mean '%s'?)"):format(problem:sub(1, -2), near) or problem
+end
+
 --- Calls a function of core, whose wrong arguments are the room's method's.
 local function blame(level, method, fn, ...)
   local ok, call = pcall(fn, ...)
   if not ok then
     local problem = tostring(call):match("bad argument .*") or tostring(call)
-    error((problem:gsub("^(bad argument #%d+ to ')[%w_]+", "%1" .. method, 1)), level + 3)
+    problem = problem:gsub("^(bad argument #%d+ to ')[%w_]+", "%1" .. method, 1)
+    error(hint_at_own(method, problem), level + 3)
   end
   return call
 end

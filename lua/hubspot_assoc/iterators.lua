@@ -504,6 +504,8 @@ local OWN_OPTIONS = {
   batch_size = { most = MAX_READ }, -- otherwise next_size decides
 }
 
+client_module.own_options.read_all = { "in_flight", "batch_size" }
+
 --- Takes our options out of all; raises if they are wrong.
 -- @return call options, in_flight, batch_size
 local function take_options(client, level, from, to, options)

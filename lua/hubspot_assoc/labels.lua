@@ -331,6 +331,8 @@ local function check_limits(limits, level)
   return names
 end
 
+client_module.own_options.set_limits = { "dry_run" }
+
 --- The options of the calls, without ours; raises if they are wrong.
 -- @return call options, is it a dry run?
 local function take_options(client, level, from, to, options)

@@ -334,15 +334,23 @@ static accept_result take_object(lua_State *L, int idx, const lhsa_field *object
   return fail_in_field(L, field->name);
 }
 
-/* Pushes what is wrong with a list of n elements that has this key. */
-static accept_result fail_key(lua_State *L, int key, int n, const lhsa_field *fields)
+/* Adds to the message at the top what to write in place of a value that is no list. */
+static accept_result add_hint(lua_State *L, const lhsa_field *list)
 {
-  if (n == 0 && lua_type(L, key) == LUA_TSTRING && find_field(L, key, fields))
+  if (list->hint)
+    lua_pushfstring(L, "%s; %s", lua_tostring(L, -1), list->hint);
+  return WRONG;
+}
+
+/* Pushes what is wrong with a list of n elements that has this key. */
+static accept_result fail_key(lua_State *L, int key, int n, const lhsa_field *list)
+{
+  if (n == 0 && lua_type(L, key) == LUA_TSTRING && find_field(L, key, list->fields))
     return fail(L, "list expected, got a single element; put it into a list: { { ... } }");
   if (lua_type(L, key) != LUA_TSTRING)
     return fail(L, "list without holes expected");
   lua_pushfstring(L, ": list expected, got the key '%s'", lua_tostring(L, key));
-  return WRONG;
+  return add_hint(L, list);
 }
 
 /* Pushes what is wrong with the list at idx, in which one of 1 to n is nil. */
@@ -364,8 +372,10 @@ static accept_result take_list(lua_State *L, int idx, const lhsa_field *list, ch
   int result = lua_gettop(L) + 1, key = result + 1, seen = 0, n;
   double i;
 
-  if (!lua_istable(L, idx))
-    return fail_type(L, idx, list, "list");
+  if (!lua_istable(L, idx)) {
+    fail_type(L, idx, list, "list");
+    return lua_type(L, idx) == LUA_TSTRING ? add_hint(L, list) : WRONG;
+  }
   n = (int)lua_rawlen(L, idx);
   at->outer = 0; /* the records in it are no column */
   push_plain(L, idx);
@@ -373,7 +383,7 @@ static accept_result take_list(lua_State *L, int idx, const lhsa_field *list, ch
   while (lua_next(L, idx)) {
     i = lua_type(L, key) == LUA_TNUMBER ? lua_tonumber(L, key) : 0;
     if (i < 1 || i > n || (int)i != i)
-      return fail_key(L, key, n, list->fields);
+      return fail_key(L, key, n, list);
     if (list == at->inputs)
       at->input = (int)i - 1;
     if (take_element(L, idx, result, key, &element, at) == WRONG)

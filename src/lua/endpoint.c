@@ -66,10 +66,12 @@ static const lhsa_field record_fields[] = {
   {.name = NULL},
 };
 
+#define TYPES_HINT "types:of(\"Employee\") gives it, where types = client:label_types(from, to)"
+
 static const lhsa_field labelled_fields[] = {
   {.name = "from", .type = LHSA_OBJECT, .required = true, .fields = record_fields, .column = 1},
   {.name = "to", .type = LHSA_OBJECT, .required = true, .fields = record_fields, .column = 2},
-  {.name = "types", .type = LHSA_LIST, .required = true, .min = 1, .fields = type_fields},
+  {.name = "types", .type = LHSA_LIST, .required = true, .min = 1, .fields = type_fields, .hint = TYPES_HINT},
   {.name = NULL},
 };
 
@@ -138,6 +140,9 @@ static const lhsa_field usage_options[] = {
 #define PATH_ID(name_) {.place = LHSA_PATH, .field = {.name = name_, .type = LHSA_ID, .required = true}}
 #define BODY(name_, type_, fields_) \
   {.place = LHSA_BODY, .field = {.name = name_, .type = type_, .required = true, .min = 1, .fields = fields_}}
+#define LABEL_TYPES                                                                             \
+  {.place = LHSA_BODY,                                                                          \
+   .field = {.name = "types", .type = LHSA_LIST, .required = true, .min = 1, .fields = type_fields, .hint = TYPES_HINT}}
 #define FORM(name_, fields_) \
   {.place = LHSA_FORM, .field = {.name = name_, .type = LHSA_OBJECT, .required = true, .fields = fields_}}
 #define INPUTS(fields_) \
@@ -314,7 +319,7 @@ const lhsa_endpoint lhsa_endpoints[] = {
     .method = "PUT",
     .path = "/crm/objects/{version}/{from}/{fromId}/associations/{to}/{toId}",
     .path_v4 = "/crm/v4/objects/{from}/{fromId}/associations/{to}/{toId}",
-    .args = {FROM, PATH_ID("fromId"), TO, PATH_ID("toId"), BODY("types", LHSA_LIST, type_fields)},
+    .args = {FROM, PATH_ID("fromId"), TO, PATH_ID("toId"), LABEL_TYPES},
     .options = call_options,
     .shape = LHSA_WHOLE,
     .effect = HSA_IDEMPOTENT,

@@ -37,6 +37,7 @@ typedef struct lhsa_field {
   double min, max;
   const struct lhsa_field *fields;
   int column; /* of what identifies an input: 1, 2, ... of it, or of the record that it is the id of: LHSA_OUTER */
+  const char *hint; /* what to write in place of a value that is no list, or NULL */
 } lhsa_field;
 
 enum { LHSA_OUTER = -1 };
