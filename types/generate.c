@@ -124,6 +124,7 @@ static void write_type(const lhsa_field *field)
     break;
   case LHSA_FUNCTION:
   case LHSA_TOKEN:
+  case LHSA_SECRET:
   case LHSA_HEADERS:
   case LHSA_LOOP:
   case LHSA_TABLE:

@@ -400,15 +400,16 @@ static accept_result take_list(lua_State *L, int idx, const lhsa_field *list, ch
 
 static accept_result take_string(lua_State *L, int idx, const lhsa_field *field)
 {
+  bool may_be_function = field->type == LHSA_TOKEN || field->type == LHSA_SECRET;
   const char *text, *problem = NULL;
   size_t len;
 
   if (lua_type(L, idx) != LUA_TSTRING)
-    return fail_type(L, idx, field, field->type == LHSA_TOKEN ? "string or function" : "string");
+    return fail_type(L, idx, field, may_be_function ? "string or function" : "string");
   text = lua_tolstring(L, idx, &len);
   if (field->type == LHSA_TOKEN)
     problem = hsa_check_token(text, len);
-  else if (field->type == LHSA_HEADER)
+  else if (field->type == LHSA_HEADER || field->type == LHSA_SECRET)
     problem = hsa_check_header_value(text, len);
   else if (field->type == LHSA_SEGMENT)
     problem = hsa_check_segment(text, len);
@@ -575,6 +576,7 @@ static accept_result accept(lua_State *L, int idx, const lhsa_field *field, chec
       return AS_IT_IS;
     return fail_type(L, idx, field, "string or table");
   case LHSA_TOKEN:
+  case LHSA_SECRET:
     return lua_isfunction(L, idx) || is_callable(L, idx) ? AS_IT_IS : take_string(L, idx, field);
   default:
     return take_string(L, idx, field);

@@ -37,7 +37,7 @@ const lhsa_field lhsa_client_options[] = {
 const lhsa_field lhsa_oauth_options[] = {
   {.name = "client_id", .type = LHSA_STRING, .required = true},
   {.name = "client_secret", .type = LHSA_STRING, .required = true, .secret = true},
-  {.name = "refresh_token", .type = LHSA_TOKEN, .secret = true},
+  {.name = "refresh_token", .type = LHSA_SECRET, .secret = true},
   {.name = "on_refresh", .type = LHSA_FUNCTION, .secret = true},
   {.name = "base_url", .type = LHSA_HEADER},
   LHSA_SECONDS("timeout"),

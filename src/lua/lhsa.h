@@ -20,7 +20,8 @@ typedef enum lhsa_type {
   LHSA_NUMBER,  /* number within min and max */
   LHSA_BOOLEAN,
   LHSA_FUNCTION,
-  LHSA_TOKEN,   /* as LHSA_HEADER, or a function, or a table that can be called as one */
+  LHSA_TOKEN,   /* access token: hsa_check_token; or a function, or a table that can be called as one */
+  LHSA_SECRET,  /* as LHSA_HEADER, or likewise */
   LHSA_HEADERS, /* function, or table: names of headers -> values, as hsa_check_header_name and _value want them */
   LHSA_LOOP,    /* string or table: hubspot_assoc.lua knows which */
   LHSA_TABLE,   /* any */
