@@ -614,6 +614,17 @@ describe("the token", function()
     assert_hidden(token, errors, response)
   end)
 
+  it("is masked from eight characters on: a shorter one would mask parts of words, and is none of HubSpot's", function()
+    for token, told in pairs { p = "HubSpot repeats p", ["pat-xyz"] = "HubSpot repeats pat-xyz",
+      ["pat-wxyz"] = "HubSpot repeats ********" } do
+      local client = assoc.new { access_token = token, max_attempts = 1, transport = function()
+        return { status = 400, body = ('{"message":"HubSpot repeats %s"}'):format(token) }
+      end }
+      local _, errors = update(client)
+      assert.equal(told, errors[1].message)
+    end
+  end)
+
   it("is not in an error of a token function's token", function()
     local client = client_of(faults.none, { access_token = function() return TOKEN .. "\n" end })
     local _, errors = update(client)

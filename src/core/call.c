@@ -569,9 +569,13 @@ static void hold(hsa_call *call, const hsa_verdict *verdict, int64_t now)
   hsa_pace_hold(&call->engine->pace, now + call->hold, call->result.http_status, verdict->is_named, now);
 }
 
+/* A token that is shorter is none of HubSpot's, whose have over 40 characters, but a test's "x": masking it would hide
+ * nothing that is secret, and spoil all words that have the letter. */
+enum { SHORTEST_TOKEN = 8 };
+
 bool hsa_call_hide(const hsa_call *call, char *text, size_t len)
 {
-  bool found = call->token && hsa_mask(text, len, call->token);
+  bool found = call->token && strlen(call->token) >= SHORTEST_TOKEN && hsa_mask(text, len, call->token);
   const char *secret;
 
   for (secret = call->secrets; secret && *secret; secret += strlen(secret) + 1)

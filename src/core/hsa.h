@@ -341,7 +341,7 @@ bool hsa_call_event(hsa_call *call, hsa_event *event);
 const hsa_outcome *hsa_call_outcome(const hsa_call *call);
 
 /* Overwrites the call's token and its secrets wherever the text has them (a server may repeat them); returns whether it
- * did. A call that is NULL has none. */
+ * did. A token under eight characters is not: it would be in words. A call that is NULL has none. */
 bool hsa_call_mask(const hsa_call *call, char *text, size_t len);
 
 /* As hsa_call_free, for a call that is not done; tells how it ended, with HSA_CANCELED. */
