@@ -439,6 +439,22 @@ describe("inputs that are alike", function()
     for _, size in ipairs(server.sizes) do assert.equal(1, size) end
   end)
 
+  it("go together where they remove: one record's associations with many", function()
+    local function remove(what)
+      local server = bulk_server.new(what)
+      local job = begin(server, nil, nil, "archive")
+      for i = 1, 300 do job:add { from = { id = 7 }, to = { { id = i } } } end
+      return server, (job:finish())
+    end
+    local server, summary = remove()
+    assert.same({ 300, 0, 0, 0, 0 }, counts(summary))
+    assert.same({ 100, 100, 100 }, server.sizes)
+    -- An error names the record that all of them have: the one that is meant is found.
+    local _, with_one = remove { fails = function(input) return input.to[1].id == "150" and "bad luck" end }
+    assert.same({ 299, 1, 0, 0, 0 }, counts(with_one))
+    assert.equal("failed", outcomes[150].status)
+  end)
+
   it("that fail leave the next one its chance", function()
     local n = 0
     local server = bulk_server.new { fails = function(input)

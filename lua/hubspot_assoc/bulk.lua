@@ -44,13 +44,14 @@ local function text_of(value)
   return type(value) == "string" and match(value, "^0*(.*)$") or nil
 end
 
---- A text that alike inputs have in common; nil for bad ones.
--- @param names of the fields by which they are told apart, two at most
+--- A text that alike inputs have in common; nil for bad ones, and where it does not matter.
+-- @param names of the fields by which they are told apart, two at most; none where it does not matter
 local function identify(names, input)
   if type(input) ~= "table" then
     return nil
   end
-  local first, second = text_of(rawget(input, names[1])), names[2] and text_of(rawget(input, names[2])) or ""
+  local first = names[1] and text_of(rawget(input, names[1]))
+  local second = names[2] and text_of(rawget(input, names[2])) or ""
   return first and second and first .. " " .. second
 end
 
@@ -341,7 +342,8 @@ function bulk.bulk(client, level, name, from, to, options)
   local in_flight = min(IN_FLIGHT, floor(INPUTS_IN_FLIGHT / batch_size))
   local job = setmetatable({ client = client, name = name, from = from, to = to, call_options = of_calls, level = 2,
     rules = { is_once = row.is_once, has_results = row.has_results, isolate = own.isolate ~= false },
-    identity = row.identity, in_flight = own.in_flight or in_flight,
+    identity = row.has_results and row.identity or {}, -- what removes has no results, and does so once however often
+    in_flight = own.in_flight or in_flight,
     batch_size = batch_size, give_up_after = own.give_up_after or GIVE_UP_AFTER,
     on_outcome = own.on_outcome, on_progress = own.on_progress, stock = pipeline.new_stock(), busy = {},
     taken = { index = 0, skipped = 0 }, is_unsure = false, begun_at = core.now(), turned_at = 0 }, Job)

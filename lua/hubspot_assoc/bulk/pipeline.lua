@@ -76,7 +76,7 @@ end
 -- ---- inputs that wait for a request ----
 --
 -- Inputs that are alike are never under way at a time: HubSpot may refuse or join such, and the later one counts. So an
--- input whose identity is busy is held back until that one has its outcome.
+-- input whose identity is busy is held back until that one has its outcome. What removes things has no identities here.
 
 local function note_busy(busy, items)
   for i = 1, #items do
