@@ -79,8 +79,11 @@ function problem.advice(errors)
     return "Correct that variable, or unset it."
   elseif first.kind == "config" and text:find("token", 1, true) then
     return NO_TOKEN
-  elseif first.label then
+  elseif first.label and first.kind == "config" then
     return by_category.OBJECT_NOT_FOUND
+  elseif first.label and first.category == "VALIDATION_ERROR" then
+    return "'hubspot-assoc limits get FROM TO' shows the limits. A label's must not exceed the pair's (unlabelled=…): "
+      .. "'limits set' takes both at once."
   elseif first.kind == "throttled" then
     return "HubSpot's rate or daily limit is used up. " .. LATER
   elseif by_category[first.category] then
