@@ -125,6 +125,17 @@ describe("a request", function()
   end)
 end)
 
+describe("HUBSPOT_ACCESS_TOKEN", function()
+  it("is a token alone: with blanks in it nothing is sent", function()
+    for _, token in ipairs { " ", "Bearer pat-x" } do
+      local report = child.run({ HUBSPOT_ACCESS_TOKEN = token, HUBSPOT_BASE_URL = "http://127.0.0.1:1" },
+        [[ local _, errors = require("hubspot_assoc").get_all_limits() return errors[1].kind, errors[1].message ]])
+      assert.equal("config", report[1])
+      assert.matches("HUBSPOT_ACCESS_TOKEN must have no blanks in it", report[2], 1, true)
+    end
+  end)
+end)
+
 describe("between two requests", function()
   after_each(fault_server.stop_all)
 
