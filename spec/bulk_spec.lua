@@ -408,6 +408,32 @@ describe("which input an error of HubSpot's is about", function()
   end)
 end)
 
+describe("what must be applied once", function()
+  it("is not sent, one input after the other, into an outage: the job holds still, and gives up", function()
+    local server = bulk_server.new { on_request = function()
+      return bulk_server.refusal(502, { status = "error", message = "broken" })
+    end }
+    local job = begin(server, { batch_size = 1, give_up_after = 30 }, nil, "batch_create")
+    for i = 1, 1000 do
+      if not job:add(limit(i)) then break end
+    end
+    local summary, errors = job:finish()
+    assert.is_true(summary.unknown >= 3 and summary.unknown <= 20, summary.unknown .. " unknown")
+    assert.equal(summary.unknown, #server.sizes)
+    assert.is_true(summary.seconds >= 10, summary.seconds .. " s") -- of a clock that is put forward
+    assert.equal(502, errors[1].http_status)
+  end)
+
+  it("goes on when the outage is over", function()
+    local server = bulk_server.new { on_request = function(_, number)
+      return number <= 2 and bulk_server.refusal(502, { status = "error", message = "broken" }) or nil
+    end }
+    local job = begin(server, { batch_size = 1, in_flight = 1 }, nil, "batch_create")
+    for i = 1, 6 do job:add(limit(i)) end
+    assert.same({ 4, 0, 2, 0, 0 }, counts(job:finish()))
+  end)
+end)
+
 describe("inputs that are alike", function()
   it("are never in a request together, nor under way at a time; each has its outcome, in order", function()
     local server = bulk_server.new { on_request = function(inputs)

@@ -108,8 +108,9 @@ local function judge_whole(rules, items, error, so_far, verdict)
     verdict.trouble = error
     return verdict
   end
-  verdict.is_answered = error.kind == "api"
+  verdict.is_answered = error.kind == "api" and not may_be_applied
   if may_be_applied then
+    verdict.halts = error
     return decide_all(verdict, items, "unknown", error)
   elseif REFUSALS[error.http_status] and rules.isolate and #items > 1 then
     return divide(verdict, items, so_far)
@@ -135,8 +136,9 @@ end
 -- @param items { index =, input = } each; gets status, result, error
 -- @param sorted as sort gives it
 -- @param so_far { is_bleak = nothing has gone well yet, refused = so many in a row were refused alone, and alike }
--- @return { decided = items, again = lists of items to be sent again, trouble = error that may pass, ends = error that
---   ends the job, is_answered = HubSpot is there, refusal = the error for which all of it has failed }
+-- @return { decided = items, again = lists of items to be sent again, trouble = error that may pass, halts = error that
+--   others may meet, too, though this request is not sent again, ends = error that ends the job, is_answered = HubSpot is
+--   there, refusal = the error for which all of it has failed }
 function outcome.judge(rules, items, sorted, so_far)
   local verdict = { decided = {}, again = {} }
   if sorted.whole then

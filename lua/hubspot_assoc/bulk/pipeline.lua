@@ -320,17 +320,24 @@ local function give_up(job, request, problem)
   return commit(job, request, items, {}, false)
 end
 
---- The request met trouble that may pass: is it to wait?
-local function meet_trouble(job, request, problem)
+--- The job holds still for a while, or gives up.
+-- @return what it goes by from then on; what the request does, or nil if it gives up
+local function hold_still(job, request, problem)
   local time = core.now()
-  if job.ended and not job.has_given_up then
-    return commit(job, request, {}, {}, true) -- it is left
-  end
   local state, own = trouble.meet(job.trouble, request, problem, time, job.give_up_after, time * 1e4 % 1)
   if not state then
     job.has_given_up = true
     job.ended = job.ended or problem
   end
+  return state, own
+end
+
+--- The request met trouble that may pass: is it to wait?
+local function meet_trouble(job, request, problem)
+  if job.ended and not job.has_given_up then
+    return commit(job, request, {}, {}, true) -- it is left
+  end
+  local state, own = hold_still(job, request, problem)
   if not own or job.has_given_up then
     give_up(job, request, problem)
   else
@@ -369,7 +376,9 @@ local function settle(job, request)
   if verdict.refusal and outcome.is_hopeless(refused) and is_bleak(job) then
     job.ended = job.ended or lose_hope(verdict.refusal, refused.n, #request.items == 1)
   end
-  return commit(job, request, verdict.decided, requests_of(verdict.again), true, refused)
+  local state = verdict.halts and hold_still(job, request, verdict.halts) or job.trouble
+  commit(job, request, verdict.decided, requests_of(verdict.again), true, refused)
+  job.trouble = state
 end
 
 --- Tells on_outcome of each, once. What it raises leaves the rest for the next time.
