@@ -60,7 +60,8 @@ end
 for _, io_thread in ipairs { true, false } do
   -- lua-cjson's decoder leaks its buffer where Lua raises inside it, which a sanitizer reports.
   describe("memory that runs out, " .. (io_thread and "with" or "without") .. " an I/O thread #cjson_leaks", function()
-    -- LuaJIT itself crashes, now and then, where memory runs out in code that it has compiled (no C of ours on the stack).
+    -- LuaJIT itself crashes, now and then, where memory runs out in code that it has compiled (none of ours is on the
+    -- stack).
     local jit = rawget(_G, "jit")
     setup(function() if jit then jit.off() end end)
     teardown(function() if jit then jit.on() end end)

@@ -137,8 +137,8 @@ end
 -- @param sorted as sort gives it
 -- @param so_far { is_bleak = nothing has gone well yet, refused = so many in a row were refused alone, and alike }
 -- @return { decided = items, again = lists of items to be sent again, trouble = error that may pass, halts = error that
---   others may meet, too, though this request is not sent again, ends = error that ends the job, is_answered = HubSpot is
---   there, refusal = the error for which all of it has failed }
+--   others may meet, too, though this request is not sent again, ends = error that ends the job, is_answered = HubSpot
+--   is there, refusal = the error for which all of it has failed }
 function outcome.judge(rules, items, sorted, so_far)
   local verdict = { decided = {}, again = {} }
   if sorted.whole then
