@@ -100,7 +100,7 @@ describe("examples/migrate.lua", function()
     for i = 1, 5000 do text[#text + 1] = i .. "," .. i end
     write(table.concat(text, "\n"))
     local said, status = migrate(true)
-    assert.matches("\r2000 done, 0 failed, %d+ a second\27%[K", said)
+    assert.matches("\r[1-4]000 done, 0 failed, %d+ a second\27%[K", said) -- requests come back in no certain order
     assert.matches("\r5000 done, 0 failed, %d+ a second\27%[K\r?\n5000 rows associated", said)
     assert.equal(0, status)
   end)
