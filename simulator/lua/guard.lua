@@ -13,10 +13,15 @@ local function end_orphan()
   ffi.C.kill(ngx.worker.pid(), SIGTERM)
 end
 
-function M.start()
+--- @param owner process for which the script runs, 0: none; without it the script is told to end
+function M.start(owner)
   local parent = ffi.C.getppid()
   ngx.timer.every(INTERVAL, function()
-    if ffi.C.getppid() ~= parent then end_orphan() end
+    if ffi.C.getppid() ~= parent then
+      end_orphan()
+    elseif owner > 0 and ffi.C.kill(owner, 0) ~= 0 then
+      ffi.C.kill(parent, SIGTERM)
+    end
   end)
   -- The sockets listen already: whoever sees this file can connect.
   assert(io.open("ready", "w")):close()

@@ -152,6 +152,19 @@ describe("hubspot-assoc", function()
     assert.is_true(result.out ~= simulator.url .. "\n")
   end)
 
+  it("leaves no simulator behind where a signal ends it alone", function()
+    local its_own = { HUBSPOT_ASSOC_SIMULATOR = cli.sh("pwd"):match "^[^\n]+" .. "/simulator/simulator" }
+    local said = os.tmpname()
+    local output = cli.sh(([[%s >%s 2>/dev/null & program=$!
+      until grep -q '^https' %s; do sleep 0.05; done
+      url=$(head -n 1 %s); kill -KILL $program
+      tries=0; while lua5.4 spec/support/http.lua GET $url/simulator/health >/dev/null 2>&1; do
+        tries=$((tries + 1)); [ $tries -lt 300 ] || { echo "still there"; exit; }; sleep 0.1
+      done; echo gone]]):format(cli.command(its_own, "simulator"), said, said, said))
+    os.remove(said)
+    assert.equal("gone\n", output)
+  end)
+
   it("tells its version", function()
     assert.equal("hubspot-assoc " .. require "hubspot_assoc"._VERSION .. "\n", cli.run({}, "--version").out)
   end)

@@ -67,7 +67,7 @@ static inline void finish(fixture *f)
 static inline hsa_request request_of(hsa_effect effect, hsa_park park)
 {
   return (hsa_request){.method = "POST", .path = "/x", .body = "{}", .body_len = 2, .effect = effect, .park = park,
-                       .token = park == HSA_PARK_NEVER ? "token-1" : NULL, .timeout = LIMIT,
+                       .token = park == HSA_PARK_NEVER ? "token-one" : NULL, .timeout = LIMIT,
                        .deadline = hsa_now() + LIMIT, .max_attempts = 4};
 }
 

@@ -16,6 +16,7 @@ end
 local function simulate(run, args)
   local words = {}
   if args.port then words[1] = "PORT=" .. system.quote(args.port) end
+  words[#words + 1] = "SIMULATOR_OWNER=$PPID" -- this process: if a signal ends it, the simulator ends, too
   words[#words + 1] = "exec"
   words[#words + 1] = system.quote(find())
   if #args.arguments > 0 then
