@@ -1,30 +1,11 @@
 -- An error that is raised inside the Lua layer, at any instruction: Ctrl-C, a debug hook, memory that runs out. It must
 -- lose nothing: afterwards drain ends, nothing is pending, what was done is handed out, and later calls are good.
 local assoc = require "hubspot_assoc"
-
-local MARK = "interrupted here"
+local interrupt = require "spec.support.interrupt"
 
 -- Answers in place of the network.
 local function transport()
   return { status = 200, body = '{"results":[]}' }
-end
-
--- Runs fn; raises at its n-th instruction within the library's Lua files. Returns whether it came so far.
-local function interrupted(n, fn)
-  local count, has_raised, place = 0, false, nil
-  local function hook()
-    if has_raised or not debug.getinfo(2, "S").source:find("lua/hubspot_assoc", 1, true) then return end
-    count = count + 1
-    if count == n then
-      has_raised, place = true, debug.traceback("", 2):gsub("\n%s*", " < "):sub(1, 400)
-      error(MARK, 0)
-    end
-  end
-  debug.sethook(hook, "", 1)
-  local ok, message = pcall(fn)
-  debug.sethook()
-  assert(ok or message == MARK or tostring(message):find(MARK, 1, true), message)
-  return has_raised, place
 end
 
 local scenarios = {
@@ -104,7 +85,7 @@ for _, io_thread in ipairs { true, false } do
           n = n + 1
           local client = new_client { io_thread = io_thread, limited = more.limited }
           local place
-          has_raised, place = interrupted(n, function() run(client, function() end) end)
+          has_raised, place = interrupt(n, function() run(client, function() end) end)
           local text = complaint(client)
           if text then complaints[#complaints + 1] = ("at %d: %s%s"):format(n, text, place or "") end
         end
@@ -123,7 +104,7 @@ describe("functions of futures", function()
         client.async:get_limits("a", "b"):on_done(function() calls[#calls + 1] = i end)
           :on_done(function() calls[#calls + 1] = i + 10 end)
       end
-      local has_raised = interrupted(n, function() client:drain(5) end)
+      local has_raised = interrupt(n, function() client:drain(5) end)
       client:drain(3)
       table.sort(calls)
       assert.same({ 1, 2, 3, 11, 12, 13 }, calls, n)

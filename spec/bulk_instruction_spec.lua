@@ -2,29 +2,10 @@
 -- goes on afterwards, or another one with the same journal: no input is lost, and none has two outcomes.
 local bulk_server = require "spec.support.bulk_server"
 local core = require "hubspot_assoc.core"
+local interrupt = require "spec.support.interrupt"
 
-local MARK = "interrupted here"
 local N = 9 -- inputs
 local POINTS = 120
-
--- Lets fn run until an error is raised at its n-th instruction within the library's Lua files. Returns whether it was.
-local function interrupted(n, fn)
-  local count, has_raised, place = 0, false, nil
-  local function hook()
-    if has_raised or bulk_server.is_answering then return end
-    if not debug.getinfo(2, "S").source:find("lua/hubspot_assoc", 1, true) then return end
-    count = count + 1
-    if count == n then
-      has_raised, place = true, debug.traceback("", 2):gsub("\n%s*", " < "):sub(1, 500)
-      error(MARK, 0)
-    end
-  end
-  debug.sethook(hook, "", 1)
-  local ok, message = pcall(fn)
-  debug.sethook()
-  assert(ok or tostring(message):find(MARK, 1, true), message)
-  return has_raised, place, count
-end
 
 local function pair_of(i)
   return bulk_server.pair(i == 8 and "1" or i == 7 and "x" or i) -- the eighth is like the first, the seventh is bad
@@ -81,7 +62,8 @@ local function complaint(scenario, n, path)
   end
 
   local job = begin()
-  local has_raised, place, count = interrupted(n, function() run(job, scenario.input_of, 1) end)
+  local has_raised, place, count = interrupt(n, function() run(job, scenario.input_of, 1) end,
+    { spares = function() return bulk_server.is_answering end })
   if has_raised and (n % 2 == 0 or job.ended) then -- another run, as if the process had ended here
     job = nil
     collectgarbage()

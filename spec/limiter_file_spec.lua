@@ -4,6 +4,7 @@ local assoc = require "hubspot_assoc"
 local child = require "spec.support.child"
 local core = require "hubspot_assoc.core"
 local file = require "hubspot_assoc.limiter.file"
+local interrupt = require "spec.support.interrupt"
 local rates = require "spec.support.rates"
 local simulator = require "spec.support.simulator"
 local system = require "system" -- busted needs it too
@@ -262,22 +263,6 @@ describe("a process that is killed", function()
   end
 end)
 
--- Runs fn, and raises at its n-th instruction inside the limiters' files; false if it has not so many.
-local function interrupt(n, fn)
-  local count, has_raised = 0, false
-  debug.sethook(function()
-    if has_raised or not debug.getinfo(2, "S").source:find("hubspot_assoc/limiter", 1, true) then return end
-    count = count + 1
-    if count == n then
-      has_raised = true
-      error("interrupted", 0)
-    end
-  end, "", 1)
-  pcall(fn)
-  debug.sethook()
-  return has_raised
-end
-
 describe("an error at any instruction", function()
   it("leaves neither the lock nor a damaged file behind", function()
     local n, times = 0, {}
@@ -288,7 +273,7 @@ describe("an error at any instruction", function()
       limiter:reserve(1)
       local has_raised = interrupt(n, function()
         times[#times + 1] = clock.now + limiter:reserve(1)
-      end)
+      end, { within = "lua/hubspot_assoc/limiter" })
       times[#times + 1] = clock.now + other:reserve(1)
       clock.now = times[#times]
     until not has_raised
