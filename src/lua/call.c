@@ -182,18 +182,9 @@ void lhsa_call_open(lua_State *L)
   static const luaL_Reg methods[] = {
     {"run", call_run},       {"answer", call_answer},   {"submit", call_submit},
     {"cancel", call_cancel}, {"pending", call_pending}, {NULL, NULL}};
-  const luaL_Reg *method;
   const lhsa_endpoint *endpoint;
 
-  luaL_newmetatable(L, LHSA_CALL_TYPE);
-  lua_pushcfunction(L, call_collect);
-  lua_setfield(L, -2, "__gc");
-  lua_newtable(L);
-  for (method = methods; method->name; method++) {
-    lua_pushcfunction(L, method->func);
-    lua_setfield(L, -2, method->name);
-  }
-  lua_setfield(L, -2, "__index");
+  lhsa_push_type(L, LHSA_CALL_TYPE, methods, call_collect);
   lua_pop(L, 1);
   lhsa_push_client_methods(L);
   for (endpoint = lhsa_endpoints; endpoint->name; endpoint++) {

@@ -703,22 +703,13 @@ void lhsa_client_open(lua_State *L)
     {"close", client_close},       {"loop", client_loop},     {"keep_exchanges", client_keep_exchanges},
     {"stats", client_stats},       {"rate_limit", client_rate_limit},
     {NULL, NULL}};
-  const luaL_Reg *method;
 
   make_census(L);
-  luaL_newmetatable(L, CLIENT_TYPE);
-  lua_pushcfunction(L, collect);
-  lua_setfield(L, -2, "__gc");
+  lhsa_push_type(L, CLIENT_TYPE, methods, collect);
   lua_pushcfunction(L, to_string);
   lua_setfield(L, -2, "__tostring");
   lua_pushliteral(L, CLIENT_TYPE); /* getmetatable tells this; the functions stay out of reach */
   lua_setfield(L, -2, "__metatable");
-  lua_newtable(L);
-  for (method = methods; method->name; method++) {
-    lua_pushcfunction(L, method->func);
-    lua_setfield(L, -2, method->name);
-  }
-  lua_setfield(L, -2, "__index");
   lua_pop(L, 1);
 }
 

@@ -37,6 +37,19 @@ void lhsa_set_boolean(lua_State *L, const char *name, bool value)
   lua_setfield(L, -2, name);
 }
 
+void lhsa_push_type(lua_State *L, const char *type, const luaL_Reg *methods, lua_CFunction collect)
+{
+  luaL_newmetatable(L, type);
+  lua_pushcfunction(L, collect);
+  lua_setfield(L, -2, "__gc");
+  lua_newtable(L);
+  for (; methods->name; methods++) {
+    lua_pushcfunction(L, methods->func);
+    lua_setfield(L, -2, methods->name);
+  }
+  lua_setfield(L, -2, "__index");
+}
+
 /* The string field `name` of the table at idx, or NULL. Pushes it, so that it stays alive. */
 static const char *text_field(lua_State *L, int idx, const char *name)
 {

@@ -227,16 +227,7 @@ void lhsa_file_open(lua_State *L)
     {"lock", lock},         {"unlock", unlock}, {"locked", locked}, {"is_at", is_at},
     {"size", size},         {"read", read_at},  {"write", write_at}, {"truncate", truncate_to},
     {"sync", sync_file},    {"close", close_file}, {NULL, NULL}};
-  const luaL_Reg *method;
 
-  luaL_newmetatable(L, FILE_TYPE);
-  lua_pushcfunction(L, close_file);
-  lua_setfield(L, -2, "__gc");
-  lua_newtable(L);
-  for (method = methods; method->name; method++) {
-    lua_pushcfunction(L, method->func);
-    lua_setfield(L, -2, method->name);
-  }
-  lua_setfield(L, -2, "__index");
+  lhsa_push_type(L, FILE_TYPE, methods, close_file);
   lua_pop(L, 1);
 }

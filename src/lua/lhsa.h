@@ -244,6 +244,9 @@ void lhsa_set_number(lua_State *L, const char *name, double value);
 void lhsa_set_integer(lua_State *L, const char *name, int64_t value);
 void lhsa_set_boolean(lua_State *L, const char *name, bool value);
 
+/* Pushes the metatable of a new type of userdata with these methods; `collect` is its __gc. */
+void lhsa_push_type(lua_State *L, const char *type, const luaL_Reg *methods, lua_CFunction collect);
+
 /* ---- client.c ---- */
 
 typedef struct lhsa_census lhsa_census;
