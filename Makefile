@@ -275,14 +275,15 @@ fuzz: $(FUZZERS)
 lint: $(MODULE)
 	@LUA_INCDIR='$(LUA_INCDIR)' MODULE='$(MODULE)' scripts/lint
 
-bench: $(MODULE) $(BENCHES)
-	@$(IN_TREE) bench/run
+# RESTY_HTTP=/path/to/lua-resty-http/lib measures that in nginx beside ours.
+bench: $(MODULE) $(BENCHES) luajit
+	@$(IN_TREE) RESTY_HTTP='$(RESTY_HTTP)' bench/run
 
 # How close a client comes to the rate, against a true rolling window; takes ten minutes.
 bench-rate: $(MODULE)
 	@$(IN_TREE) simulator/simulator exec $(LUA) bench/rate
 
-# RESTY_HTTP=/path/to/lua-resty-http/lib measures that beside it.
+# What calls cost an nginx worker.
 bench-openresty: $(MODULE) luajit
 	@$(IN_TREE) RESTY_HTTP='$(RESTY_HTTP)' $(LUA) bench/openresty/run.lua
 

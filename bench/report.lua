@@ -1,4 +1,7 @@
---- What bench/run has measured, as tables and as a chart:  lua report.lua FOLDER LUA LUA_OF_LUA_HTTP
+--- What bench/run has measured, as tables:  lua report.lua FOLDER LUA LUA_OF_LUA_HTTP
+
+package.path = "./?.lua;" .. package.path
+local figures = require "bench.figures"
 
 local folder, lua, lua_of_http = arg[1], arg[2], arg[3]
 
@@ -9,6 +12,9 @@ local NAMES = {
   node_async = "HubSpot's client for Node, 200 in flight", cjson = "cjson.encode + cjson.decode",
 }
 local ORDER = { "raw", "hubspot_assoc", "hubspot_assoc_async", "luasocket", "lua_http", "node", "node_async" }
+local MANY = {
+  { call = "batch_update", name = "2,000 limits", goal = 1.3 }, { call = "associate", name = "2,000 records", goal = 1.5 },
+}
 
 --- The least of each figure: scheme -> what -> { load, first, cpu, peak }
 local function read_rounds()
@@ -43,9 +49,9 @@ local function print_instructions(of)
   print(("\n  hubspot_assoc : (raw + cjson)              %9.2f   goal: 1.10"):format(
     of.hubspot_assoc / (of.raw + of.cjson)))
   print "\n2,000 inputs: instructions a call                  ours     cjson alone"
-  for _, row in ipairs { { "batch_update", 1.3 }, { "associate", 1.5 } } do
-    local ours, cjson = of[row[1] .. "_many"], of["cjson_" .. row[1] .. "_many"]
-    print(("  %-42s %11d %11d %7.2f   goal: %.2f"):format(row[1], ours, cjson, ours / cjson, row[2]))
+  for _, row in ipairs(MANY) do
+    local ours, cjson = of[row.call .. "_many"], of["cjson_" .. row.call .. "_many"]
+    print(("  %-42s %11d %11d %7.2f   goal: %.2f"):format(row.call, ours, cjson, ours / cjson, row.goal))
   end
 end
 
@@ -68,45 +74,23 @@ local function print_rounds(least)
   end
 end
 
--- ---- the chart ----
-
-local LEFT, BAR, WIDTH, HEIGHT = 300, 420, 800, 28 -- of names, of the longest bar, of the picture, of a row
-
---- Bars of processor time a call, shortest first.
-local function chart(rows)
-  table.sort(rows, function(a, b) return a.cpu < b.cpu end)
-  local size = ([[width="%d" height="%d"]]):format(WIDTH, (#rows + 2) * HEIGHT)
-  local lines = {
-    '<svg xmlns="http://www.w3.org/2000/svg" ' .. size .. ' font-family="sans-serif" font-size="14">',
-    '<rect width="100%" height="100%" fill="white"/>',
-    '<text x="12" y="22" font-weight="bold">Processor time of one batch_update, microseconds</text>',
-  }
-  for i, row in ipairs(rows) do
-    local y, width = (i + 0.5) * HEIGHT, math.max(2, row.cpu / rows[#rows].cpu * BAR)
-    lines[#lines + 1] = ([[<text x="%d" y="%.0f" text-anchor="end">%s</text>]]):format(LEFT - 8, y + 15, row.name)
-    lines[#lines + 1] = ([[<rect x="%d" y="%.0f" width="%.0f" height="20" fill="%s"/>]]):format(LEFT, y, width,
-      row.is_ours and "#ff7a59" or "#9aa5b1")
-    lines[#lines + 1] = ([[<text x="%.0f" y="%.0f">%.0f</text>]]):format(LEFT + width + 8, y + 15, row.cpu)
-  end
-  lines[#lines + 1] = "</svg>\n"
-  return table.concat(lines, "\n")
-end
-
-local function write_chart(least)
-  local rows = {}
+--- For the chart.
+local function add_figures(of, least)
   for _, what in ipairs(ORDER) do
-    if least.http[what] then
-      rows[#rows + 1] = { name = NAMES[what], cpu = least.http[what].cpu, is_ours = what:find "^hubspot" ~= nil }
+    local row, secure = least.http[what], least.https[what]
+    if row then
+      figures.add("cpu", NAMES[what], row.cpu)
+      if not what:find "_async$" then figures.add("memory", NAMES[what], row.peak / 1024) end
     end
+    if secure then figures.add("first", NAMES[what], (secure.load + secure.first) / 1e3) end
   end
-  local path = folder .. "/chart.svg"
-  local file = assert(io.open(path, "w"))
-  assert(file:write(chart(rows)))
-  assert(file:close())
-  print("\n  chart: " .. path)
+  figures.add("goal", "one input : raw libcurl + cjson", of.hubspot_assoc / (of.raw + of.cjson), 1.1)
+  for _, row in ipairs(MANY) do
+    figures.add("goal", row.name .. " : cjson", of[row.call .. "_many"] / of["cjson_" .. row.call .. "_many"], row.goal)
+  end
 end
 
-local least = read_rounds()
-print_instructions(read_instructions())
+local of, least = read_instructions(), read_rounds()
+print_instructions(of)
 print_rounds(least)
-write_chart(least)
+add_figures(of, least)

@@ -5,6 +5,7 @@
 -- resty/string.lua, of lua-resty-string). Called by `make bench-openresty`.
 
 package.path = "./?.lua;" .. package.path
+local figures = require "bench.figures"
 local nginx = require "spec.support.nginx"
 local socket = require "socket"
 
@@ -127,6 +128,12 @@ local function main()
   print_row("hubspot_assoc, polling", polling, idle, resty)
   if resty then print_row("lua-resty-http", resty, idle, resty) end
   print()
+  figures.add("nginx", "hubspot_assoc", us_per_call(ours))
+  figures.add("goal", "/ping in nginx meanwhile, p99 : idle", at(ours.taken, 0.99) / at(idle.taken, 0.99), 2)
+  if resty then
+    figures.add("nginx", "lua-resty-http", us_per_call(resty))
+    figures.add("goal", "nginx, processor time : lua-resty-http", us_per_call(ours) / us_per_call(resty), 1.2)
+  end
   assert(not server:log():find "%[error%]", server:log())
 end
 
