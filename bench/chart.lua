@@ -21,7 +21,8 @@ local function write(...)
 end
 
 local function text(x, anchor, words)
-  write('<text x="%.0f" y="%.0f" text-anchor="%s">%s</text>', x, y + 15, anchor, (words:gsub("[&<]", { ["&"] = "&amp;", ["<"] = "&lt;" })))
+  words = words:gsub("[&<]", { ["&"] = "&amp;", ["<"] = "&lt;" })
+  write('<text x="%.0f" y="%.0f" text-anchor="%s">%s</text>', x, y + 15, anchor, words)
 end
 
 local function draw_bar(row, longest, format)
@@ -57,8 +58,11 @@ for _, panel in ipairs(PANELS) do
   if measured[panel.name] then draw_panel(panel, measured[panel.name]) end
 end
 
+local head = '<svg xmlns="http://www.w3.org/2000/svg" width="%.0f" height="%.0f" font-family="sans-serif" font-size="14">'
+table.insert(lines, 1, head:format(WIDTH, y + ROW))
+table.insert(lines, 2, '<rect width="100%" height="100%" fill="white"/>')
+table.insert(lines, "</svg>\n")
 local file = assert(io.open(arg[1], "w"))
-assert(file:write(('<svg xmlns="http://www.w3.org/2000/svg" width="%.0f" height="%.0f" font-family="sans-serif" font-size="14">\n')
-  :format(WIDTH, y + ROW), '<rect width="100%" height="100%" fill="white"/>\n', table.concat(lines, "\n"), "\n</svg>\n"))
+assert(file:write(table.concat(lines, "\n")))
 assert(file:close())
 print("chart: " .. arg[1])

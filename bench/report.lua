@@ -13,7 +13,8 @@ local NAMES = {
 }
 local ORDER = { "raw", "hubspot_assoc", "hubspot_assoc_async", "luasocket", "lua_http", "node", "node_async" }
 local MANY = {
-  { call = "batch_update", name = "2,000 limits", goal = 1.3 }, { call = "associate", name = "2,000 records", goal = 1.5 },
+  { call = "batch_update", name = "2,000 limits", goal = 1.3 },
+  { call = "associate", name = "2,000 records", goal = 1.5 },
 }
 
 --- The least of each figure: scheme -> what -> { load, first, cpu, peak }
