@@ -58,7 +58,8 @@ for _, panel in ipairs(PANELS) do
   if measured[panel.name] then draw_panel(panel, measured[panel.name]) end
 end
 
-local head = '<svg xmlns="http://www.w3.org/2000/svg" width="%.0f" height="%.0f" font-family="sans-serif" font-size="14">'
+local head = '<svg xmlns="http://www.w3.org/2000/svg" width="%.0f" height="%.0f" font-family="sans-serif" '
+  .. 'font-size="14">'
 table.insert(lines, 1, head:format(WIDTH, y + ROW))
 table.insert(lines, 2, '<rect width="100%" height="100%" fill="white"/>')
 table.insert(lines, "</svg>\n")
