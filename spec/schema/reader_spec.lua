@@ -230,5 +230,25 @@ pairs:
     assert.equal(10000, #problems)
     assert.is_nil((schema.parse(("["):rep(100000))))
     assert.is_nil((schema.parse("a: " .. ("x"):rep(1000000))))
+    assert.is_nil((schema.parse('{"a": "' .. ("\\"):rep(1000001) .. '"}')))
+  end)
+
+  -- Of a list that names itself n times a level, level by level, and of lists within a list.
+  it("refuses aliases that would fill the memory", function()
+    local laughs = { "- &a0 [x, x, x, x, x, x, x, x, x, x]" }
+    for i = 1, 30 do laughs[i + 1] = ("- &a%d [%s]"):format(i, (", *a" .. i - 1):rep(10):sub(3)) end
+    local pair = "version: 1\npairs:\n- &p\n  from: contacts\n  to: deals\n  labels:\n  - &l {label: A}\n"
+    for place, text in pairs { ["6:12"] = table.concat(laughs, "\n") .. "\n",
+      ["2023:3"] = pair .. ("  - *l\n"):rep(2000) .. ("- *p\n"):rep(2000) } do
+      local wanted, problems = schema.parse(text)
+      assert.is_nil(wanted)
+      assert.truthy(messages(problems):find(place .. " aliases (*) repeat too much", 1, true), messages(problems))
+    end
+  end)
+
+  it("refuses a file that is no schema by its size", function()
+    local wanted, problems = schema.parse("version: 1\n" .. ("#"):rep(2 ^ 24))
+    assert.is_nil(wanted)
+    assert.equal("1:1 the file has more than 16 MiB: this is no schema", messages(problems))
   end)
 end)

@@ -5,7 +5,7 @@
 --   map     entries = { { key = node, value = node }, ... } in the order of the file; keys are scalars, each there once
 --   list    items = { node, ... }
 --   scalar  value = text, is_plain = written without quotes (and without a tag that says it is text)
--- is_broken: what it says has been told to be wrong.
+-- is_broken: what it says has been told to be wrong; size: how many nodes it is, with all in it.
 -- Line and column count from 1, columns in characters, as editors do.
 
 local error, ipairs, pcall, remove, require, setmetatable = error, ipairs, pcall, table.remove, require, setmetatable
@@ -16,7 +16,9 @@ if not has_yaml then
   error("hubspot_assoc.schema needs lyaml (LuaRocks: lyaml, Debian: lua-yaml): " .. tostring(yaml), 0)
 end
 
+local MOST_MIB = 16 -- a hundred times what any account's schema has; reading takes many times as much memory
 local MOST_DEPTH = 32 -- more than any schema needs; what is deeper is no schema
+local MOST_REPEATED = 100000 -- nodes that aliases (*name) repeat: a small file of them would fill all memory
 local TEXT_TAG = "tag:yaml.org,2002:str"
 
 local tree = {}
@@ -128,6 +130,9 @@ end
 -- Puts a node where the next one is awaited.
 function Builder:add(node)
   local parent = self.stack[#self.stack]
+  if parent then
+    parent.size = parent.size + node.size
+  end
   if not parent then
     self.root = node
   elseif parent.kind == "list" then
@@ -143,7 +148,7 @@ end
 -- Makes the node that an event begins, and remembers its anchor.
 function Builder:new_node(event, kind)
   local line, column = self:place_of(event)
-  local node = { kind = kind, line = line, column = column }
+  local node = { kind = kind, line = line, column = column, size = 1 }
   if event.tag and event.tag ~= TEXT_TAG and event.tag ~= "!" then
     self:problem(line, column, ("the tag %s has no meaning here"):format(tostring(event.tag)))
   end
@@ -168,6 +173,10 @@ end
 function Builder:close()
   local node = remove(self.stack)
   node.is_open, node.first = nil, nil
+  local parent = self.stack[#self.stack]
+  if parent then
+    parent.size = parent.size + node.size - 1 -- it was counted as one when it was opened
+  end
 end
 
 local on_event = {}
@@ -187,11 +196,17 @@ function on_event.ALIAS(builder, event)
   local line, column = builder:place_of(event)
   local node = builder.anchors[event.anchor]
   if node and not node.is_open then
+    builder.repeated = builder.repeated + node.size
+    if builder.repeated > MOST_REPEATED then
+      builder:problem(line, column, "aliases (*) repeat too much: write it out, or split the file")
+      builder.is_over = true
+      return nil
+    end
     return builder:add(node)
   end
   builder:problem(line, column, node and ("*%s stands inside what it names"):format(event.anchor)
     or ("there is no &%s above"):format(event.anchor))
-  builder:add { kind = "scalar", line = line, column = column, value = "", is_broken = true }
+  builder:add { kind = "scalar", line = line, column = column, value = "", size = 1, is_broken = true }
 end
 
 function on_event.DOCUMENT_START(builder, event)
@@ -231,13 +246,12 @@ local function join_surrogates(text)
   if not text:find("^%s*[{%[]") then
     return text
   end
-  return (text:gsub("(\\+)u([dD][89aAbB]%x%x)\\u([dD][c-fC-F]%x%x)", function(slashes, high, low)
-    if #slashes % 2 == 0 then
-      return nil
-    end
+  local unescaped = text:gsub("\\\\", "\1") -- a byte that is not there: find_bad_byte
+  unescaped = unescaped:gsub("\\u([dD][89aAbB]%x%x)\\u([dD][c-fC-F]%x%x)", function(high, low)
     local code = 0x10000 + (tonumber(high, 16) - 0xD800) * 0x400 + (tonumber(low, 16) - 0xDC00)
-    return ("%sU%08X"):format(slashes, code)
-  end))
+    return ("\\U%08X"):format(code)
+  end)
+  return (unescaped:gsub("\1", "\\\\"))
 end
 
 -- Feeds all events to the builder; returns nil, or the problem that ended it.
@@ -266,12 +280,16 @@ end
 -- @return the tree's root (nil where there is none), and a list of problems, in the order they were found:
 --   { line =, column =, severity = "error", message = }. With any, the tree may be less than what the text says.
 function tree.parse(text)
+  if #text > MOST_MIB * 2 ^ 20 then
+    return nil, { { line = 1, column = 1, severity = "error",
+      message = ("the file has more than %d MiB: this is no schema"):format(MOST_MIB) } }
+  end
   local bad, why = find_bad_byte(text)
   if bad then
     local line, column = position(text, bad)
     return nil, { { line = line, column = column, severity = "error", message = why } }
   end
-  local builder = setmetatable({ problems = {}, stack = {}, anchors = {}, documents = 0 }, Builder)
+  local builder = setmetatable({ problems = {}, stack = {}, anchors = {}, documents = 0, repeated = 0 }, Builder)
   builder.last_line, builder.last_column = position(text, #text + 1)
   local problem = build(builder, join_surrogates(text))
   if problem then
