@@ -91,7 +91,8 @@ client_module.add_functions(assoc)
 local ROOMS = {
   bulk = { "bulk" },
   iterators = { "list_all", "read_all" },
-  labels = { "label_types", "set_limits" },
+  labels = { "label_types" },
+  limits = { "set_limits" },
 }
 for room, names in pairs(ROOMS) do
   client_module.add_methods(assoc, room, names)

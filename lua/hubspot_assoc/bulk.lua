@@ -8,15 +8,17 @@
 --
 -- HubSpot: Associations v4 > Associate records; and the pages of the other batch calls.
 
+local pipeline = require "hubspot_assoc.bulk.pipeline"
 local core = require "hubspot_assoc.core"
 local journal_module = require "hubspot_assoc.journal"
+local names_of = require "hubspot_assoc.names"
 local nearest = require "hubspot_assoc.nearest"
+local room = require "hubspot_assoc.room"
 local new_source = require "hubspot_assoc.source"
-local pipeline = require "hubspot_assoc.bulk.pipeline"
 
 local concat, error, floor, format, getmetatable = table.concat, error, math.floor, string.format, getmetatable
 local huge, match, max, min, pairs, pcall = math.huge, string.match, math.max, math.min, pairs, pcall
-local rawget, setmetatable, sort, tostring, type = rawget, setmetatable, table.sort, tostring, type
+local rawget, setmetatable, tostring, type = rawget, setmetatable, tostring, type
 
 -- As many requests as a client has connections, 10 a second where an answer takes 0.8 s; but no more inputs than this,
 -- for the sake of memory.
@@ -61,10 +63,6 @@ local function is_integer(value)
   return type(value) == "number" and value == floor(value)
 end
 
-local function is_count(value)
-  return is_integer(value) and value >= 1 and value <= 1000000
-end
-
 local function is_seconds(value)
   return type(value) == "number" and value >= 0 and value <= 1e9
 end
@@ -73,46 +71,13 @@ local function is_path(value)
   return type(value) == "string" and value ~= "" and not value:find("%z")
 end
 
-local function is_a(name)
-  return function(value) return type(value) == name end
-end
+local count, type_option = room.count_option(1000000), room.type_option
 
--- name -> { check, what is expected }
-local OPTIONS = {
-  in_flight = { is_count, "integer from 1 to 1000000" }, batch_size = { is_count, "integer from 1 to 1000000" },
-  give_up_after = { is_seconds, "seconds from 0" }, isolate = { is_a "boolean", "boolean" },
-  journal = { is_path, "string (a path)" },
-  on_outcome = { is_a "function", "function" }, on_progress = { is_a "function", "function" },
+room.own_options.bulk = {
+  in_flight = count, batch_size = count, give_up_after = { is_seconds, "seconds from 0" },
+  isolate = type_option "boolean", journal = { is_path, "string (a path)" },
+  on_outcome = type_option "function", on_progress = type_option "function",
 }
-
-local function show(value)
-  return type(value) == "string" and ('string "%s"'):format(value) or
-    type(value) == "number" and "number " .. tostring(value) or type(value)
-end
-
---- Splits options into a job's own and those of its calls.
-local function split(options, level)
-  local own, of_calls = {}, {}
-  for name, value in pairs(options) do
-    local option = OPTIONS[name]
-    if option and not option[1](value) then
-      error(("bad argument #4 to 'bulk' (options.%s: %s expected, got %s)"):format(name, option[2], show(value)),
-        level + 1)
-    end
-    local list = option and own or of_calls
-    list[name] = value
-  end
-  return own, of_calls
-end
-
-local function names_of(list)
-  local names = {}
-  for name in pairs(list) do
-    names[#names + 1] = name
-  end
-  sort(names)
-  return names
-end
 
 --- The message of the call's own check, about the arguments of bulk.
 local function retell(message)
@@ -120,12 +85,8 @@ local function retell(message)
   if not place then
     return message
   end
-  local unknown = rest:match "^%(options%.([%w_]+): unknown field%)$"
-  local known = unknown and nearest(unknown, names_of(OPTIONS))[1]
-  if known then
-    rest = ("(options.%s: unknown field; did you mean '%s'?)"):format(unknown, known)
-  end
-  return ("bad argument #%d to 'bulk' %s"):format(place == "4" and 4 or place + 1, rest)
+  return room.hint_at_own("bulk", ("bad argument #%d to 'bulk' %s"):format(place == "4" and 4 or place + 1,
+    rest))
 end
 
 --- Raises unless these are a call of inputs, object types and call options.
@@ -134,11 +95,11 @@ local function check_arguments(client, level, name, from, to, options)
     local names = names_of(core.batches)
     local known = type(name) == "string" and nearest(name, names)[1]
     error(("bad argument #1 to 'bulk' (%s, got %s%s)"):format("one of " .. concat(names, ", ") .. " expected",
-      show(name), known and ("; did you mean '%s'?"):format(known) or ""), level + 1)
+      room.show(name), known and ("; did you mean '%s'?"):format(known) or ""), level + 1)
   elseif options ~= nil and type(options) ~= "table" then
     error(("bad argument #4 to 'bulk' (options: table expected, got %s)"):format(type(options)), level + 1)
   end
-  local own, of_calls = split(options or {}, level + 1)
+  local own, of_calls = room.split_options(level, "bulk", options or {})
   local ok, message = pcall(core.calls[name], client.core, from, to, {}, of_calls)
   if not ok then
     error(retell(tostring(message)), level + 1)
@@ -206,7 +167,7 @@ end
 
 local function check_tag(self, tag)
   if tag ~= nil and type(tag) ~= "string" and not (is_integer(tag) and tag > -huge and tag < huge) then
-    error(("bad argument #2 to 'add' (string or integer expected, got %s)"):format(show(tag)), 3)
+    error(("bad argument #2 to 'add' (string or integer expected, got %s)"):format(room.show(tag)), 3)
   end
   local problem = self.journal and self.journal:check_tag(tag)
   if problem then

@@ -4,8 +4,8 @@
 -- They wait as calls do. In Lua 5.1 (not LuaJIT) no coroutine can yield inside the iterator of a `for`: with an event
 -- loop they are called there, `local id, records, errors = it()`, until they return nil.
 
-local client_module = require "hubspot_assoc.client"
 local core = require "hubspot_assoc.core"
+local room = require "hubspot_assoc.room"
 local new_source = require "hubspot_assoc.source"
 
 local error, ipairs = error, ipairs
@@ -46,9 +46,8 @@ end
 
 local function new_cursor_error(call, from, to, cursor, response)
   local message = ("HubSpot gives the cursor %q a second time: the pages have no end"):format(cursor)
-  return { kind = "protocol", message = message, call = call, from = from, to = to,
-    http_status = response and response.http_status, attempts = response and response.attempts or 0,
-    retryable = false, ambiguous = false }
+  return room.new_error { kind = "protocol", message = message, call = call, from = from, to = to,
+    http_status = response and response.http_status, attempts = response and response.attempts }
 end
 
 local function copy(list)
@@ -110,7 +109,7 @@ local methods = {}
 -- @return iterator: a table that is called for the next record. Its `errors` tell why it ended early, if it did; its
 --   `response` is the last one.
 function methods.list_all(client, level, from, from_id, to, options)
-  client_module.check_call(client, level, "list_all", "list", from, from_id, to, options)
+  room.check_call(client, level, "list_all", "list", from, from_id, to, options)
   local own_options = copy(options)
   own_options.limit = own_options.limit or PAGE
   return setmetatable({ client = client, from = from, from_id = from_id, to = to, options = own_options, page = {},
@@ -146,12 +145,10 @@ local function say_no_id(id)
 end
 
 local function new_error(iterator, kind, message, fields)
-  local failure = { kind = kind, message = message, call = "read", from = iterator.from, to = iterator.to, attempts = 0,
-    retryable = false, ambiguous = false }
-  for name, value in pairs(fields or {}) do
-    failure[name] = value
-  end
-  return failure
+  local failure = copy(fields)
+  failure.kind, failure.message, failure.call = kind, message, "read"
+  failure.from, failure.to = iterator.from, iterator.to
+  return room.new_error(failure)
 end
 
 local function add(lists, key, item)
@@ -163,10 +160,10 @@ end
 --- Has a request for these inputs begin.
 local function ask(iterator, batch, inputs)
   local client = iterator.client
-  local call = client_module.make_call(client, 1, "read_all", "read", iterator.from, iterator.to, inputs,
+  local call = room.make_call(client, 1, "read_all", "read", iterator.from, iterator.to, inputs,
     iterator.options)
   batch.inputs = inputs
-  batch.future = client_module.begin(client, 1, "read_all", call)
+  batch.future = room.begin(client, 1, "read_all", call)
 end
 
 --- What rules out that any other request is carried out: the error, or nil.
@@ -499,33 +496,9 @@ function ReadAll.__call(iterator)
   return id, records, errors
 end
 
-local OWN_OPTIONS = {
-  in_flight = { most = MAX_IN_FLIGHT, otherwise = DEFAULT_IN_FLIGHT },
-  batch_size = { most = MAX_READ }, -- otherwise next_size decides
+room.own_options.read_all = {
+  in_flight = room.count_option(MAX_IN_FLIGHT), batch_size = room.count_option(MAX_READ),
 }
-
-client_module.own_options.read_all = { "in_flight", "batch_size" }
-
---- Takes our options out of all; raises if they are wrong.
--- @return call options, in_flight, batch_size
-local function take_options(client, level, from, to, options)
-  local call_options, own = options, {}
-  if type(options) == "table" then
-    call_options = copy(options)
-  end
-  for name, limits in pairs(OWN_OPTIONS) do
-    local value = type(options) == "table" and options[name] or nil
-    if value ~= nil and not (type(value) == "number" and value >= 1 and value <= limits.most and value % 1 == 0) then
-      error(("bad argument #4 to 'read_all' (options.%s: integer from 1 to %d expected, got %s)")
-        :format(name, limits.most, type(value) == "number" and "number " .. value or type(value)), level + 2)
-    elseif value ~= nil then
-      call_options[name] = nil
-    end
-    own[name] = value or limits.otherwise
-  end
-  client_module.check_call(client, level + 1, "read_all", "read", from, to, {}, call_options)
-  return call_options, own.in_flight, own.batch_size
-end
 
 --- Iterates over what many records are associated with, in the order of their ids (HubSpot: Associations v4 > Read).
 -- Several requests are under way while the loop works on what came before; no more ids are read than these hold, and
@@ -546,14 +519,15 @@ end
 --   403 and the daily limit nothing more is sent, and the ids that are left have errors with `attempts` 0. Its `errors`
 --   are those for which HubSpot named no id, beside answers for all; its `response` is the last one.
 function methods.read_all(client, level, from, to, ids, options)
-  local call_options, in_flight, batch_size = take_options(client, level, from, to, options)
+  local own, call_options = room.split_options(level, "read_all", options)
+  room.check_call(client, level, "read_all", "read", from, to, {}, call_options)
   local next_id, problem = new_source(ids)
   if not next_id then
     error(("bad argument #3 to 'read_all' (ids: %s)"):format(problem), level + 1)
   end
   return setmetatable({ client = client, from = from, to = to, next_id = next_id, has_all = false, batches = {},
-    loose = {}, refused = 0, has_read = false, options = call_options, in_flight = in_flight,
-    batch_size = batch_size }, ReadAll)
+    loose = {}, refused = 0, has_read = false, options = call_options,
+    in_flight = own.in_flight or DEFAULT_IN_FLIGHT, batch_size = own.batch_size }, ReadAll)
 end
 
 return methods

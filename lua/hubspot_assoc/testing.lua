@@ -15,12 +15,13 @@
 
 local assoc = require "hubspot_assoc"
 local core = require "hubspot_assoc.core"
+local names_of = require "hubspot_assoc.names"
 local nearest = require "hubspot_assoc.nearest"
 local to_json = require "hubspot_assoc.json"
 
 local error, getmetatable, ipairs, pairs, pcall = error, getmetatable, ipairs, pairs, pcall
 local setmetatable, tostring, type = setmetatable, tostring, type
-local concat, sort = table.concat, table.sort
+local concat = table.concat
 local loaded, open, getenv = package.loaded, io.open, os.getenv
 
 ---@type hubspot_assoc.testing
@@ -213,21 +214,13 @@ end
 
 -- ---- new ----
 
-local function call_names()
-  local names = {}
-  for name in pairs(core.calls) do
-    names[#names + 1] = name
-  end
-  sort(names)
-  return names
-end
-
 --- Checks what a name in answers stands for: a list of answers, a function or one answer.
 local function check_entry(name, entry)
   if type(name) ~= "string" then
     error(("[%s]: name of a call or \"METHOD /path\" expected"):format(tostring(name)), 0)
   elseif not core.calls[name] and not name:find "^%u+ /" then
-    error(("['%s']: %s; a name or \"METHOD /path\" expected"):format(name, unknown("call", name, call_names())), 0)
+    error(("['%s']: %s; a name or \"METHOD /path\" expected"):format(name,
+      unknown("call", name, names_of(core.calls))), 0)
   end
   local place = name:find "^[%a_]+$" and "." .. name or ("['%s']"):format(name)
   if type(entry) == "table" and entry[1] ~= nil then
@@ -262,11 +255,7 @@ local function find_name(answers, request)
 end
 
 local function unexpected(answers, request)
-  local names = {}
-  for name in pairs(answers) do
-    names[#names + 1] = name
-  end
-  sort(names)
+  local names = names_of(answers)
   local asked = request.method .. " " .. request.path
   local like = nearest(request.call, names)[1] or nearest(asked, names)[1]
   local advice = like and ("did you mean '%s'?"):format(like)

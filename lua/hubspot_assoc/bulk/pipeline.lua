@@ -14,10 +14,10 @@
 --   telling   its outcomes are counted and written; on_outcome is told of them   { outcomes = }
 -- An item is an input, and becomes its outcome: { index =, tag =, input =, identity =, status =, result =, error = }.
 
-local client_module = require "hubspot_assoc.client"
-local core = require "hubspot_assoc.core"
 local outcome = require "hubspot_assoc.bulk.outcome"
 local trouble = require "hubspot_assoc.bulk.trouble"
+local core = require "hubspot_assoc.core"
+local room = require "hubspot_assoc.room"
 
 local collectgarbage, concat, error, pairs, pcall = collectgarbage, table.concat, error, pairs, pcall
 local tostring, type = tostring, type
@@ -31,9 +31,7 @@ local pipeline = {}
 --- An error of ours about inputs of the job.
 function pipeline.new_error(job, kind, message, fields)
   fields.kind, fields.message, fields.call, fields.from, fields.to = kind, message, job.name, job.from, job.to
-  fields.attempts, fields.retryable = fields.attempts or 0, fields.retryable or false
-  fields.ambiguous = fields.ambiguous or false
-  return core.errors({ fields })[1]
+  return core.errors({ room.new_error(fields) })[1]
 end
 
 local new_error = pipeline.new_error
@@ -493,7 +491,7 @@ local function begin(job, request)
   end
   request.sent_at = core.now()
   request.is_leaving = true
-  request.future = client_module.begin(job.client, job.level, "bulk", call)
+  request.future = room.begin(job.client, job.level, "bulk", call)
 end
 
 --- The request that may be sent now, or nil and when there is one; huge: not before one has come back.
@@ -536,11 +534,11 @@ end
 -- may go on meanwhile.
 -- @return true if there may be more
 local function look(job)
-  local is_more = client_module.look(job.client)
+  local is_more = room.look(job.client)
   local requests = job.stock.requests
   for i = 1, #requests do
     local request = requests[i]
-    local came = request.future and client_module.end_of(request.future)
+    local came = request.future and room.end_of(request.future)
     if came and not request.came then
       request.came = { results = came[1], errors = came[2] }
     end
@@ -632,7 +630,7 @@ end
 local function has_come(job)
   for i = 1, #job.stock.requests do
     local request = job.stock.requests[i]
-    if request.future and (request.came or client_module.end_of(request.future)) then
+    if request.future and (request.came or room.end_of(request.future)) then
       return true
     end
   end
@@ -659,7 +657,7 @@ function pipeline.wait(job, level, method)
   elseif at > time and job.client.is_closed and not pipeline.is_awaiting(job) then
     job.ended = new_error(job, "config", "the client is closed", {})
   elseif at > time then
-    client_module.wait(job.client, level, method, at - time)
+    room.wait(job.client, level, method, at - time)
   end
 end
 

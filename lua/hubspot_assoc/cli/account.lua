@@ -1,6 +1,7 @@
 --- Which account a command is about: --token-file, --profile, the environment, or the profile "default". Its client.
 
 local ini = require "hubspot_assoc.cli.ini"
+local names_of = require "hubspot_assoc.names"
 local nearest = require "hubspot_assoc.nearest"
 local problem = require "hubspot_assoc.cli.problem"
 local system = require "hubspot_assoc.cli.system"
@@ -55,13 +56,6 @@ local function read_profiles(path)
   end
   check_profiles(path, profiles)
   return profiles
-end
-
-local function names_of(profiles)
-  local names = {}
-  for name in pairs(profiles) do names[#names + 1] = name end
-  table.sort(names)
-  return names
 end
 
 local function find_profile(name)

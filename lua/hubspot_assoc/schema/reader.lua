@@ -8,12 +8,13 @@
 --   places { line =, column =, and field name -> { line =, column = } }
 -- The JSON Schema (schema/associations.schema.json) says the same of the shape; what it cannot say is in rules.lua.
 
+local names_of = require "hubspot_assoc.names"
 local nearest = require "hubspot_assoc.nearest"
 local objects = require "hubspot_assoc.schema.objects"
 local rules = require "hubspot_assoc.schema.rules"
 local tree = require "hubspot_assoc.schema.tree"
 
-local concat, ipairs, pairs, sort, tonumber = table.concat, ipairs, pairs, table.sort, tonumber
+local concat, ipairs, sort, tonumber = table.concat, ipairs, table.sort, tonumber
 local setmetatable = setmetatable
 local MAX_LIMIT = 2147483647
 
@@ -138,15 +139,6 @@ function kinds.list(reader, node, shape, name)
     values[#values + 1] = kinds[shape.of.kind](reader, item, shape.of, shape.each)
   end
   return values
-end
-
-local function names_of(fields)
-  local names = {}
-  for name in pairs(fields) do
-    names[#names + 1] = name
-  end
-  sort(names)
-  return names
 end
 
 -- What may be meant: the most alike, or those that begin so.
