@@ -14,11 +14,12 @@ setopt curl_easy_setopt;
 /* The module's libcurl is not in the global scope. */
 static setopt *find(void)
 {
-  static const char *const names[] = {"libcurl.so.4", "libcurl-gnutls.so.4"};
-  void *library = dlopen(names[0], RTLD_LAZY | RTLD_NOLOAD);
+  static const char *const names[] = {"libcurl.so.4", "libcurl-gnutls.so.4", "libcurl.so", NULL};
+  void *library = NULL;
+  int i;
 
-  if (!library)
-    library = dlopen(names[1], RTLD_LAZY | RTLD_NOLOAD);
+  for (i = 0; !library && names[i]; i++)
+    library = dlopen(names[i], RTLD_LAZY | RTLD_NOLOAD);
   return library ? (setopt *)dlsym(library, "curl_easy_setopt") : NULL;
 }
 
