@@ -105,7 +105,7 @@ describe("threads that run out", function()
   end)
 end)
 
--- wild_clock.c: each look at the wall clock is hours off the one before, ahead or behind. The monotonic one is as it is.
+-- wild_clock.c: each look at the wall clock is hours off the one before, ahead or behind. The monotonic one is sound.
 describe("a wall clock that jumps", function()
   local wild = { LD_PRELOAD = child.preload(child.shared_object "wild_clock"), SIMULATOR_URL = simulator.url }
 

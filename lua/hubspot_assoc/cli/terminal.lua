@@ -47,6 +47,8 @@ end
 
 -- ---- standard output ----
 
+local lost -- why something that was written has not arrived; it is told in the end
+
 local function check(ok, reason)
   if ok then return end
   -- Who reads has gone: there is nobody to tell.
@@ -64,7 +66,7 @@ end
 --- What has been written has arrived, or this raises.
 function Terminal:flush() -- luacheck: no unused args
   local ok, reason = io.stdout:flush()
-  check(ok, reason)
+  check(ok and not lost, reason or lost)
 end
 
 function Terminal:json(value)
@@ -89,7 +91,8 @@ end
 
 -- Where both outputs are the same place, they come in order.
 local function write_error(line)
-  io.stdout:flush()
+  local ok, reason = io.stdout:flush()
+  if not ok then lost = lost or reason end -- the C library has dropped it, and will not fail again
   io.stderr:write(line, "\n")
 end
 
