@@ -94,14 +94,16 @@ describe("threads that run out", function()
     local lines = child.run({ LD_PRELOAD = child.preload(child.shared_object "no_threads") }, [[
       local assoc = require "hubspot_assoc"
       local function call(url)
-        local results, errors = assoc.new { base_url = url, access_token = "x", max_attempts = 2, allow_http = true }
-          :get_limits("contacts", "companies")
+        local results, errors = assoc.new { base_url = url, access_token = "x", max_attempts = 2, deadline = 3,
+          allow_http = true }:get_limits("contacts", "companies")
         return results and "good" or errors[1].kind .. "/" .. tostring(errors[1].code)
       end
       return call("http://localhost.localdomain.invalid:1"), call(...)
     ]], fault_server.start({ "acts.always", "ok" }).url)
     fault_server.stop_all()
-    assert.same({ "transport/resolve", "good", "0" }, { lines[1], lines[2], lines.status })
+    -- libcurl 8.20 and later waits for a thread.
+    assert.is_true(lines[1] == "transport/resolve" or lines[1] == "timeout/nil", lines[1])
+    assert.same({ "good", "0" }, { lines[2], lines.status })
   end)
 end)
 

@@ -268,8 +268,7 @@ describe("an odd reply:", function()
   end
 
   for i, reply in ipairs(REPLIES) do
-    local what = reply.is_open and " is read well, or refused" or reply.kind and " is no success" or " is read"
-    it(reply.name .. what, function()
+    it(reply.name .. (reply.kind and " is no success" or " is read") .. (reply.is_open and ", or not" or ""), function()
       for method in pairs(CALLS) do
         local client = wire.client(server, { max_attempts = method == "batch_update" and 2 or 1 })
         check_good(method, call(client, method, "contacts"))
