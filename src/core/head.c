@@ -84,7 +84,7 @@ static const char *end_of_name(hsa_head *head, const char *line)
 {
   const char *at = line;
 
-  while ((unsigned char)*at > ' ' && *at != ':')
+  while ((unsigned char)*at > ':' || ((unsigned char)*at > ' ' && *at != ':')) /* mostly letters */
     at++;
   if (at > line && *at == ':')
     return at;
@@ -163,14 +163,13 @@ bool hsa_head_add(hsa_head *head, const char *line, size_t len)
     return begin_response(head, line, len);
   if (is_awaited)
     return refuse(head, "the response does not begin with a status line");
-  if (!hsa_head_expects(head, line, len))
-    return false;
   if (len == 0) {
     head->stage = HSA_HEAD_ENDED;
     return true;
   }
   if (is_blank(*line))
-    return !head->is_length_last || refuse(head, "the response's Content-Length goes on in a second line");
+    return hsa_head_expects(head, line, len) &&
+           (!head->is_length_last || refuse(head, "the response's Content-Length goes on in a second line"));
   head->stage = head->stage >= HSA_HEAD_ENDED ? HSA_HEAD_TRAILERS : HSA_HEAD_FIELDS;
   return add_field(head, line, len);
 }

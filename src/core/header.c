@@ -35,6 +35,8 @@ static slice trim(const char *data, size_t len)
   return (slice){data, len};
 }
 
+enum { MAX_SURE_DIGITS = 18 }; /* of a number that fits in any case */
+
 static int64_t parse_number(slice value)
 {
   int64_t number = 0;
@@ -47,7 +49,10 @@ static int64_t parse_number(slice value)
 
     if (digit < 0 || digit > 9)
       return -1;
-    number = number > (INT64_MAX - digit) / 10 ? INT64_MAX : number * 10 + digit;
+    if (i < MAX_SURE_DIGITS || number <= (INT64_MAX - digit) / 10)
+      number = number * 10 + digit;
+    else
+      number = INT64_MAX;
   }
   return number;
 }

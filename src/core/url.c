@@ -157,20 +157,18 @@ static hsa_status add_path(hsa_buf *out, const char *path, const hsa_request *re
   hsa_status status = HSA_OK;
 
   while (*path && status == HSA_OK) {
-    size_t literal = strcspn(path, "{");
+    const char *brace = strchr(path, '{'), *end = brace ? strchr(brace, '}') : NULL;
     const hsa_param *segment;
-    size_t name;
 
-    status = hsa_buf_add(out, path, literal);
-    path += literal;
-    if (*path == '\0' || status != HSA_OK)
-      break;
-    name = strcspn(path + 1, "}");
-    segment = find(request->segments, request->nsegments, path + 1, name);
+    if (!brace)
+      return hsa_buf_adds(out, path);
+    segment = end ? find(request->segments, request->nsegments, brace + 1, (size_t)(end - brace) - 1) : NULL;
     if (!segment || hsa_check_segment(segment->value, segment->len))
       return HSA_INVALID;
-    status = hsa_url_encode(out, segment->value, segment->len);
-    path += 1 + name + (path[1 + name] == '}');
+    status = hsa_buf_add(out, path, (size_t)(brace - path));
+    if (status == HSA_OK)
+      status = hsa_url_encode(out, segment->value, segment->len);
+    path = end + 1;
   }
   return status;
 }

@@ -55,17 +55,18 @@ static const char *find_token(const lhsa_call *call, const char **problem)
   *problem = client->is_closed ? "the client is closed" : client->problem;
   if (*problem || client->has_token_function || call->endpoint->is_private)
     return NULL;
-  if (!token)
-    token = getenv("HUBSPOT_ACCESS_TOKEN");
+  if (token)
+    return token; /* it has passed lhsa_accept */
+  token = getenv("HUBSPOT_ACCESS_TOKEN");
   if (!token || !*token)
     *problem = "no access token: set HUBSPOT_ACCESS_TOKEN in the environment, or give the option access_token "
                "(nginx clears its workers' environment: it needs the line \"env HUBSPOT_ACCESS_TOKEN;\")";
-  else if (hsa_check_header_value(token, strlen(token)))
-    *problem = "the environment's HUBSPOT_ACCESS_TOKEN must have printable ASCII characters only (is there a "
-               "line break at its end?)";
   else if (hsa_check_token(token, strlen(token)))
-    *problem = "the environment's HUBSPOT_ACCESS_TOKEN must have no blanks in it (is it the token alone, without "
-               "\"Bearer\"?)";
+    *problem = hsa_check_header_value(token, strlen(token))
+                 ? "the environment's HUBSPOT_ACCESS_TOKEN must have printable ASCII characters only (is there a line "
+                   "break at its end?)"
+                 : "the environment's HUBSPOT_ACCESS_TOKEN must have no blanks in it (is it the token alone, without "
+                   "\"Bearer\"?)";
   return token;
 }
 

@@ -66,6 +66,13 @@ static int on_prereq(void *data, char *to_ip, char *from_ip, int to_port, int fr
   return CURL_PREREQFUNC_OK;
 }
 
+/* Do the lines of a head go to on_body, too, and first? */
+static bool show_head(hsa_transfer *transfer, bool is_shown)
+{
+  transfer->shows_head = is_shown;
+  return curl_easy_setopt(transfer->easy, CURLOPT_HEADER, is_shown ? 1L : 0L) == CURLE_OK;
+}
+
 static size_t on_header(char *line, size_t size, size_t n, void *data)
 {
   hsa_transfer *transfer = data;
@@ -78,10 +85,13 @@ static size_t on_header(char *line, size_t size, size_t n, void *data)
   }
   if (!hsa_head_add(&transfer->head, line, len))
     return 0;
-  if (transfer->head.stage == HSA_HEAD_STATUS)
+  if (transfer->head.stage == HSA_HEAD_STATUS) {
     hsa_headers_reset(&transfer->result.headers);
-  else
-    hsa_headers_add(&transfer->result.headers, line, len);
+    return len;
+  }
+  hsa_headers_add(&transfer->result.headers, line, len);
+  if (transfer->shows_head) /* a folded line has one of this transfer to be added to from now on */
+    show_head(transfer, false);
   return len;
 }
 
@@ -161,7 +171,8 @@ static bool set_up(hsa_transfer *transfer)
 {
   const hsa_config *config = transfer->transport->config;
   CURL *easy = transfer->easy;
-  bool ok = hsa_libcurl_set_protocol(easy, transfer->transport->base.is_https) && hsa_libcurl_take_head(easy) &&
+  bool is_https = transfer->transport->base.is_https;
+  bool ok = hsa_libcurl_set_protocol(easy, is_https) && (!is_https || hsa_libcurl_take_head(easy)) &&
             set_proxy(easy, transfer->transport) && hsa_trust_apply(&transfer->transport->trust, easy);
 
   SET(CURLOPT_PRIVATE, transfer);
@@ -172,7 +183,6 @@ static bool set_up(hsa_transfer *transfer)
   SET(CURLOPT_PREREQDATA, transfer);
   SET(CURLOPT_HEADERFUNCTION, on_header);
   SET(CURLOPT_HEADERDATA, transfer);
-  SET(CURLOPT_HEADER, transfer->shows_head ? 1L : 0L);
   SET(CURLOPT_WRITEFUNCTION, on_body);
   SET(CURLOPT_WRITEDATA, transfer);
   SET(CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
@@ -182,7 +192,7 @@ static bool set_up(hsa_transfer *transfer)
   SET(CURLOPT_FOLLOWLOCATION, 0L);
   SET(CURLOPT_ACCEPT_ENCODING, "gzip"); /* the header is in set_headers: libcurl writes its own twice, byte by byte */
   SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-  SET(CURLOPT_PIPEWAIT, transfer->transport->base.is_https ? 1L : 0L); /* one HTTP/2 connection rather than many */
+  SET(CURLOPT_PIPEWAIT, is_https ? 1L : 0L); /* one HTTP/2 connection rather than many */
   SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   SET(CURLOPT_MAXLIFETIME_CONN, MAX_CONNECTION_AGE);
   SET(CURLOPT_CONNECTTIMEOUT_MS, (long)((config->connect_timeout + 999) / 1000));
@@ -371,7 +381,8 @@ static bool set_run(hsa_transfer *transfer)
   CURL *easy = transfer->easy;
   int64_t ms = (transfer->run_out_at - hsa_now() + 999) / 1000;
   bool ok = set_url(transfer, attempt->url) && set_headers(transfer, attempt) && set_method(easy, attempt) &&
-            set_http_version(transfer);
+            set_http_version(transfer) &&
+            (!hsa_libcurl_folds_into_freed_memory() || show_head(transfer, true)); /* where on_body can refuse it */
 
   SET(CURLOPT_TIMEOUT_MS, ms < 1 ? 1L : ms > LONG_MAX ? LONG_MAX : (long)ms);
   clear(transfer);
@@ -391,8 +402,6 @@ void hsa_transfer_begin(hsa_transfer *transfer, const hsa_attempt *attempt)
 
 static bool make_handles(hsa_transfer *transfer)
 {
-  /* There each line of a head goes to on_body first (CURLOPT_HEADER), which can refuse it. */
-  transfer->shows_head = hsa_libcurl_folds_into_freed_memory();
   transfer->easy = curl_easy_init();
   transfer->url = curl_url();
   return transfer->easy && transfer->url && set_up(transfer);
