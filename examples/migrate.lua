@@ -154,8 +154,6 @@ for line in io.lines(journal) do -- what failed in earlier runs
   end
 end
 
-local n_failed_before = n_problems
-
 for number, from_id, to_id, label in next_row do
   local label_types, errors = find_types(from_id and label or "")
   if not from_id then
@@ -183,9 +181,9 @@ if is_terminal then
   io.stderr:write "\n"
 end
 io.stderr:write(("%d rows associated, %d before, %d failed: see %s; %d left; %d requests in %.0f s\n"):format(
-  summary.done, summary.skipped - n_failed_before, n_problems, report_path, summary.left, summary.requests,
+  summary.done, summary.skipped - summary.failed_before, n_problems, report_path, summary.left, summary.requests,
   summary.seconds))
-if summary.left > 0 or errors and summary.failed == 0 then
+if summary.ended or errors and n_problems == 0 then
   io.stderr:write(tostring(errors[1]), "\n")
 end
 os.exit(n_problems == 0 and not errors and 0 or 1)

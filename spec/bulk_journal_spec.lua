@@ -138,11 +138,70 @@ describe("a journal", function()
       for i = 1, 12 do job:add(pair(i), tag_of(i)) end
       local summary, errors = job:finish()
       assert.same({ 2, 0, 0, 0, 10 }, counts(summary))
-      assert.same({ 12, nil, 2, 12 }, { summary.added, errors, told, #server.order })
+      assert.same({ 12, 1, 0, 2, 12 },
+        { summary.added, summary.failed_before, summary.unknown_before, told, #server.order })
+      assert.same({ 1, 3, "api", "no" }, { #errors, errors[1].index, errors[1].kind, errors[1].message })
       for _, times in pairs(outcomes_in_journal()) do assert.equal(1, times) end
       assert.equal(12, #lines())
     end)
   end
+
+  it("tells what failed in earlier runs of the inputs that it is given, by their places now", function()
+    local server = bulk_server.new { fails = function(input)
+      return tonumber(input.from.id) > 2 and "no " .. input.from.id
+    end }
+    local job = begin(server)
+    for i = 1, 5 do job:add(pair(i), "row " .. i) end
+    job:finish()
+    job = begin(server)
+    for i = 4, 1, -1 do job:add(pair(i), "row " .. i) end
+    local progress = job:progress()
+    assert.same({ 4, 2, 0 }, { progress.skipped, progress.failed_before, progress.left })
+    local summary, errors = job:finish()
+    assert.same({ 0, 0, 0, 0, 4 }, counts(summary))
+    assert.same({ 2, "no 4", 1, "no 3", 2 },
+      { #errors, errors[1].message, errors[1].index, errors[2].message, errors[2].index })
+    assert.matches("^associate_default contacts %-> companies: .*no 4", tostring(errors[1]))
+  end)
+
+  it("tells a hundred errors, of whatever run, and how many inputs failed", function()
+    local server = bulk_server.new { fails = function(input)
+      return input.from.id % 2 == 0 and "no " .. input.from.id
+    end }
+    begin(server):run(pairs_of(180)) -- the next one has a failure of its own
+    local summary, errors = begin(server):run(pairs_of(182))
+    assert.same({ 1, 1, 0, 0, 180 }, counts(summary))
+    assert.same({ 90, 91, "no 182", "no 2" }, { summary.failed_before, #errors, errors[1].message, errors[2].message })
+    summary, errors = begin(server):run(pairs_of(250))
+    assert.same({ 91, 101 }, { summary.failed_before, #errors })
+    assert.equal("125 inputs failed (91 of these in earlier runs); an error that inputs share is listed once, and a "
+      .. "hundred at most", errors[101].message)
+  end)
+
+  it("tells an error that inputs of an earlier run share once", function()
+    local server = bulk_server.new { on_request = function(_, n) return n > 1 and status(400) or nil end }
+    local options = { batch_size = 50, isolate = false, in_flight = 1 }
+    begin(server, options):run(pairs_of(300))
+    local summary, errors = begin(server, options):run(pairs_of(300))
+    assert.same({ 0, 0, 0, 0, 300 }, counts(summary))
+    assert.same({ 250, 400, nil }, { summary.failed_before, errors[1].http_status, errors[1].index })
+    assert.matches("^250 inputs failed", errors[#errors].message)
+    assert.is_true(#errors <= 6, #errors)
+  end)
+
+  it("tells of failures whose errors are damaged, or are not there", function()
+    write([[
+{"index":1,"status":"failed","job":{"call":"associate_default","from":"contacts","to":"companies"}}
+{"index":2,"status":"failed","error":{"kind":"nonsense","message":"?"}}
+{"index":3,"status":"unknown","error":{"kind":"api","message":"perhaps","http_status":{},"index":"x"}}
+]])
+    local summary, errors = begin(bulk_server.new()):run(pairs_of(4))
+    assert.same({ 2, 1, 1, 3 }, { summary.failed_before, summary.unknown_before, summary.done, summary.skipped })
+    assert.equal("it failed in an earlier run, and the journal does not say why", errors[1].message)
+    assert.equal(errors[1].message, errors[2].message)
+    assert.same({ 3, "api", 3 }, { #errors, errors[3].kind, errors[3].index })
+    assert.is_string(tostring(errors))
+  end)
 
   it("knows tags in any order, and inputs without a tag beside them", function()
     local server = bulk_server.new()
@@ -430,12 +489,12 @@ it("an input that has an outcome in a journal keeps it, whatever other lines are
     return table.concat(found)
   end
 
-  assert.equal("ooooon", known { { 1, "done" }, { 2, "done" }, { 3, "done" }, { 1, "failed" }, { 5, "done" },
+  assert.equal("dddddn", known { { 1, "done" }, { 2, "done" }, { 3, "done" }, { 1, "failed" }, { 5, "done" },
     { 4, "done" } })
-  assert.equal("nooson", known { { 5, "done" }, { 3, "done" }, { 2, "done" }, { 5, "sent" }, { 4, "sent" },
+  assert.equal("nddsdn", known { { 5, "done" }, { 3, "done" }, { 2, "done" }, { 5, "sent" }, { 4, "sent" },
     { 2, "unsent" } })
-  assert.equal("osnnnn", known { { 1, "done", "row 1" }, { 1, "unsent", "row 1" }, { 2, "sent", "row 2" } })
-  assert.equal("onnnnn", known { { 1, "done", "row 1" }, { 1, "sent", "row 1" }, { 2, "unsent", "row 2" } })
+  assert.equal("dsnnnn", known { { 1, "done", "row 1" }, { 1, "unsent", "row 1" }, { 2, "sent", "row 2" } })
+  assert.equal("dnnnnn", known { { 1, "done", "row 1" }, { 1, "sent", "row 1" }, { 2, "unsent", "row 2" } })
 end)
 
 it("a journal of many runs stays small in memory where inputs have no tags", function()

@@ -520,7 +520,7 @@ describe("trouble that may pass", function()
     assert.is_true(summary.failed >= 6 and summary.failed <= 8, summary.failed)
     assert.is_true(#server.sizes < 30, #server.sizes) -- with growing pauses
     assert.is_true(#server.sizes > 5)
-    assert.matches("the job ended, %d+ inputs are left: ", errors[1].message)
+    assert.matches("the job ended, %d+ inputs are left, and all that it was not given: ", errors[1].message)
     assert.same({ 503, true }, { errors[1].http_status, errors[1].retryable })
   end)
 
@@ -596,6 +596,7 @@ describe("what ends a job", function()
       assert.is_true(#server.sizes <= 5)
       assert.equal(response.status, errors[1].http_status)
       assert.matches("the job ended, %d+ inputs are left", tostring(errors))
+      assert.equal(response.status, summary.ended.http_status)
     end)
   end
 
@@ -620,7 +621,7 @@ describe("what ends a job", function()
       assert.is_true(last > 3000, last) -- they were of all that was under way
       assert.equal(response.status, errors[1].http_status)
       assert.is_nil(errors[1].index)
-      assert.matches("the job ended, %d+ inputs are left: all 20 inputs that were sent alone were refused alike, "
+      assert.matches("the job ended, %d+ inputs are left, .*: all 20 inputs that were sent alone were refused alike, "
         .. "and nothing has gone well: look at from, to and the inputs. HubSpot said: ", errors[1].message)
       assert.matches(response.status == 400 and "no such type" or "HTTP 404", errors[1].message)
     end)
@@ -647,6 +648,21 @@ describe("what ends a job", function()
     assert.same({ 0, 100, 0, 0, 0 }, counts(begin(server):run(pairs_of(100))))
     server = bulk_server.new { refuses = function(input) return tonumber(input.from.id) <= 60 and "no" end }
     assert.same({ 40, 60, 0, 0, 0 }, counts(begin(server):run(pairs_of(100))))
+  end)
+
+  it("is told: what the job was not given any more is not counted", function()
+    local server = bulk_server.new { on_request = function(_, n) return n > 1 and status(401) or nil end }
+    local job = begin(server, { batch_size = 1, in_flight = 1 })
+    local n = 0
+    local summary, errors = job:run(function()
+      n = n + 1
+      return n < 9 and pair(n) or nil
+    end)
+    assert.same({ 1, 0, summary.added - 1 }, { summary.done, summary.failed, summary.left })
+    assert.is_true(summary.added < 8)
+    assert.equal(401, summary.ended.http_status)
+    assert.matches("and all that it was not given: ", errors[1].message)
+    assert.is_nil(begin(bulk_server.new()):run(pairs_of(3)).ended)
   end)
 
   it("is a client that is closed", function()

@@ -137,8 +137,10 @@ end
 
 --- What the job has come to so far.
 -- @return { added =, done =, failed =, unknown =, skipped = left out because the journal had their outcomes,
---   left = without an outcome so far, requests =, seconds =, rate = outcomes a second, trouble = the error that is
---   waited out, retry_in = s }
+--   failed_before =, unknown_before = of these, what failed in earlier runs, or is unknown since,
+--   left = those added that have no outcome so far, ended = the error for which the job has ended early (what it is
+--   not given any more is not in `left`), requests =, seconds =, rate = outcomes a second, trouble = the error that
+--   is waited out, retry_in = s }
 function Job:progress()
   expect_job(self, "progress")
   local stock, taken, time = self.stock, self.taken, core.now()
@@ -147,7 +149,8 @@ function Job:progress()
   local state = not self.ended and self.trouble or nil
   local added = self.incoming and self.incoming.index or taken.index -- an error may have come in between
   return { added = added, done = stock.done, failed = stock.failed, unknown = stock.unknown,
-    skipped = taken.skipped, left = added - taken.skipped - n, requests = stock.sent, seconds = seconds,
+    skipped = taken.skipped, failed_before = taken.failed, unknown_before = taken.unknown,
+    left = added - taken.skipped - n, ended = self.ended, requests = stock.sent, seconds = seconds,
     rate = seconds > 0 and n / seconds or 0, trouble = state and state.error,
     retry_in = state and max(0, state.resume_at - time) }
 end
@@ -213,6 +216,23 @@ function Job:step()
   end
 end
 
+--- Adds errors of inputs to those that finish returns, of which so many there are.
+local function add_errors(list, errors, n)
+  for i = 1, min(#errors, pipeline.MAX_ERRORS - n) do
+    list[#list + 1] = errors[i]
+    n = n + 1
+  end
+  return n
+end
+
+--- Not each input that failed has an error in the list: says how many failed.
+local function say_how_many(summary)
+  local unknown, before = summary.unknown + summary.unknown_before, summary.failed_before + summary.unknown_before
+  return ("%d inputs failed%s%s; an error that inputs share is listed once, and a hundred at most"):format(
+    summary.failed + summary.failed_before, unknown > 0 and (", of %d it is not known"):format(unknown) or "",
+    before > 0 and (" (%d of these in earlier runs)"):format(before) or "")
+end
+
 --- The errors of a finished job; nil if all went well.
 local function errors_of(job, summary)
   local list = {}
@@ -221,18 +241,15 @@ local function errors_of(job, summary)
     for name, value in pairs(job.ended) do
       first[name] = value
     end
-    first.message = ("the job ended, %d inputs are left: %s"):format(summary.left, tostring(job.ended.message))
+    first.message = ("the job ended, %d inputs are left, and all that it was not given: %s"):format(summary.left,
+      tostring(job.ended.message))
     list[1] = first
   end
-  for i = 1, #job.stock.errors do
-    list[#list + 1] = job.stock.errors[i]
-  end
+  local n = add_errors(list, job.stock.errors, 0)
+  n = add_errors(list, job.taken.errors, n)
   list[#list + 1] = job.close_problem
-  local bad = summary.failed + summary.unknown
-  if bad > #job.stock.errors then
-    local unknown = summary.unknown > 0 and (", of %d it is not known"):format(summary.unknown) or ""
-    list[#list + 1] = ("%d inputs failed%s; an error that inputs share is listed once, and a hundred at most"):format(
-      summary.failed, unknown)
+  if summary.failed + summary.unknown + summary.failed_before + summary.unknown_before > n then
+    list[#list + 1] = say_how_many(summary)
   end
   return list[1] and core.errors(list) or nil
 end
@@ -240,7 +257,7 @@ end
 --- Sends what is left, waits for all outcomes, and closes the journal. Called again, after an error or not, it goes on
 -- where it was.
 -- @return summary, as progress gives it; errors, nil if each input is done: why the job ended early, and those of
---   inputs that failed or are unknown, a hundred at most
+--   inputs that failed or are unknown, since this run or an earlier one, a hundred at most
 function Job:finish()
   expect_job(self, "finish")
   pipeline.recover(self)
@@ -307,7 +324,8 @@ function bulk.bulk(client, level, name, from, to, options)
     in_flight = own.in_flight or in_flight,
     batch_size = batch_size, give_up_after = own.give_up_after or GIVE_UP_AFTER,
     on_outcome = own.on_outcome, on_progress = own.on_progress, stock = pipeline.new_stock(), busy = {},
-    taken = { index = 0, skipped = 0 }, is_unsure = false, begun_at = core.now(), turned_at = 0 }, Job)
+    taken = { index = 0, skipped = 0, failed = 0, unknown = 0, errors = {} }, is_unsure = false,
+    begun_at = core.now(), turned_at = 0 }, Job)
   job.rules.untold = pipeline.new_error(job, "protocol", "HubSpot's answer does not say what became of this input",
     { ambiguous = true, retryable = not row.is_once })
   return job, open_journal(job, own.journal)

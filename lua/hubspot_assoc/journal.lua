@@ -11,13 +11,15 @@
 local core = require "hubspot_assoc.core"
 local to_json = require "hubspot_assoc.json"
 
-local concat, find, floor, match = table.concat, string.find, math.floor, string.match
-local pairs, setmetatable, sub = pairs, setmetatable, string.sub
-local tonumber, type = tonumber, type
+local concat, error, find, floor, match = table.concat, error, string.find, math.floor, string.match
+local pairs, pcall, setmetatable, sub = pairs, pcall, setmetatable, string.sub
+local tonumber, tostring, type = tonumber, tostring, type
 local huge, insert, remove = math.huge, table.insert, table.remove
 
 local CHUNK = 65536 -- bytes
 local MAX_TEXT, MAX_DEPTH = 1024, 4 -- of what is kept of an error
+local MAX_ERRORS = 100 -- of earlier runs, for finish: more it does not return
+local UNKNOWN_WHY = "it failed in an earlier run, and the journal does not say why"
 local BEGINNING = '{"index":' -- of each line
 local OUTCOMES = { done = true, failed = true, unknown = true }
 
@@ -49,12 +51,13 @@ local function contains(ranges, index)
   return n > 0 and index <= ranges.last[n]
 end
 
+--- Returns true if it was not there.
 local function add_index(ranges, index)
   local firsts, lasts = ranges.first, ranges.last
   local n = find_range(firsts, index)
   local before, after = lasts[n], firsts[n + 1]
   if before and index <= before then
-    return
+    return false
   elseif before == index - 1 and after == index + 1 then
     lasts[n] = lasts[n + 1]
     remove(firsts, n + 1)
@@ -67,6 +70,7 @@ local function add_index(ranges, index)
     insert(firsts, n + 1, index)
     insert(lasts, n + 1, index)
   end
+  return true
 end
 
 -- ---- what is read ----
@@ -79,21 +83,46 @@ local function is_index(value)
   return type(value) == "number" and value >= 1 and value == floor(value) and value < huge
 end
 
---- Remembers what a line says of an input.
+--- Remembers what a line says of an input. Its first outcome counts.
+-- @return true if it is that
 local function remember(journal, index, tag, status)
-  local is_outcome = OUTCOMES[status]
+  local is_first
   journal.has_done = journal.has_done or status == "done"
   if tag ~= nil then
     journal.has_tags = true
-    if journal.tags[tag] ~= "outcome" then
-      journal.tags[tag] = is_outcome and "outcome" or status == "sent" and "sent" or nil
+    is_first = not OUTCOMES[journal.tags[tag]]
+    if is_first then
+      journal.tags[tag] = status ~= "unsent" and status or nil
     end
   else
     journal.has_indexes = true
     journal.sent[index] = status == "sent" or nil
-    if is_outcome then
-      add_index(journal.ranges, index)
+    is_first = OUTCOMES[status] and add_index(journal.ranges, index)
+    if is_first and status ~= "done" then
+      add_index(journal.bad[status], index)
     end
+  end
+  return is_first and OUTCOMES[status]
+end
+
+--- What a line has of an error, as an error.
+local function revive(value)
+  local ok, errors = pcall(core.errors, { value })
+  if not ok and not find(tostring(errors), "bad argument", 1, true) then
+    error(errors, 0) -- Ctrl-C, say
+  end
+  return ok and errors[1] or core.errors({ UNKNOWN_WHY })[1]
+end
+
+--- Keeps the error of an input, of as many as finish returns. One that inputs share, in lines one after the other, is
+-- kept once.
+local function keep_error(journal, record, line)
+  local text = match(line, '"error":.*') or UNKNOWN_WHY
+  if text ~= journal.error_text and journal.n_errors < MAX_ERRORS then
+    journal.error_text, journal.n_errors = text, journal.n_errors + 1
+    local errors = record.tag == nil and journal.errors_by_index or journal.errors_by_tag
+    local key = record.tag == nil and record.index or record.tag
+    errors[key] = revive(record.error)
   end
 end
 
@@ -136,7 +165,8 @@ end
 local function take_line(journal, line, number)
   local index, tag = take_fast(line)
   if number > 1 and index then
-    return remember(journal, index, tag, "done")
+    remember(journal, index, tag, "done")
+    return nil
   end
   local record = core.decode(line)
   tag = match(line, '^{"index":%d+,"tag":(%-?%d+),')
@@ -149,7 +179,9 @@ local function take_line(journal, line, number)
   if problem then
     return problem
   end
-  remember(journal, record.index, record.tag, record.status)
+  if remember(journal, record.index, record.tag, record.status) and record.status ~= "done" then
+    keep_error(journal, record, line)
+  end
 end
 
 --- May the text be the beginning of a line, cut when the process was killed? Or nothing, as a power cut may leave it.
@@ -218,8 +250,9 @@ end
 local function open(path, job)
   local file, problem = core.open_file(path)
   if file then
-    local journal = setmetatable({ file = file, path = path, job = job, ranges = new_ranges(), tags = {}, sent = {},
-      size = 0 }, Journal)
+    local journal = setmetatable({ file = file, path = path, job = job, ranges = new_ranges(),
+      bad = { failed = new_ranges(), unknown = new_ranges() }, tags = {}, sent = {}, errors_by_index = {},
+      errors_by_tag = {}, n_errors = 0, size = 0 }, Journal)
     problem = take_over(journal)
     if not problem then
       return journal
@@ -229,12 +262,16 @@ local function open(path, job)
   return nil, ("journal %s: %s"):format(path, problem)
 end
 
---- What earlier runs say of an input: "outcome", "sent" (nobody knows what became of it), or nil.
+--- What earlier runs say of an input.
+-- @return "done", "failed", "unknown", "sent" (nobody knows what became of it), or nil; and its error, if that was kept
 function Journal:look_up(index, tag)
   if tag ~= nil then
-    return self.tags[tag]
+    return self.tags[tag], self.errors_by_tag[tag]
+  elseif not contains(self.ranges, index) then
+    return self.sent[index] and "sent" or nil
   end
-  return contains(self.ranges, index) and "outcome" or self.sent[index] and "sent" or nil
+  local status = contains(self.bad.failed, index) and "failed" or contains(self.bad.unknown, index) and "unknown"
+  return status or "done", self.errors_by_index[index]
 end
 
 --- Can an input without a tag, or with one, be found in what earlier runs have written, and the next one read its line?

@@ -23,10 +23,9 @@ local collectgarbage, concat, error, pairs, pcall = collectgarbage, table.concat
 local tostring, type = tostring, type
 local huge, max, min = math.huge, math.max, math.min
 
-local MAX_ERRORS = 100 -- that finish returns
 local SMALL_HEAP = 65536 -- KB: to collect all of it takes about as long as to decode an answer
 
-local pipeline = {}
+local pipeline = { MAX_ERRORS = 100 } -- that finish returns
 
 --- An error of ours about inputs of the job.
 function pipeline.new_error(job, kind, message, fields)
@@ -140,13 +139,27 @@ local function let_in(job)
   pipeline.flush(job, job.batch_size)
 end
 
+--- What was taken, and an input that the journal has the outcome of.
+local function leave_out(taken, item, status, problem)
+  local errors = taken.errors
+  if problem and #errors < pipeline.MAX_ERRORS then
+    problem.index = problem.index and item.index
+    errors = put_in_place(errors, nil, { problem })
+  end
+  return { index = item.index, skipped = taken.skipped + 1, failed = taken.failed + (status == "failed" and 1 or 0),
+    unknown = taken.unknown + (status == "unknown" and 1 or 0), errors = errors }
+end
+
 --- Takes in the input that add was given, or leaves it out if the journal has its outcome.
 local function take_in(job)
   local item, taken, stock = job.incoming, job.taken, job.stock
   if item and item.index > taken.index then
-    local known = job.journal and job.journal:look_up(item.index, item.tag)
-    if known == "outcome" then
-      job.taken = { index = item.index, skipped = taken.skipped + 1 }
+    local known, problem
+    if job.journal then
+      known, problem = job.journal:look_up(item.index, item.tag)
+    end
+    if known and known ~= "sent" then
+      job.taken = leave_out(taken, item, known, problem)
     elseif stock.open[#stock.open] == item or stock.held[#stock.held] == item then
       taken.index = item.index -- it was interrupted between these two
     else
@@ -200,7 +213,7 @@ local function count(stock, decided)
   for i = 1, #decided do
     local item = decided[i]
     n[item.status] = n[item.status] + 1
-    if item.error and item.error ~= errors[#errors] and #errors < MAX_ERRORS then
+    if item.error and item.error ~= errors[#errors] and #errors < pipeline.MAX_ERRORS then
       if errors == stock.errors then
         errors = put_in_place(errors, nil, {})
       end

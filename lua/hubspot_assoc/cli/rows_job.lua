@@ -198,7 +198,7 @@ function Job:send_all(job)
     end
   end
   local summary, errors = job:finish()
-  return summary, ended or (errors and summary.left > 0 and errors) or nil
+  return summary, ended or (summary.ended and errors) or nil
 end
 
 -- ---- its report ----
