@@ -187,6 +187,7 @@ env:
 # changed meanwhile. `make run-test` is `make test` without installing; so it is with the others.
 NEEDS_demo            := build simulator
 NEEDS_test            := build simulator test
+NEEDS_specs           := build simulator test
 NEEDS_nginx           := build simulator test
 NEEDS_hosts           := build simulator test examples
 NEEDS_asan            := build simulator test sanitizers
@@ -223,6 +224,11 @@ demo: $(MODULE)
 
 test: $(MODULE) $(TYPES) $(UNIT_TESTS) $(EMBED) luajit $(SHIMS)
 	@$(IN_TREE) scripts/run-tests $(if $(SPEC),busted,unit embed busted)
+
+# For one more Lua on the same machine: without the engine's unit tests, which know no Lua, the specs in nginx, which has a
+# Lua of its own, and those of what is the same for all Luas.
+specs: $(MODULE) $(TYPES) $(EMBED) $(SHIMS)
+	@$(IN_TREE) BUSTED_ARGS='--exclude-tags=nginx,once $(BUSTED_ARGS)' scripts/run-tests embed busted
 
 # All specs in a real nginx, also those that take long.
 nginx: $(MODULE) luajit $(SHIMS)

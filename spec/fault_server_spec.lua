@@ -59,7 +59,7 @@ local function every_byte()
   return table.concat(bytes) .. "\r\n]]\\\n"
 end
 
-describe("the fault server", function()
+describe("the fault server #once", function()
   after_each(fault_server.stop_all)
 
   it("logs requests, whatever their bytes", function()
@@ -205,7 +205,7 @@ local ONE_REQUEST = {
   echo_authorization = { '^HTTP/1.1 401 .*"message":"Authentication failed for Bearer secret"', TIMEOUT },
 }
 
-describe("a fault", function()
+describe("a fault #once", function()
   after_each(fault_server.stop_all)
 
   for name, expected in pairs(ONE_REQUEST) do

@@ -53,7 +53,7 @@ local function installed()
   return file and file:close()
 end
 
-describe("where libcurl is older than 7.80", function()
+describe("where libcurl is older than 7.80 #once", function()
   before_each(function() folder = output_of("mktemp -d"):match "^[^\n]+" end)
   after_each(function() os.execute("rm -rf " .. shell.quote(folder)) end)
 

@@ -1,7 +1,7 @@
 -- What `make install` puts into place, as far as it can be tried at once (.ci/run installs all, with LuaRocks, too).
 local shell = require "spec.support.shell"
 
-describe("the simulator as it is installed", function()
+describe("the simulator as it is installed #once", function()
   local prefix
 
   setup(function()
