@@ -1,5 +1,6 @@
 -- The ends of things that are still at work: futures, clients, coroutines, Lua states and processes. Each also while
 -- the garbage collector is as eager as it can be.
+local assoc = require "hubspot_assoc"
 local async = require "spec.support.async"
 local child = require "spec.support.child"
 local fault_server = require "spec.support.fault_server"
@@ -407,6 +408,32 @@ for _, driver in ipairs(async.drivers) do
     end)
   end)
 end
+
+-- Lua keeps what has a finalizer, and all that it refers to, until the next collection, and goes through it in one go.
+describe("a call that is done", function()
+  it("is gone after one collection, with all that it brought", function()
+    local KB, N, TEXT = 100, 20, ("x"):rep(100 * 1024)
+    local client = assoc.new { access_token = "x", io_thread = false, transport = function()
+      return { status = 200, body = ('{"results":[{"category":"USER_DEFINED","typeId":1,"label":"%s"}]}'):format(TEXT) }
+    end }
+    local function call()
+      local labels
+      client.async:get_labels("contacts", "companies"):on_done(function(results) labels = results end)
+      client:drain()
+      assert.equal(#TEXT, #labels[1].label)
+      assert.equal(#TEXT, #client:get_labels("contacts", "companies")[1].label)
+    end
+    call()
+    collect()
+    local before = collectgarbage "count"
+    collectgarbage "stop"
+    for _ = 1, N do call() end
+    collectgarbage "restart"
+    collectgarbage()
+    assert.is_true(collectgarbage "count" - before < N * KB / 4)
+    client:close()
+  end)
+end)
 
 describe("a module that is required again", function()
   teardown(async.stop)

@@ -13,7 +13,7 @@ local ANSWER = '{"status":"COMPLETE","results":['
 local function new_client(io_thread)
   return assoc.new { base_url = "http://127.0.0.1:1", io_thread = io_thread, max_attempts = 1,
     access_token = function() return "pat-x" end, on_event = function() end,
-    limiter = { reserve = function() return 0 end, observe = function() end },
+    limiter = { reserve = function() return 0.001 end, observe = function() end },
     transport = function() return { status = 200, body = ANSWER } end }
 end
 
@@ -35,6 +35,7 @@ local function try(io_thread, n, run)
       seen[i] = seen[i] + (limits and #limits or 100)
     end)
   end
+  client.core:wait(5) -- until one of them has news
   scarce.begin(n)
   local ok, message = pcall(run, client, futures)
   local refused = scarce.finish()

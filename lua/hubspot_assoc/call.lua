@@ -89,7 +89,7 @@ end
 --- The future of a call has come to its end; step hands it out, unless it is of an ordinary call.
 local function complete(future, ...)
   local client = future.client
-  future.results = future.results or { n = select("#", ...), ... }
+  future.results = future.results or { ... }
   client.asking[future], client.answering[future] = nil, nil
   if future.is_ordinary then
     future.state = "delivered"
@@ -98,10 +98,12 @@ local function complete(future, ...)
     future.state = "done"
   end
   future.question = nil -- behind the state: one that asks has its question, whatever comes in between
-  scheduler.wake(client, future.waiting)
+  if future.waiting then
+    scheduler.wake(client, future.waiting)
+  end
   scheduler.wake(client, client.waiting)
-  if client.under_way[future.call] then
-    client.under_way[future.call] = nil
+  if client.under_way[future.key] then
+    client.under_way[future.key] = nil
     client.count = client.count - 1
   end
 end
@@ -339,7 +341,7 @@ local function find_answer(future)
   local leader = token_leader_of(future)
   if leader then
     follow(future, leader)
-  elseif future.waiting[1] then
+  elseif future.waiting and future.waiting[1] then
     question.asked_at = now()
     client.answering[future] = true -- it is put again if who is woken does not come
     scheduler.wake(client, future.waiting)
@@ -393,14 +395,12 @@ local function check_answering(client)
   end
 end
 
---- Lets those go on who are ready. A waiter that is gone answers nothing.
-local function dispatch(client)
-  return scheduler.dispatch(client, function(future)
-    future.is_left = true
-    if future.state == "asks" then
-      client.asking[future] = true
-    end
-  end)
+--- A waiter is there no more: it answers nothing.
+local function leave(future)
+  future.is_left = true
+  if future.state == "asks" then
+    future.client.asking[future] = true
+  end
 end
 
 --- Looks after the calls that want attention, then lets go on who waits for them.
@@ -412,18 +412,18 @@ function call_of.look_around(client, most)
     look_at_all(client)
   end
   client.is_unsure = true
-  local n, call = 0, client.core:next()
-  while call do
-    local future = client.under_way[call]
+  local n, key = 0, client.core:next()
+  while key do
+    local future = client.under_way[key]
     if future then
-      accept(future, call:run(0))
+      accept(future, future.call:run(0))
     end
     n = n + 1
-    call = n ~= most and client.core:next()
+    key = n ~= most and client.core:next()
   end
   client.is_unsure = false
   route(client)
-  local ok, message = dispatch(client)
+  local ok, message = scheduler.dispatch(client, leave)
   route(client)
   settle_if_idle(client)
   if not ok then
@@ -461,11 +461,11 @@ end
 function call_of.submit(client, call, class, is_ordinary, is_left)
   local problem = scheduler.watch(client)
   local future = setmetatable({ client = client, call = call, state = "running", is_ordinary = is_ordinary,
-    is_left = is_left, functions = scheduler.new_queue(), waiting = {}, token_clock = client.token_clock }, class)
+    is_left = is_left, token_clock = client.token_clock }, class)
   local was_unsure = client.is_unsure
   client.is_unsure = true
-  call:submit(problem)
-  client.under_way[call] = future
+  future.key = call:submit(problem)
+  client.under_way[future.key] = future
   client.count = client.count + 1 -- last: an error before this leaves nothing that would be waited for
   accept(future, call:run(0))
   client.is_unsure = was_unsure
@@ -530,6 +530,7 @@ function call_of.wait_for(future, loop, seconds)
   if must_answer(future, loop) then
     answer_and_route(future)
   else
+    future.waiting = future.waiting or {}
     wait_for_news(future.client, loop, future.waiting, seconds, future)
   end
 end

@@ -210,7 +210,7 @@ end
 local function wrap(core_client, loop)
   local client = {
     core = core_client, loop = loop,
-    under_way = {}, -- call -> future
+    under_way = {}, -- what core:next gives -> future
     count = 0, -- of those
     is_unsure = false, -- an error has left the bookkeeping in the midst of it: all is looked at anew
     asking = {}, -- future -> true: nobody has been found yet who answers it

@@ -72,6 +72,7 @@ function Future:on_done(fn)
   if type(fn) ~= "function" then
     error(("bad argument #1 to 'on_done' (function expected, got %s)"):format(type(fn)), 2)
   end
+  self.functions = self.functions or scheduler.new_queue()
   scheduler.push(self.functions, fn)
   if self.state == "delivered" then
     scheduler.add_finished(self.client, self)

@@ -208,9 +208,10 @@ end
 --- Calls the functions of a future that has finished. The last is called when the queue knows no more of it, so that an
 -- error in one leaves the others for the next step.
 local function hand_out(client, future)
-  local functions, finished, results = future.functions, client.finished, future.results
+  local finished, results = client.finished, future.results
   while finished[future.place] == future do
-    local first = front(functions)
+    local functions = future.functions
+    local first = functions and front(functions)
     local is_last = first == nil or functions.first == functions.last
     if is_last then
       future.state = "delivered"

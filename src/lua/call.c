@@ -83,8 +83,8 @@ static int call_answer(lua_State *L)
   return 0;
 }
 
-/* call:submit([problem]): from now on the client's I/O thread works on it, if it may have one, and client:next gives
- * it. With a problem, which is then its error, it does not begin. */
+/* call:submit([problem]) -> what client:next gives for it. From now on the client's I/O thread works on it, if it may
+ * have one. With a problem, which is then its error, it does not begin. */
 static int call_submit(lua_State *L)
 {
   lhsa_call *call = check_call(L);
@@ -92,9 +92,6 @@ static int call_submit(lua_State *L)
   const char *problem = luaL_optstring(L, 2, NULL);
   hsa_status status;
 
-  lhsa_getuservalue(L, 1);
-  lua_rawgeti(L, -1, LHSA_CLIENT);
-  lhsa_remember_call(L, lua_gettop(L), 1);
   if (!problem && !client->is_closed && client->may_have_thread) {
     status = hsa_engine_start_thread(client->engine);
     if (status == HSA_NOFILES)
@@ -108,7 +105,8 @@ static int call_submit(lua_State *L)
     lua_rawseti(L, -2, LHSA_REFUSAL);
     call->is_unfit = true;
   }
-  return 0;
+  lua_pushlightuserdata(L, lhsa_key_of(call));
+  return 1;
 }
 
 /* call:cancel(): ends it; call:run then gives what it has. */
@@ -133,14 +131,12 @@ static int call_pending(lua_State *L)
   return 1;
 }
 
-static int call_collect(lua_State *L)
+static int keeper_collect(lua_State *L)
 {
-  lhsa_call *call = check_call(L);
+  lhsa_keeper *keeper = luaL_checkudata(L, 1, LHSA_KEEPER_TYPE);
 
-  hsa_call_free(call->request);
-  call->request = NULL;
-  call->next = call->nrequests; /* should a finalizer run it after this one */
-  call->nparts = 0;
+  hsa_call_free(keeper->request);
+  *keeper = (lhsa_keeper){.is_finalized = true}; /* should a finalizer run the call after this one */
   return 0;
 }
 
@@ -179,13 +175,15 @@ int lhsa_function(lua_State *L)
 
 void lhsa_call_open(lua_State *L)
 {
+  static const luaL_Reg no_methods[] = {{NULL, NULL}};
   static const luaL_Reg methods[] = {
     {"run", call_run},       {"answer", call_answer},   {"submit", call_submit},
     {"cancel", call_cancel}, {"pending", call_pending}, {NULL, NULL}};
   const lhsa_endpoint *endpoint;
 
-  lhsa_push_type(L, LHSA_CALL_TYPE, methods, call_collect);
-  lua_pop(L, 1);
+  lhsa_push_type(L, LHSA_CALL_TYPE, methods, NULL);
+  lhsa_push_type(L, LHSA_KEEPER_TYPE, no_methods, keeper_collect);
+  lua_pop(L, 2);
   lhsa_push_client_methods(L);
   for (endpoint = lhsa_endpoints; endpoint->name; endpoint++) {
     if (endpoint->is_private)

@@ -7,6 +7,7 @@
 #include "lhsa.h"
 
 #define LHSA_CALL_TYPE "hubspot_assoc.call"
+#define LHSA_KEEPER_TYPE "hubspot_assoc.keeper"
 
 #define LHSA_INPUTS_HEAD "{\"inputs\":" /* of a body with inputs */
 
@@ -24,11 +25,18 @@ typedef enum lhsa_asks {
   LHSA_TELLS_EVENT    /* on_event */
 } lhsa_asks;
 
+/* Frees the request under way when its call is collected. The call itself has no finalizer: Lua keeps what has one
+ * until the next collection, and goes through all that it refers to in one go. */
+typedef struct lhsa_keeper {
+  hsa_call *request; /* the one under way, or NULL */
+  bool is_finalized; /* no other one begins */
+} lhsa_keeper;
+
 /* Its user value has the slots of lhsa.h. */
 typedef struct lhsa_call {
   const lhsa_endpoint *endpoint;
   lhsa_client *client;
-  hsa_call *request; /* the one under way, or NULL */
+  lhsa_keeper *keeper; /* in its user value */
   int64_t number;    /* which of the client's calls it is, from 1 */
   int next;          /* index of the next request to begin */
   int nrequests, ninputs, batch_size;
@@ -55,6 +63,12 @@ typedef struct lhsa_call {
   hsa_param segments[LHSA_MAX_PARAMS], query[LHSA_MAX_QUERY]; /* their values are in `text` */
   char text[];
 } lhsa_call;
+
+/* What its requests are known by, to the engine and the Lua layer: not its address, which another may have soon. */
+static inline void *lhsa_key_of(const lhsa_call *call)
+{
+  return (void *)(uintptr_t)call->number;
+}
 
 typedef enum lhsa_run_state { LHSA_DONE, LHSA_ASKS, LHSA_PENDING, LHSA_GOES_ON } lhsa_run_state;
 

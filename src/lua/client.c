@@ -242,12 +242,6 @@ static void keep_functions(lua_State *L, int options, int idx, lhsa_client *clie
   lua_pushliteral(L, "loop");
   lua_rawget(L, options);
   lua_setfield(L, -2, "loop");
-  lua_newtable(L);
-  lua_createtable(L, 0, 1);
-  lua_pushliteral(L, "v");
-  lua_setfield(L, -2, "__mode");
-  lua_setmetatable(L, -2);
-  lua_setfield(L, -2, "calls");
   lhsa_setuservalue(L, idx);
 }
 
@@ -428,26 +422,6 @@ void lhsa_client_value(lua_State *L, int client, const char *name)
   lua_remove(L, -2);
 }
 
-void lhsa_remember_call(lua_State *L, int client, int idx)
-{
-  lhsa_getuservalue(L, client);
-  lua_getfield(L, -1, "calls");
-  lua_pushlightuserdata(L, lua_touserdata(L, idx));
-  lua_pushvalue(L, idx);
-  lua_rawset(L, -3);
-  lua_pop(L, 2);
-}
-
-void lhsa_push_call(lua_State *L, int client, const void *address)
-{
-  lhsa_getuservalue(L, client);
-  lua_getfield(L, -1, "calls");
-  lua_pushlightuserdata(L, (void *)(uintptr_t)address);
-  lua_rawget(L, -2);
-  lua_replace(L, -3);
-  lua_pop(L, 1);
-}
-
 /* ---- Lua: methods of a client, for the Lua layer ---- */
 
 static lhsa_client *check_client(lua_State *L)
@@ -482,19 +456,17 @@ static int client_wait(lua_State *L)
   return 0;
 }
 
-/* client:next() -> the next submitted call that wants attention, or nil */
+/* client:next() -> what call:submit has given for the next call that wants attention, or nil. (Of a call that was never
+ * submitted, or is gone, nobody knows that.) */
 static int client_next(lua_State *L)
 {
   lhsa_client *client = check_client(L);
-  hsa_call *call;
+  hsa_call *call = client->engine ? hsa_engine_next(client->engine) : NULL;
 
-  while (client->engine && (call = hsa_engine_next(client->engine)) != NULL) {
-    lhsa_push_call(L, 1, hsa_call_user(call));
-    if (!lua_isnil(L, -1))
-      return 1;
-    lua_pop(L, 1);
-  }
-  return 0;
+  if (!call)
+    return 0;
+  lua_pushlightuserdata(L, hsa_call_user(call));
+  return 1;
 }
 
 /* client:loop() -> the option, for the Lua layer */

@@ -40,8 +40,10 @@ void lhsa_set_boolean(lua_State *L, const char *name, bool value)
 void lhsa_push_type(lua_State *L, const char *type, const luaL_Reg *methods, lua_CFunction collect)
 {
   luaL_newmetatable(L, type);
-  lua_pushcfunction(L, collect);
-  lua_setfield(L, -2, "__gc");
+  if (collect) {
+    lua_pushcfunction(L, collect);
+    lua_setfield(L, -2, "__gc");
+  }
   lua_newtable(L);
   for (; methods->name; methods++) {
     lua_pushcfunction(L, methods->func);

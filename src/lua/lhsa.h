@@ -244,7 +244,7 @@ void lhsa_set_number(lua_State *L, const char *name, double value);
 void lhsa_set_integer(lua_State *L, const char *name, int64_t value);
 void lhsa_set_boolean(lua_State *L, const char *name, bool value);
 
-/* Pushes the metatable of a new type of userdata with these methods; `collect` is its __gc. */
+/* Pushes the metatable of a new type of userdata with these methods; `collect` is its __gc, or NULL. */
 void lhsa_push_type(lua_State *L, const char *type, const luaL_Reg *methods, lua_CFunction collect);
 
 /* ---- client.c ---- */
@@ -301,8 +301,6 @@ void lhsa_client_value(lua_State *L, int client, const char *name);
 
 /* Remembers the call at idx, by its address, in the client at `client`, weakly; pushes the call so remembered, or
  * nil. */
-void lhsa_remember_call(lua_State *L, int client, int idx);
-void lhsa_push_call(lua_State *L, int client, const void *address);
 
 /* ---- call.c (with call.h, make.c, run.c, question.c) ---- */
 
@@ -346,7 +344,8 @@ enum {
   LHSA_REFUSAL,     /* why it cannot go on */
   LHSA_EVENT_ERROR, /* what on_event raised */
   LHSA_SECRETS,     /* of a form: a list of texts, each as it is and as it is sent */
-  LHSA_SLOTS = LHSA_SECRETS
+  LHSA_KEEPER,      /* of the request under way */
+  LHSA_SLOTS = LHSA_KEEPER
 };
 
 /* Sets `rate_limit` on the table at the top, if the headers told anything of it. */

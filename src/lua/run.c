@@ -8,7 +8,7 @@
 
 static bool has_next(const lhsa_call *call)
 {
-  return call->nparts > 0 || call->next < call->nrequests;
+  return !call->keeper->is_finalized && (call->nparts > 0 || call->next < call->nrequests);
 }
 
 /* Adds to the reply: if memory runs out in it, what it has added is taken back before the step is made again. */
@@ -196,7 +196,7 @@ static hsa_status start_request(lua_State *L, int user, lhsa_call *call, const c
     .timeout = call->timeout,
     .deadline = call->deadline,
     .max_attempts = call->max_attempts,
-    .user = call,
+    .user = lhsa_key_of(call),
   };
   int ninputs = push_next_body(L, user, call);
   hsa_status status;
@@ -207,7 +207,7 @@ static hsa_status start_request(lua_State *L, int user, lhsa_call *call, const c
   lua_pop(L, 1);
   if (!lua_isnil(L, -1))
     request.body = lua_tolstring(L, -1, &request.body_len);
-  status = hsa_call_start(call->client->engine, &request, &call->request);
+  status = hsa_call_start(call->client->engine, &request, &call->keeper->request);
   if (status == HSA_OK)
     count_next(L, user, call, ninputs);
   else
@@ -291,7 +291,7 @@ static void take_outcome(lua_State *L, int user, lhsa_call *call, hsa_outcome *o
   int top = lua_gettop(L);
 
   outcome->detail = detail_of(L, user, call, outcome);
-  info.request = call->request;
+  info.request = call->keeper->request;
   add(L, user, call, &info, outcome);
   lua_settop(L, top);
   stop_after(L, user, call, outcome);
@@ -300,12 +300,12 @@ static void take_outcome(lua_State *L, int user, lhsa_call *call, hsa_outcome *o
 /* Takes in what the request under way has come to. */
 static void finish(lua_State *L, int user, lhsa_call *call)
 {
-  hsa_outcome outcome = *hsa_call_outcome(call->request);
+  hsa_outcome outcome = *hsa_call_outcome(call->keeper->request);
 
   if (outcome.kind != HSA_PROTOCOL || !outcome.too_large || !halve(L, user, call))
     take_outcome(L, user, call, &outcome);
-  hsa_call_free(call->request);
-  call->request = NULL;
+  hsa_call_free(call->keeper->request);
+  call->keeper->request = NULL;
 }
 
 /* Adds the request that was under way when the call was canceled. */
@@ -338,9 +338,9 @@ void lhsa_ask_leave(lhsa_call *call)
 
 static void ask_for_engine(lhsa_call *call)
 {
-  hsa_reason reason = hsa_call_reason(call->request);
+  hsa_reason reason = hsa_call_reason(call->keeper->request);
 
-  call->engine_question = hsa_call_questions(call->request);
+  call->engine_question = hsa_call_questions(call->keeper->request);
   if (reason == HSA_REASON_SEND)
     ask(call, LHSA_ASKS_ANSWER);
   else
@@ -362,7 +362,7 @@ static bool next_event(lhsa_call *call)
   if (!client->has_on_event && !client->has_limiter)
     return false;
   while (!call->must_tell_limiter && !call->must_tell_event) {
-    if (!hsa_call_event(call->request, &call->event))
+    if (!hsa_call_event(call->keeper->request, &call->event))
       return false;
     call->must_tell_limiter = client->has_limiter && !call->is_limiter_late && tells_rate(&call->event);
     call->must_tell_event = client->has_on_event;
@@ -373,7 +373,7 @@ static bool next_event(lhsa_call *call)
 /* Is the question still open that the call asks for its request? A deadline may have passed. */
 static bool is_open(const lhsa_call *call, hsa_state state)
 {
-  return call->asks && state == HSA_PARKED && call->engine_question == hsa_call_questions(call->request);
+  return call->asks && state == HSA_PARKED && call->engine_question == hsa_call_questions(call->keeper->request);
 }
 
 /* Is the call telling somebody something? A limiter's observe may yield for ever: the deadline ends that. */
@@ -394,10 +394,10 @@ void lhsa_cancel(lhsa_call *call)
   call->asks = LHSA_ASKS_NOTHING;
   call->must_tell_limiter = call->must_tell_event = false;
   call->is_canceled = true;
-  if (call->request && hsa_call_state(call->request) != HSA_DONE) {
-    call->canceled = hsa_call_cancel(call->request);
+  if (call->keeper->request && hsa_call_state(call->keeper->request) != HSA_DONE) {
+    call->canceled = hsa_call_cancel(call->keeper->request);
     call->has_canceled = true;
-    call->request = NULL;
+    call->keeper->request = NULL;
   }
 }
 
@@ -416,13 +416,13 @@ static lhsa_run_state step(lua_State *L, int user, lhsa_call *call, int64_t unti
     ask(call, call->must_tell_limiter ? LHSA_TELLS_LIMITER : LHSA_TELLS_EVENT);
   else if (call->has_canceled)
     finish_canceled(L, user, call);
-  else if (!call->request && !has_next(call))
+  else if (!call->keeper->request && !has_next(call))
     return LHSA_DONE;
-  else if (!call->request)
+  else if (!call->keeper->request)
     begin(L, user, call);
   else {
     pause = lhsa_next_pause(until);
-    state = hsa_call_run(call->request, pause);
+    state = hsa_call_run(call->keeper->request, pause);
     if (is_open(call, state))
       return LHSA_ASKS;
     if (call->asks) /* and its time is over */
@@ -430,7 +430,7 @@ static lhsa_run_state step(lua_State *L, int user, lhsa_call *call, int64_t unti
     call->asks = LHSA_ASKS_NOTHING;
     if (next_event(call))
       return LHSA_GOES_ON;
-    if (hsa_call_state(call->request) == HSA_DONE)
+    if (hsa_call_state(call->keeper->request) == HSA_DONE)
       finish(L, user, call);
     else if (state == HSA_PARKED)
       ask_for_engine(call);
