@@ -146,6 +146,29 @@ describe("hubspot-assoc records", function()
     assert.matches("--resume goes on", (result.err:gsub("%s+", " ")), 1, true)
   end)
 
+  it("takes a label that has a semicolon in it, and writes it so that it is read again", function()
+    for _, label in ipairs { "Sales; EMEA", "back\\slash" } do
+      is(0, cli.run(environment, "labels", "create", "contacts", "companies", label))
+    end
+    local path = write("rows.csv", "from,to,label\n1,11,Sales\\; EMEA;Employee\n2,12,back\\slash\n3,13,back\\\\slash\n"
+      .. "x,14,Employee; Sales\\; EMEA\n5,15,no\\;ne\n")
+    local result = is(1, run("associate", "contacts", "companies", path))
+    assert.matches('no label is named "no;ne"', result.out, 1, true)
+    local found = associated("1", "2", "3")
+    assert.same({ ["Sales; EMEA"] = true, Employee = true, unlabelled = true }, found["1"]["11"])
+    assert.same({ ["back\\slash"] = true, unlabelled = true }, found["2"]["12"])
+    assert.same(found["2"]["12"], found["3"]["13"])
+    local failed = cli.read(path .. ".failed")
+    assert.matches('\nx,14,"Employee; Sales\\; EMEA",', failed, 1, true)
+    assert.matches('\n5,15,"no\\;ne",', failed, 1, true)
+  end)
+
+  it("writes rows of NDJSON that failed with their labels apart", function()
+    local path = write("rows.ndjson", '{"from":"x","to":"1","label":["Employee","Consultant"]}\n')
+    is(1, run("associate", "contacts", "companies", path))
+    assert.matches('"labels":["Employee","Consultant"]', cli.read(path .. ".failed"), 1, true)
+  end)
+
   it("finds what fails, tells why, and keeps it in a file that can be run again", function()
     local path = write("rows.csv", "from,to,label\n1,11,\n2,x,\n3,13,Nobody\n4,14,Employee\n\"5,15\n")
     local result = is(1, run("associate", "contacts", "companies", path))

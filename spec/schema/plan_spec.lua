@@ -62,6 +62,23 @@ pairs:
     assert.equal(0, plan("pairs: [{from: companies, to: contacts, labels: [{label: Buyer}]}]").count)
   end)
 
+  it("takes a label's text as the account has it, and gives none with spaces around it or several lines", function()
+    in_process.add_label(account, "contacts", "companies", "two\nlines", " inverse")
+    local there = "pairs:\n  - {from: contacts, to: companies, "
+      .. [[labels: [{label: "two\nlines", inverse_label: " inverse"}]}]]
+    assert.same({ 0, {} }, { plan(there).count, plan(there).problems })
+    local found = plan [[
+pairs:
+  - from: contacts
+    to: companies
+    labels:
+      - {label: One, was: "two\nlines", inverse_label: " inverse"}
+      - {label: "new ", inverse_label: "a\tb"}]]
+    assert.same({ "7: label: 'new ' is not in the account, and no label is given a text with spaces around it, or of "
+      .. "several lines", "7: inverse_label: 'a\tb' is not in the account, and no label is given a text with spaces "
+      .. "around it, or of several lines" }, messages(found.problems))
+  end)
+
   it("removes what the file does not name where that is told, in the file or for a pair", function()
     for _, told in ipairs { "unmanaged: remove\npairs: [{from: contacts, to: companies, labels: [{label: Seller}]}]",
       "pairs: [{from: contacts, to: companies, unmanaged: remove, labels: [{label: Seller}]}]" } do

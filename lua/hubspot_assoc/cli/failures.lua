@@ -3,6 +3,7 @@
 local csv = require "hubspot_assoc.cli.csv"
 local to_json = require "hubspot_assoc.json"
 local problem = require "hubspot_assoc.cli.problem"
+local rows = require "hubspot_assoc.cli.rows"
 
 local MOST_GROUPS = 50 -- kinds of errors that are told apart
 
@@ -52,7 +53,7 @@ function Failures:add(row, message)
   self:group(message, row.line)
   local line
   if self.is_csv then
-    line = csv.line { row.from, row.to, table.concat(row.labels, "; "), message }
+    line = csv.line { row.from, row.to, rows.join_labels(row.labels), message }
   else
     line = to_json { from = row.from, to = row.to, labels = #row.labels > 0 and row.labels or nil, error = message }
   end

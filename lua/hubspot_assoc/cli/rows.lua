@@ -28,14 +28,31 @@ function Reader:read_line()
   return strip(line)
 end
 
--- "A; B" -> { "A", "B" }
-local function split_labels(value)
-  local labels = {}
-  for part in (value or ""):gmatch "[^;]+" do
-    local label = part:match "^%s*(.-)%s*$"
-    if label ~= "" then labels[#labels + 1] = label end
+local function add_label(labels, part)
+  local label = part:match "^%s*(.-)%s*$"
+  if label ~= "" then labels[#labels + 1] = label end
+end
+
+--- "A; B" -> { "A", "B" }. What separates no labels is written "\;", and "\\" is one backslash.
+function rows.split_labels(value)
+  local labels, part = {}, ""
+  for piece in (value or ""):gmatch "\\?." do
+    if piece == ";" then
+      add_label(labels, part)
+      part = ""
+    else
+      part = part .. (piece:match "^\\([\\;])$" or piece)
+    end
   end
+  add_label(labels, part)
   return labels
+end
+
+--- The other way round.
+function rows.join_labels(labels)
+  local parts = {}
+  for i, label in ipairs(labels) do parts[i] = label:gsub("[\\;]", "\\%0") end
+  return table.concat(parts, "; ")
 end
 
 local function bad_row(number, wrong, line)
@@ -110,7 +127,7 @@ end
 function Reader:row_of(line, fields)
   local columns = self.columns
   return { line = line, from = trim(fields[columns.from]) or "", to = trim(fields[columns.to]) or "",
-    labels = split_labels(columns.labels and fields[columns.labels]) }
+    labels = rows.split_labels(columns.labels and fields[columns.labels]) }
 end
 
 function Reader:next_csv()

@@ -79,12 +79,12 @@ end
 
 -- What the journal knows a row by. Its ids are in it, so that a row which was changed meanwhile is another row.
 local function tag_of(row)
-  return ("%d\t%s\t%s\t%s"):format(row.line, row.from, row.to, table.concat(row.labels, "; "))
+  return ("%d\t%s\t%s\t%s"):format(row.line, row.from, row.to, rows.join_labels(row.labels))
 end
 
 local function row_of(tag)
   local line, from, to, labels = tostring(tag):match "^(%d+)\t([^\t]*)\t([^\t]*)\t(.*)$"
-  return { line = tonumber(line), from = from or "", to = to or "", labels = { labels ~= "" and labels or nil } }
+  return { line = tonumber(line), from = from or "", to = to or "", labels = rows.split_labels(labels) }
 end
 
 -- failure: an error, or what the journal keeps of one; nil where nothing is known

@@ -19,8 +19,19 @@ local function name_of(label, inverse_label)
   return name:find("^%d") and "label_" .. name or name
 end
 
+-- A text that nobody means, but that an account may have: a line break of YAML's, a space that nobody sees.
+local function check_text(task, entry, field, old)
+  local text = entry[field]
+  if text and text ~= old and (text:find "^ " or text:find " $" or text:find "[%c%z]") then
+    task:problem(task.place_of(entry, field), "%s: '%s' is not in the account, and no label is given a text with "
+      .. "spaces around it, or of several lines", field, text)
+  end
+end
+
 local function plan_new(task, entry)
   local inverse = task.inverse_text(task.pair, entry)
+  check_text(task, entry, "label")
+  check_text(task, entry, "inverse_label")
   return task:step("create_label", task.place_of(entry, "label"), { label = entry.label, inverse_label = inverse,
     category = OWN, name = entry.name or name_of(entry.label, inverse), why = "not in the account" })
 end
@@ -29,6 +40,8 @@ local function plan_rename(task, one)
   local entry = one.entry
   local inverse = task.inverse_text(task.pair, entry)
   local old_inverse = one.old_inverse or one.inverse_row and one.inverse_row.label
+  check_text(task, entry, "label", one.row.label)
+  check_text(task, entry, "inverse_label", old_inverse)
   return task:step("rename_label", task.place_of(entry, "label"), { label = entry.label, inverse_label = inverse,
     category = OWN, type_id = one.row.typeId, old = { label = one.row.label, inverse_label = old_inverse },
     new = { label = entry.label, inverse_label = inverse }, why = "the file calls it so" })

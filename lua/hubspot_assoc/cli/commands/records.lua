@@ -65,8 +65,8 @@ end
 -- ---- what they are called ----
 
 local FILE = { name = "file", argname = "FILE", description = "CSV with a first line 'from,to' or 'from,to,label' "
-  .. "(labels of one row are separated by ';'; other columns are passed over), or NDJSON with objects "
-  .. "{\"from\":\"1\",\"to\":\"2\",\"label\":\"Employee\"}. '-' is the standard input." }
+  .. "(labels of one row are separated by ';', which is '\\;' within a label; other columns are passed over), or "
+  .. "NDJSON with objects {\"from\":\"1\",\"to\":\"2\",\"label\":\"Employee\"}. '-' is the standard input." }
 local LABEL = { name = "--label", argname = "LABEL", count = "*",
   description = "The label of rows that name none. May be given again, for more than one." }
 local COMMON = {
