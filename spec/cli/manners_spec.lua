@@ -187,6 +187,27 @@ describe("hubspot-assoc", function()
     assert.equal("set\n", completed)
   end)
 
+  it("completes the names of profiles", function()
+    local folder = cli.folder()
+    cli.sh("mkdir " .. folder .. "/hubspot-assoc")
+    finally(function() cli.sh("rm -r " .. folder) end)
+    cli.write(folder .. "/hubspot-assoc/config", "# [no]\n[sandbox]\ntoken_file = a\n [ production ] \ntoken = [x]\n")
+    local function complete(shell_name, script)
+      if select(2, cli.sh("command -v " .. shell_name)) ~= 0 then return "production sandbox\n" end
+      return (cli.sh(("XDG_CONFIG_HOME=%s %s -c %s"):format(folder, shell_name,
+        shell.quote(script:format(cli.command({}, "completion", shell_name))))))
+    end
+    local bash = [[source <(%s); COMP_WORDS=(hubspot-assoc limits get --profile '') COMP_CWORD=4; _hubspot-assoc
+      printf '%%s\n' "${COMPREPLY[@]}" | sort | xargs]]
+    local zsh = [[_arguments() { print -l -- $@ | grep -F -m 1 -- --profile; return 0 }; compdef() { }
+      words=(x); source <(%s) >/dev/null
+      _hubspot-assoc | grep -o '(.*)' | tr -d '()' | xargs -n 1 | sort | xargs]]
+    local fish = [[%s | source; complete -C 'hubspot-assoc limits get --profile ' | cut -f 1 | sort | xargs]]
+    for name, script in pairs { bash = bash, zsh = zsh, fish = fish } do
+      assert.equal("production sandbox\n", complete(name, script), name)
+    end
+  end)
+
   it("writes a manual page with every command and exit status", function()
     local result = cli.run({}, "man")
     assert.equal(0, result.status)

@@ -88,31 +88,54 @@ describe("hubspot-assoc", function()
     end
   end)
 
-  it("goes on after SIGPIPE in the middle of a job", function()
+  -- "DONE\nSTATUS\n" of a command whose outputs nobody reads after the first line; `others`: for its line.
+  local function unread(others, ...)
+    local script = ("%s %s | head -n 1 >/dev/null; echo ${PIPESTATUS[0]}"):format(cli.command(environment, ...), others)
+    return (cli.sh("bash -c " .. shell.quote(script)))
+  end
+
+  it("goes on with a job of which nobody reads on", function()
     local lines = { "from,to" }
     for i = 1, 5000 do lines[i + 1] = ("%d,%d"):format(i, i + 100000) end
     local rows = write("rows.csv", table.concat(lines, "\n") .. "\n")
-    simulator.fault(token, { skip = 1, delay = 30, times = 2 }) -- three requests, of which two hang
-    local function is_due()
-      return simulator.log(token).count >= 3 and select(2, cli.sh("test -s " .. rows .. ".journal")) == 0
-    end
-    local stopped = cli.stop("PIPE", is_due, environment, "records", "associate", "contacts", "companies", rows)
-    assert.same({ status = 141, out = "" }, stopped)
-    local again = cli.run(environment, "records", "associate", "contacts", "companies", rows, "--resume", "--json")
-    local told = cjson.decode(again.out)
-    assert.equal(5000, told.done + told.skipped)
-    assert.is_true(told.skipped > 0 and told.done > 0)
+    simulator.control("rate", { token = token, max = 10000, latency_ms = 100 })
+    assert.equal("0\n", unread("2>&1", "-v", "records", "associate", "contacts", "companies", rows))
+    assert.equal("rows.csv\n", (cli.sh("ls " .. folder))) -- no journal: nothing was left, nothing failed
+    assert.equal("141\n", unread("2>&1", "-v", "records", "associate", "contacts", "companies", rows, "--json"))
+    assert.equal("rows.csv\n", (cli.sh("ls " .. folder)))
   end)
 
-  it("stops applying where nobody reads on, and reaches the same file when it is run again", function()
+  it("applies all that was agreed upon, though nobody reads on, and says what came of it by its status", function()
     local lines = { "version: 1", "pairs:", "  - {from: contacts, to: deals, labels: [" }
     for i = 1, 9 do lines[#lines + 1] = ("    {label: Label %d, limit: %d},"):format(i, i) end
     local file = write("associations.yaml", table.concat(lines, "\n") .. "\n  ]}\n")
     simulator.control("rate", { token = token, max = 10000, latency_ms = 100 })
-    local script = cli.command(environment, "apply", file, "--yes") .. " | head -n 1; echo ${PIPESTATUS[0]}"
-    assert.matches("\n141\n$", (cli.sh("bash -c " .. shell.quote(script))))
-    assert.equal(2, cli.run(environment, "plan", file).status) -- some of it is left
-    assert.equal(0, cli.run(environment, "apply", file, "--yes").status)
+    assert.equal("141\n", unread("2>&1", "apply", file, "--yes"))
     assert.equal(0, cli.run(environment, "plan", file).status)
+    write("associations.yaml",
+      "version: 1\npairs: [{from: contacts, to: deals, labels: [{label: A, name: label_1}]}]\n")
+    assert.equal("1\n", unread("2>&1", "apply", file, "--yes")) -- HubSpot has that name already
+    assert.equal(2, cli.run(environment, "plan", file).status)
+  end)
+
+  it("says that what was to be done is done where the disk is full for its report", function()
+    local file = write("associations.yaml", "version: 1\npairs: [{from: contacts, to: companies, limit: 70}]\n")
+    local output, status = cli.sh(cli.command(environment, "apply", file, "--yes") .. " 2>&1 >/dev/full")
+    assert.equal(1, status)
+    assert.matches("cannot write the output: No space left on device\nWhat was to be done is done. ", output, 1, true)
+    assert.equal(0, cli.run(environment, "plan", file).status)
+  end)
+
+  it("writes into no connection where an output is closed", function()
+    local command = cli.command(environment, "limits", "get", "contacts", "companies", "--json")
+    for _, closed in ipairs { ">&-", "<&- >&-" } do
+      local output, status = cli.sh(("{ %s 2>&3 %s; } 3>&1"):format(command, closed))
+      assert.equal(1, status)
+      assert.matches("cannot write the output: Bad file descriptor\nIt is closed", output, 1, true)
+    end
+    assert.equal(1, select(2, cli.sh(command .. " >&- 2>&-")))
+    local output, status = cli.sh(command .. " <&- 2>&-")
+    assert.equal(0, status)
+    assert.equal(4, #cjson.decode(output).results)
   end)
 end)

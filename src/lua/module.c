@@ -1,4 +1,6 @@
 /* module.c - luaopen_hubspot_assoc_core: registration, nothing else. */
+#include <signal.h>
+
 #include "lhsa.h"
 
 __attribute__((visibility("default"))) int luaopen_hubspot_assoc_core(lua_State *L);
@@ -92,6 +94,15 @@ static int common_now(lua_State *L)
   return 1;
 }
 
+/* ignore_sigpipe(): for a program that changes something: that nobody reads what it writes it is told by an error, and
+ * not ended by this signal in the midst of it. A library leaves that to its host. */
+static int ignore_sigpipe(lua_State *L)
+{
+  (void)L;
+  signal(SIGPIPE, SIG_IGN);
+  return 0;
+}
+
 /* Pushes the fields by which inputs of the call are told apart. */
 static void push_identity(lua_State *L, const lhsa_endpoint *endpoint)
 {
@@ -145,6 +156,7 @@ static void set_closures(lua_State *L, bool is_private, lua_CFunction function, 
  *   call(fn, ...)       calls a function that must not yield
  *   call_once, is_running, default, decode   for the Lua layer: above
  *   now(), common_now()     seconds on the monotonic clock
+ *   ignore_sigpipe()        for programs: above
  *   errors(list)        a list of errors as a call returns it
  *   batches             of calls with inputs that change something: push_batches
  *   open_file(path), absolute_path(path)     a file to be locked, read and written: file.c
@@ -192,6 +204,8 @@ int luaopen_hubspot_assoc_core(lua_State *L)
   lua_setfield(L, module, "call_once");
   lua_pushcfunction(L, is_running);
   lua_setfield(L, module, "is_running");
+  lua_pushcfunction(L, ignore_sigpipe);
+  lua_setfield(L, module, "ignore_sigpipe");
   lua_pushcfunction(L, default_client);
   lua_setfield(L, module, "default");
   push_batches(L);

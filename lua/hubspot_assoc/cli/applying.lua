@@ -143,7 +143,7 @@ function applying.apply(run, args, name, client, plan)
     return problem.status.done
   end
   get_consent(run, args, plan)
-  run:if_interrupted("What is done is done: run the same command again, and it does the rest.")
+  run:begin_changes("What is done is done: run the same command again, and it does the rest.")
   local report = problem.check(files.schema().apply(client, plan, { on_step = teller(run, args, plan) }))
   run.terminal:clear_progress()
   return tell_report(run, args, plan, report)

@@ -16,9 +16,11 @@ function Run:client()
   return self.the_client
 end
 
---- Ctrl-C and the like are told with this advice from now on.
-function Run:if_interrupted(advice)
+--- From now on the account is changed: nobody ends that by not reading what is told of it, and Ctrl-C is told with this
+-- advice.
+function Run:begin_changes(advice)
   self.interrupted_advice = advice
+  self.terminal:go_on()
 end
 
 -- What is wanted of the terminal is known before the command line is parsed: for errors in it.
@@ -61,7 +63,7 @@ local function perform(self, arguments)
   else
     show_instead(self, parser, build, command)
   end
-  self.terminal:flush()
+  self.terminal:finish(status == problem.status.failed)
   return status or problem.status.done
 end
 

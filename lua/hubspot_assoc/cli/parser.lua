@@ -143,7 +143,7 @@ parser.statuses = {
   { 64, "the command line is wrong" },
   { 70, "a mistake in this program: please report it" },
   { 130, "ended by Ctrl-C" },
-  { 141, "who read the output has stopped reading" },
+  { 141, "who read the output has stopped reading; what was begun to be changed is done all the same" },
 }
 
 parser.token_text = "The access token comes from --token-file, from --profile (the file "

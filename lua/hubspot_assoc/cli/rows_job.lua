@@ -261,7 +261,7 @@ return function(run, args, verb)
   local self = new_job(run, args, verb)
   self:check_journal()
   local job = self:begin()
-  run:if_interrupted(self.journal and "Run the same command with --resume: it goes on where it was."
+  run:begin_changes(self.journal and "Run the same command with --resume: it goes on where it was."
     or "There is no journal: what was done is not known.")
   local summary, ended = self:send_all(job)
   run.terminal:clear_progress()

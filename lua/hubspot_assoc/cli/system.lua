@@ -30,10 +30,18 @@ local function capture(command)
   return body or output, tonumber(status) or 1
 end
 
+-- Each adds to a number what it finds; 64 says that the shell came so far, for which it needs descriptors of its own.
+local LOOK = "t=64; [ -t 0 ] && t=65; [ -t 1 ] && t=$((t + 2)); [ -t 2 ] && t=$((t + 4)); true 3>&2 || t=$((t + 8)); "
+  .. "exec 2>/dev/null; true 3<&0 || t=$((t + 8)); true 3>&1 || t=$((t + 8)); exit $t"
+
+local places = {} -- of what is closed: else a connection would get its number, and our output
+
 --- Which of the standard input, output and error output are terminals.
 -- @return three booleans
 function system.terminals()
-  local status = system.run("t=0; [ -t 0 ] && t=1; [ -t 1 ] && t=$((t + 2)); [ -t 2 ] && t=$((t + 4)); exit $t")
+  local status = system.run(LOOK)
+  status = status >= 64 and status < 96 and status - 64 or 0 -- else nobody knows
+  for _ = 1, math.floor(status / 8) do places[#places + 1] = io.open("/dev/null", "rb") end
   return status % 2 == 1, status % 4 >= 2, status % 8 >= 4
 end
 

@@ -49,24 +49,43 @@ end
 
 local lost -- why something that was written has not arrived; it is told in the end
 
-local function check(ok, reason)
+local function check(self, ok, reason)
   if ok then return end
+  if self.goes_on then
+    lost = lost or reason
+    return
+  end
+  reason = tostring(reason)
   -- Who reads has gone: there is nobody to tell.
-  if reason and reason:find("Broken pipe", 1, true) then problem.leave(problem.status.closed) end
-  problem.raise("cannot write the output: " .. tostring(reason), "Is the disk full?")
+  if reason:find("Broken pipe", 1, true) then problem.leave(problem.status.closed) end
+  local is_closed = reason:find("Bad file descriptor", 1, true)
+  problem.raise("cannot write the output: " .. reason, (self.has_changed and "What was to be done is done. " or "")
+    .. (is_closed and "It is closed: if nobody is to read it, write >/dev/null." or "Is the disk full?"))
 end
 
 --- Writes lines to the standard output. They must hold no control characters but our own colours: see text.escape.
 function Terminal:print(line)
   self:clear_progress()
   local ok, reason = io.stdout:write(line, "\n")
-  check(ok, reason)
+  check(self, ok, reason)
 end
 
 --- What has been written has arrived, or this raises.
-function Terminal:flush() -- luacheck: no unused args
+function Terminal:flush()
   local ok, reason = io.stdout:flush()
-  check(ok and not lost, reason or lost)
+  check(self, ok and not lost, reason or lost)
+end
+
+--- What is under way from now on goes on whether its output arrives or not: finish tells.
+function Terminal:go_on()
+  require("hubspot_assoc.core").ignore_sigpipe()
+  self.goes_on, self.has_changed = true, true
+end
+
+--- The end: all that was written has arrived, or this raises; but not where something else has failed, which counts.
+function Terminal:finish(has_failed)
+  self.goes_on = has_failed
+  self:flush()
 end
 
 function Terminal:json(value)

@@ -96,7 +96,7 @@ local function show_done(run, args, done, errors)
 end
 
 local function change(run, args, limits)
-  run:if_interrupted("Run it again: it does the rest.")
+  run:begin_changes("Run it again: it does the rest.")
   local done, errors = run:client():set_limits(args.from, args.to, limits, { dry_run = args.dry_run })
   if not done then problem.check(nil, errors) end
   show_done(run, args, done, errors)
