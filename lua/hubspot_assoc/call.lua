@@ -13,6 +13,7 @@ local scheduler = require "hubspot_assoc.scheduler"
 local create, resume = coroutine.create, coroutine.resume
 local running, status = coroutine.running, coroutine.status
 local error, pairs, select, setmetatable, type = error, pairs, select, setmetatable, type
+local ask, try = protected.ask, protected.try
 local next = pairs {} -- hosts that take globals away leave pairs
 local huge = 1 / 0
 local now = core.now
@@ -254,6 +255,35 @@ local function pass_answer(future, question, ok, value, second)
   end
 end
 
+--- The call puts its question again, for nobody answers it any more; those who follow put theirs.
+local function put_again(future, question)
+  local client = future.client
+  if future.state == "answering" and question.kind == "answer" then -- nobody knows whether the request has left
+    future.call:answer(question.number, true, nil, "other")
+  end
+  future.state = "running"
+  future.question = nil
+  client.is_unsure = true -- look_around looks at it anew
+  for i = 1, question.followers and #question.followers or 0 do
+    local follower = question.followers[i]
+    if follower.state == "asks" and follower.question.leader == question then
+      follower.question = nil
+    end
+  end
+end
+
+--- Passes on what pcall gave; an interruption is raised, and has the event loop look once more.
+local function take_answer(future, question, ok, value, second)
+  if ok ~= nil then
+    return pass_answer(future, question, ok, value, second)
+  elseif future.question == question then
+    future.is_left = true
+    put_again(future, question)
+    future.client.core:announce(true)
+  end
+  error(value, 0)
+end
+
 --- Answers the question that a call asks, here and now. Others may have answered it meanwhile.
 local function answer(future)
   local client, question = future.client, future.question
@@ -271,7 +301,7 @@ local function answer(future)
   client.answering[future] = true
   future.state = "answering"
   client.asking[future] = nil
-  pass_answer(future, question, protected(question.frame))
+  take_answer(future, question, try(question.frame))
 end
 
 --- The question waits for the answer to another call's.
@@ -375,20 +405,8 @@ local function check_answering(client)
   for future in pairs(client.answering) do
     local question = future.question
     if question and is_abandoned(future) then
-      if future.state == "asks" then
-        future.is_left = true
-      elseif question.kind == "answer" then -- nobody knows whether the request has left: it is not sent again unasked
-        future.call:answer(question.number, true, nil, "other")
-      end
-      future.state = "running"
-      future.question = nil
-      client.is_unsure = true -- look_around looks at it anew
-      for i = 1, question.followers and #question.followers or 0 do
-        local follower = question.followers[i]
-        if follower.state == "asks" and follower.question.leader == question then
-          follower.question = nil
-        end
-      end
+      future.is_left = future.is_left or future.state == "asks"
+      put_again(future, question)
     elseif question and question.kind == "observe" then
       advance(future)
     end
@@ -443,7 +461,7 @@ local function pass_results(call, done, results, errors, response, ...)
     return results, errors, response
   end
   local number, kind = results, errors
-  call:answer(number, protected(callers[kind], response, ...))
+  call:answer(number, ask(callers[kind], response, ...))
   return finish(call)
 end
 
@@ -602,7 +620,7 @@ end
 --- What an event loop calls when there is news: a part of it is looked after, so that the host has its turn in between.
 -- @return true if there is more; the descriptor then stays readable
 function call_of.on_readable(client)
-  local ok, result = protected(look_in_parts, client)
+  local ok, result = protected.pcall(look_in_parts, client)
   if not ok then
     client.core:announce(true) -- nobody knows how far it came: look once more
     error(result, 0)

@@ -16,7 +16,7 @@ local call_of = require "hubspot_assoc.call"
 local client_module = require "hubspot_assoc.client"
 local core = require "hubspot_assoc.core"
 local Future = require "hubspot_assoc.future"
-local protected = require "hubspot_assoc.pcall"
+local ask_user = require "hubspot_assoc.pcall".ask
 local scheduler = require "hubspot_assoc.scheduler"
 
 local error, pairs, rawequal, rawget = error, pairs, rawequal, rawget
@@ -257,7 +257,7 @@ local function lead(state, refresh, worker, loop, left)
     local errors = work(state, refresh, worker, loop, left)
     return errors -- no tail call: the frame stays on the stack
   end
-  local ok, errors = protected(worker.frame)
+  local ok, errors = ask_user(worker.frame)
   if refresh.worker == worker and not refresh.is_over then
     conclude(state, refresh, not ok and errors_of(refresh, errors) or errors or nil)
   end

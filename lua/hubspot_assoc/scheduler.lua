@@ -6,9 +6,11 @@
 -- handed on already is passed over.
 --
 -- Of a client it uses: core, loop, count (calls under way), finished (queue of futures for step), ready (queue of
--- waiters that are to go on), waiting (list of those who wait for any news), stop_watching, on_readable, is_closed.
+-- waiters that are to go on), waiting (list of those who wait for any news), stop_watching, on_readable, is_closed,
+-- is_unsure (it is to be looked after once more).
 -- A waiter is { resume = what lets it go on, nil once it was called; future = what it waits for, if it is one }.
 
+local ask = require "hubspot_assoc.pcall".ask
 local core = require "hubspot_assoc.core"
 
 local error, pcall, running, tostring = error, pcall, coroutine.running, tostring
@@ -128,7 +130,7 @@ function scheduler.watch(client)
       return problem
     end
   end
-  local ok, stop, why = pcall(loop.watch, fd, client.on_readable, client.core)
+  local ok, stop, why = ask(loop.watch, fd, client.on_readable, client.core)
   if not ok then
     return NO_WATCH .. tostring(stop)
   end
@@ -150,7 +152,7 @@ function scheduler.settle(client, leaving)
   local finished = client.finished
   local first = front(finished)
   local is_empty = first == nil or first == leaving and finished.first == finished.last
-  client.core:announce(not is_empty)
+  client.core:announce(not is_empty or client.is_unsure)
   if is_empty and client.count == 0 then
     stop_watching(client)
     if client.is_closed then

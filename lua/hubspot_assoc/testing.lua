@@ -13,6 +13,7 @@
 -- but nothing is waited for (option skip_waits). testing.record writes down what HubSpot answers, testing.replay
 -- answers from that.
 
+local ask = require "hubspot_assoc.pcall".ask
 local assoc = require "hubspot_assoc"
 local core = require "hubspot_assoc.core"
 local names_of = require "hubspot_assoc.names"
@@ -298,7 +299,7 @@ function testing.new(answers)
       found, fault = found(request)
       found = found == nil and fault or found
     end
-    local checked, why = pcall(check_answer, found, "the answer to " .. request.call)
+    local checked, why = ask(check_answer, found, "the answer to " .. request.call)
     if not checked then
       return refuse(fake, why)
     end

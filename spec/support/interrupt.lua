@@ -1,10 +1,10 @@
 -- An error at a chosen instruction of the library's Lua files, as Ctrl-C or a debug hook raises one.
 --
---   local has_raised, place, count = interrupt(n, fn, { within = "lua/hubspot_assoc/limiter", spares = is_answering })
+--   local has_raised, place, count, has_left = interrupt(n, fn, { within = "hubspot_assoc/limiter", spares = is_busy })
 --
 -- Runs fn, and raises at its n-th instruction within files whose names have `within` (default: all of the library), but
--- not while spares() returns true. Returns whether it came so far, where that was, and how many instructions there
--- were; raises what else fn raises.
+-- not while spares() returns true. Returns whether it came so far, where that was, how many instructions there were,
+-- and whether the error has left fn; raises what else fn raises.
 local MARK = "interrupted here"
 local ALL = "lua/hubspot_assoc"
 
@@ -24,5 +24,5 @@ return function(n, fn, options)
   local ok, message = pcall(fn)
   debug.sethook()
   assert(ok or tostring(message):find(MARK, 1, true), message)
-  return has_raised, place, count
+  return has_raised, place, count, not ok
 end

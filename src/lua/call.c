@@ -3,7 +3,7 @@
 
 #include "call.h"
 
-/* A limiter's method, looked up inside lua_pcall, for that may raise, too: name, limiter, arguments -> what it
+/* A limiter's method, looked up inside lhsa_pcall, for that may raise, too: name, limiter, arguments -> what it
  * returns. */
 static int call_method(lua_State *L)
 {
@@ -14,7 +14,7 @@ static int call_method(lua_State *L)
   return lua_gettop(L);
 }
 
-/* Puts the call's question to whom it is for. What is called may not yield here. */
+/* Puts the call's question to whom it is for. What is called may not yield here. What interrupts it leaves the call. */
 static void ask_here(lua_State *L, int idx, lhsa_call *call)
 {
   unsigned question = call->question;
@@ -29,7 +29,7 @@ static void ask_here(lua_State *L, int idx, lhsa_call *call)
     n++;
   } else
     lua_remove(L, kind);
-  ok = lua_pcall(L, n - (is_method ? 1 : 2), 2, 0) == 0;
+  ok = lhsa_pcall(L, n - (is_method ? 1 : 2), 2) == 0;
   lua_settop(L, kind + 1);
   lhsa_answer(L, idx, call, question, ok, kind, kind + 1);
   lua_settop(L, kind - 1);

@@ -124,7 +124,10 @@ static int locked(lua_State *L)
     lua_pushboolean(L, 0);
     return 1;
   }
-  status = lua_pcall(L, lua_gettop(L) - 3, LUA_MULTRET, 0);
+  lua_pushcfunction(L, lhsa_note_interruption);
+  lua_insert(L, 3);
+  status = lua_pcall(L, lua_gettop(L) - 4, LUA_MULTRET, 3);
+  lua_remove(L, 3);
   flock(file->fd, LOCK_UN);
   if (status)
     return lua_error(L);

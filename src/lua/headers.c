@@ -113,7 +113,7 @@ static bool push_called_lines(lua_State *L, int idx)
   int top = lua_gettop(L);
 
   lua_pushvalue(L, idx);
-  if (lua_pcall(L, 0, 1, 0) != 0) {
+  if (lhsa_pcall(L, 0, 1) != 0) {
     lua_pushfstring(L, "the headers function failed: %s",
                     lua_isstring(L, -1) ? lua_tostring(L, -1) : "with a value that is no string");
     return false;

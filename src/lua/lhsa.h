@@ -87,6 +87,17 @@ int64_t lhsa_until(double seconds);
 int64_t lhsa_next_pause(int64_t until);
 void lhsa_run_hook(lua_State *L);
 
+/* ---- interrupt.c: Ctrl-C in a function of the user's ---- */
+
+/* As lua_pcall without a message handler; but what interrupts the program is raised. */
+int lhsa_pcall(lua_State *L, int nargs, int nresults);
+
+/* The parts of that, for Lua: forget_interruption(), a message handler, and answered(xpcall(fn, note_interruption)) ->
+ * what xpcall gave, of a failure two values: the first is nil where it was an interruption. */
+int lhsa_forget_interruption(lua_State *L);
+int lhsa_note_interruption(lua_State *L);
+int lhsa_answered(lua_State *L);
+
 /* ---- headers.c: more request headers ----
  * As the engine takes them: lines "Name: value", each ended by a line break. */
 

@@ -155,6 +155,7 @@ static void set_closures(lua_State *L, bool is_private, lua_CFunction function, 
  *   new(options), configure(options) -> client, with client:NAME(...)
  *   call(fn, ...)       calls a function that must not yield
  *   call_once, is_running, default, decode   for the Lua layer: above
+ *   forget_interruption, note_interruption, answered   likewise: interrupt.c
  *   now(), common_now()     seconds on the monotonic clock
  *   ignore_sigpipe()        for programs: above
  *   errors(list)        a list of errors as a call returns it
@@ -206,6 +207,12 @@ int luaopen_hubspot_assoc_core(lua_State *L)
   lua_setfield(L, module, "is_running");
   lua_pushcfunction(L, ignore_sigpipe);
   lua_setfield(L, module, "ignore_sigpipe");
+  lua_pushcfunction(L, lhsa_forget_interruption);
+  lua_setfield(L, module, "forget_interruption");
+  lua_pushcfunction(L, lhsa_note_interruption);
+  lua_setfield(L, module, "note_interruption");
+  lua_pushcfunction(L, lhsa_answered);
+  lua_setfield(L, module, "answered");
   lua_pushcfunction(L, default_client);
   lua_setfield(L, module, "default");
   push_batches(L);

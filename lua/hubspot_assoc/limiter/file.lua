@@ -8,12 +8,13 @@
 -- soon as it is there, and its line is written at once. The times are those of the machine's monotonic clock, which all
 -- its processes share, in containers too; it begins anew with the machine, and the log with it.
 
+local ask = require "hubspot_assoc.pcall".ask
 local core = require "hubspot_assoc.core"
 local logs = require "hubspot_assoc.limiter.log"
 local rates = require "hubspot_assoc.limiter.rate"
 local shared = require "hubspot_assoc.limiter.shared"
 
-local error, io, math, pcall, setmetatable = error, io, math, pcall, setmetatable
+local error, io, math, setmetatable = error, io, math, setmetatable
 local table, tonumber, type = table, tonumber, type
 
 local OPTIONS = { "requests", "interval", "prefix", "peers", "timeout", "on_change", "now" }
@@ -234,7 +235,7 @@ local function work(self, fn, ...)
     return nil
   end
   for _ = 1, 2 do
-    local ok, result = pcall(fn, self, ...)
+    local ok, result = ask(fn, self, ...)
     if ok then
       return result
     elseif result ~= DAMAGED then

@@ -8,9 +8,10 @@
 -- what log.lua does elsewhere, by the server's clock.
 
 local rates = require "hubspot_assoc.limiter.rate"
-local pcall = require "hubspot_assoc.pcall"
+local protected = require "hubspot_assoc.pcall"
 local shared = require "hubspot_assoc.limiter.shared"
 
+local ask, pcall = protected.ask, protected.pcall
 local error, math, setmetatable = error, math, setmetatable
 local table, tonumber, tostring, type = table, tonumber, tostring, type
 
@@ -179,7 +180,7 @@ local function take(self)
   if red or not self.connect then
     return red
   end
-  local ok, made, why = pcall(self.connect, self.timeout)
+  local ok, made, why = ask(self.connect, self.timeout)
   if not ok or type(made) ~= "table" then
     return nil, tostring(ok and why or made)
   elseif find_missing(made) then
@@ -198,7 +199,7 @@ end
 --- After trouble a connection may still bring an old answer: it is not used again, if there can be another.
 local function give_back(self, red, is_sound)
   if is_sound and self.release then
-    pcall(self.release, red)
+    ask(self.release, red)
   elseif is_sound or not self.connect then
     table.insert(self.idle, red)
   else

@@ -5,10 +5,11 @@
 -- of theirs later. A log that was lost meanwhile is another one, which its users see by the time of its beginning: what
 -- was sent before that is in no log, so a window has to pass from then.
 
+local ask_user = require "hubspot_assoc.pcall".ask
 local logs = require "hubspot_assoc.limiter.log"
 local rates = require "hubspot_assoc.limiter.rate"
 
-local math, pcall, setmetatable = math, pcall, setmetatable
+local math, setmetatable = math, setmetatable
 
 -- ---- a log in this process ----
 
@@ -69,7 +70,7 @@ end
 --- Tells on_change. An error there must not cost a call, so it is lost.
 function Shared:tell(is_shared, reason)
   if self.on_change then
-    pcall(self.on_change, { shared = is_shared, reason = reason })
+    ask_user(self.on_change, { shared = is_shared, reason = reason })
   end
 end
 
