@@ -199,7 +199,7 @@ NEEDS_torture         := build simulator test
 NEEDS_soak            := build simulator test
 NEEDS_lint            := build lint
 NEEDS_bench           := build simulator test bench
-NEEDS_bench-openresty := build simulator test
+NEEDS_bench-openresty := build simulator test bench
 NEEDS_bench-rate      := build simulator test
 NEEDS_simulator       := simulator
 NEEDS_openresty       := build simulator openresty
@@ -290,7 +290,7 @@ bench-rate: $(MODULE)
 	@$(IN_TREE) simulator/simulator exec $(LUA) bench/rate
 
 # What calls cost an nginx worker.
-bench-openresty: $(MODULE) luajit
+bench-openresty: $(MODULE) $(BENCHES) luajit
 	@$(IN_TREE) RESTY_HTTP='$(RESTY_HTTP)' $(LUA) bench/openresty/run.lua
 
 # In the foreground, until Ctrl-C.

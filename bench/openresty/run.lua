@@ -1,8 +1,9 @@
 #!/usr/bin/env lua
 --- What calls cost an nginx worker: the latency of an unrelated /ping on the same single worker while 200 calls are in
--- flight to a HubSpot that takes 50 ms, beside its idle figures; calls per second and processor time per call. The same
--- with a wake-up by polling, and with lua-resty-http if RESTY_HTTP names the folder that has resty/http.lua (and
--- resty/string.lua, of lua-resty-string). Called by `make bench-openresty`.
+-- flight to a HubSpot that takes 50 ms, beside its idle figures; calls per second and processor time per call, of some
+-- rounds the least. The same with a wake-up by polling, and with lua-resty-http if RESTY_HTTP names the folder that has
+-- resty/http.lua (and resty/string.lua, of lua-resty-string); and what libcurl alone takes for the same requests, in C,
+-- without nginx. Called by `make bench-openresty`.
 
 package.path = "./?.lua;" .. package.path
 local figures = require "bench.figures"
@@ -84,7 +85,7 @@ local function measure(server, way, sums)
   local calls, used, started = tonumber(get(server, "/count")), cpu(server), socket.gettime()
   socket.sleep(SECONDS)
   calls, used = tonumber(get(server, "/count")) - calls, cpu(server) - used
-  sums.calls, sums.cpu = sums.calls + calls, sums.cpu + used
+  sums.calls, sums.us = sums.calls + calls, math.min(sums.us, used / calls * 1e6)
   sums.seconds = sums.seconds + socket.gettime() - started
   ping(server, sums.taken)
   get(server, "/stop")
@@ -94,8 +95,12 @@ local function at(taken, share)
   return taken[math.max(1, math.ceil(#taken * share))]
 end
 
-local function us_per_call(sums)
-  return sums.cpu / sums.calls * 1e6
+--- The same requests by libcurl alone: microseconds of processor time for each.
+local function measure_libcurl(hubspot, sums)
+  local pipe = io.popen(("HUBSPOT_BASE_URL=%s HUBSPOT_ACCESS_TOKEN=pat-bench %s/bench/raw %d %d"):format(hubspot.url,
+    os.getenv "BUILD", IN_FLIGHT * 50, IN_FLIGHT))
+  sums.us = math.min(sums.us, tonumber((pipe:read("*a"):match "^%S+ %S+ (%S+)")))
+  pipe:close()
 end
 
 local function print_row(name, sums, idle, resty)
@@ -103,8 +108,8 @@ local function print_row(name, sums, idle, resty)
   local row = ("  %-24s %6.0f %6.0f %7.0f %9.2f"):format(name, at(taken, 0.5), p99, at(taken, 1),
     p99 / at(idle.taken, 0.99))
   if sums.calls > 0 then
-    row = row .. (" %8.0f %8.0f"):format(sums.calls / sums.seconds, us_per_call(sums))
-    row = row .. (resty and (" %7.2f"):format(us_per_call(sums) / us_per_call(resty)) or "")
+    row = row .. (" %8.0f %8.0f"):format(sums.calls / sums.seconds, sums.us)
+    row = row .. (resty and (" %7.2f"):format(sums.us / resty.us) or "")
   end
   print(row)
 end
@@ -112,13 +117,15 @@ end
 local function main()
   local hubspot = start_hubspot()
   local server = start_worker(hubspot)
-  local function new_sums() return { calls = 0, cpu = 0, seconds = 0, taken = {} } end
+  local function new_sums() return { calls = 0, us = math.huge, seconds = 0, taken = {} } end
   local idle, ours, polling, resty = new_sums(), new_sums(), new_sums(), RESTY_HTTP and new_sums()
+  local libcurl = new_sums()
   for _ = 1, ROUNDS do -- in turn, for the machine may be faster at one time than at another
     ping(server, idle.taken)
     measure(server, "ours", ours)
     measure(server, "polling", polling)
     if resty then measure(server, "resty", resty) end
+    measure_libcurl(hubspot, libcurl)
   end
   for _, sums in ipairs { idle, ours, polling, resty } do table.sort(sums.taken) end
   print(("\nOne nginx worker, %d calls in flight, 50 ms each; /ping beside them, us\n"):format(IN_FLIGHT))
@@ -127,12 +134,14 @@ local function main()
   print_row("hubspot_assoc", ours, idle, resty)
   print_row("hubspot_assoc, polling", polling, idle, resty)
   if resty then print_row("lua-resty-http", resty, idle, resty) end
+  local ratio = resty and (" %7.2f"):format(libcurl.us / resty.us) or ""
+  print(("  %-67s %8.0f%s"):format("libcurl alone", libcurl.us, ratio))
   print()
-  figures.add("nginx", "hubspot_assoc", us_per_call(ours))
+  figures.add("nginx", "hubspot_assoc", ours.us)
   figures.add("goal", "/ping in nginx meanwhile, p99 : idle", at(ours.taken, 0.99) / at(idle.taken, 0.99), 2)
   if resty then
-    figures.add("nginx", "lua-resty-http", us_per_call(resty))
-    figures.add("goal", "nginx, processor time : lua-resty-http", us_per_call(ours) / us_per_call(resty), 1.2)
+    figures.add("nginx", "lua-resty-http", resty.us)
+    figures.add("goal", "nginx, processor time : lua-resty-http", ours.us / resty.us, 1.2)
   end
   assert(not server:log():find "%[error%]", server:log())
 end

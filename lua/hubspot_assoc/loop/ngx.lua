@@ -211,23 +211,39 @@ function loop.watch(_, on_readable, core)
   return reader.stop
 end
 
---- What goes on when it is called: a light thread that sleeps in this semaphore, if it is still there. (Made apart from
--- suspend: nginx uses the stacks of aborted light threads again, and with them what a closure shares with one.)
-local function new_resume(resumed)
-  return function()
+local beds = {} -- in which nobody sleeps: a new one costs more than all else here
+local nbeds = 0
+
+--- A semaphore in which a light thread sleeps, and what lets that go on, if it is still there. (Made apart from suspend:
+-- nginx uses the stacks of aborted light threads again, and with them what a closure shares with one.)
+local function new_bed()
+  local resumed = semaphore.new()
+  return { semaphore = resumed, resume = function()
     local is_there = resumed:count() < 0
     resumed:post()
     return is_there
+  end }
+end
+
+local function take_bed()
+  local bed = beds[nbeds]
+  if not bed then
+    return new_bed()
   end
+  beds[nbeds], nbeds = nil, nbeds - 1
+  return bed
 end
 
 --- Suspends the running light thread, after it has called start with a function that resumes it; so many seconds at
 -- most, which are never more than its patience.
 function loop.suspend(start, seconds)
-  local resumed = semaphore.new()
-  start(new_resume(resumed))
-  local is_resumed, why = resumed:wait(seconds)
-  if not is_resumed and why ~= "timeout" then
+  local bed = take_bed()
+  start(bed.resume)
+  local is_resumed, why = bed.semaphore:wait(seconds)
+  if is_resumed then -- by the one call of resume that there is; where the time was up, it may still come
+    nbeds = nbeds + 1
+    beds[nbeds] = bed
+  elseif why ~= "timeout" then
     error(why, 0)
   end
 end

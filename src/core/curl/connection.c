@@ -32,6 +32,7 @@ void hsa_connection_opened(hsa_transport *transport, int fd)
   connection->last_stream = INT64_MAX;
   connection->next = transport->connections;
   transport->connections = connection;
+  transport->nopening++;
 }
 
 void hsa_connection_closed(hsa_transport *transport, int fd)
@@ -43,6 +44,7 @@ void hsa_connection_closed(hsa_transport *transport, int fd)
   if (!connection)
     return;
   *at = connection->next;
+  transport->nopening -= !connection->is_up;
   connection->fd = -1;
   unref(connection);
 }
@@ -121,13 +123,10 @@ bool hsa_connection_is_fit(const hsa_connection *connection, bool is_https)
   return is_https || is_tls_record(connection->fd);
 }
 
-bool hsa_connection_is_any_opening(const hsa_transport *transport)
+void hsa_connection_use(hsa_transport *transport, hsa_connection *connection)
 {
-  const hsa_connection *connection = transport->connections;
-
-  while (connection && connection->is_up)
-    connection = connection->next;
-  return connection != NULL;
+  transport->nopening -= !connection->is_up;
+  connection->is_up = true;
 }
 
 void hsa_connection_came(const hsa_transport *transport, int fd)

@@ -104,6 +104,7 @@ struct hsa_transport {
   hsa_base_url base;
   hsa_trust trust;
   hsa_connection *connections;
+  int nopening;             /* those that are being opened, that is, on which no request has been sent yet */
   uint64_t answers;         /* so many have come */
   bool tells_refusals;      /* libcurl sends a request again only where the server has refused it */
   int nonce;                /* so many of those that are running must not be applied twice */
@@ -183,8 +184,8 @@ void hsa_connection_hold(hsa_transfer *transfer, hsa_connection *connection);
  * have died in silence. */
 bool hsa_connection_is_fit(const hsa_connection *connection, bool is_https);
 
-/* Is one being opened, that is, has no request been sent on it yet? */
-bool hsa_connection_is_any_opening(const hsa_transport *transport);
+/* A request is sent on it. */
+void hsa_connection_use(hsa_transport *transport, hsa_connection *connection);
 
 /* Something has come on it. */
 void hsa_connection_came(const hsa_transport *transport, int fd);

@@ -241,7 +241,7 @@ static void look_at_opening(hsa_transport *transport)
   int64_t now = hsa_now();
   int n;
 
-  if (transport->broken || now < transport->look_at || !hsa_connection_is_any_opening(transport))
+  if (transport->broken || now < transport->look_at || transport->nopening == 0)
     return;
   transport->look_at = now + LOOK_INTERVAL;
 #pragma GCC diagnostic push
@@ -419,7 +419,7 @@ void hsa_transport_wait(hsa_transport *transport, int64_t timeout)
 {
   int64_t now = hsa_now(), left = transport->timer_at - now, ms;
 
-  if (transport->look_at - now < left && hsa_connection_is_any_opening(transport))
+  if (transport->look_at - now < left && transport->nopening > 0)
     left = transport->look_at - now;
   if (transport->broken && transport->running)
     left = 0;

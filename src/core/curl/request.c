@@ -59,7 +59,7 @@ static int on_prereq(void *data, char *to_ip, char *from_ip, int to_port, int fr
     return CURL_PREREQFUNC_ABORT;
   }
   if (connection)
-    connection->is_up = true;
+    hsa_connection_use(transport, connection);
   hsa_transfer_waits(transfer, false);
   transfer->result.sent_at = hsa_now();
   transfer->result.sent = true;
