@@ -214,8 +214,8 @@ end
 local beds = {} -- in which nobody sleeps: a new one costs more than all else here
 local nbeds = 0
 
---- A semaphore in which a light thread sleeps, and what lets that go on, if it is still there. (Made apart from suspend:
--- nginx uses the stacks of aborted light threads again, and with them what a closure shares with one.)
+--- A semaphore in which a light thread sleeps, and what lets that go on, if it is still there. (Made apart from
+-- suspend: nginx uses the stacks of aborted light threads again, and with them what a closure shares with one.)
 local function new_bed()
   local resumed = semaphore.new()
   return { semaphore = resumed, resume = function()
