@@ -152,6 +152,31 @@ describe("a number in an answer", function()
     assert.same({ "true", "true", "true", "7", "0" }, { report[1], report[2], report[3], report[4], report.status })
   end)
 
+  it("is one wherever it is, in lists whose elements are alike and in such whose are not", function()
+    local texts, many = {}, {}
+    for i = 1, 20 do texts[i], many["k" .. i] = ('"k%d":%d'):format(i, i), i end
+    local elements = {
+      { '{"a":1,"b":"x"}', { a = 1, b = "x" } },
+      { '{"b":2,"a":"y"}', { b = 2, a = "y" } },
+      { '{"a":null,"c":{"d":[{"e":3},{"e":"z","f":[4,5]},[6,{"e":7}]]}}',
+        { c = { d = { { e = 3 }, { e = "z", f = { 4, 5 } }, { 6, { e = 7 } } } } } },
+      { "{}", {} },
+      { '[8,{"a":9}]', { 8, { a = 9 } } },
+      { '{"a":"10","b":11}', { a = "10", b = 11 } },
+      { '{"a":12,"a":13}', { a = 13 } },
+      { "{" .. table.concat(texts, ",") .. "}", many },
+      { "14", 14 },
+    }
+    for _ = 1, #elements do -- each comes first once: what it has is looked for in the others
+      local json, expected = {}, {}
+      for i, element in ipairs(elements) do json[i], expected[i] = element[1], element[2] end
+      local results = binding.receive('{"results":[{"v":[' .. table.concat(json, ",") .. '],"w":1},{"v":null,"w":2}]}')
+      assert.same(expected, results[1].v)
+      assert.same({ 1, { w = 2 } }, { results[1].w, results[2] })
+      table.insert(elements, table.remove(elements, 1))
+    end
+  end)
+
   it("is refused in the place of a key", function()
     refused '{"results":[],12:1}'
     refused '{"results":[],12 \n:1}'
@@ -507,6 +532,30 @@ describe("a zero that is sent", function()
       assert.truthy((request.path .. request.body):find "[^%d]0")
     end
     assert.equal("-inf", tostring(1 / input.typeId)) -- the caller's own is left alone
+  end)
+end)
+
+describe("numbers that are sent", function()
+  teardown(fault_server.stop_all)
+
+  it("are written as they are, among whatever texts", function()
+    local client, server = binding.scripted(binding.answer(200, '{"results":[]}'))
+    local inputs = {}
+    for i, category in ipairs { "a", '"', "\\", '\\"279', "\195\191", "\1\n", ("x"):rep(3000), "279" } do
+      for _, number in ipairs { 0, 1, 9, 10, 65535, 2 ^ 31 - 1 } do
+        inputs[#inputs + 1] = { category = category .. i, typeId = number, maxToObjectIds = 2 ^ 31 - 1 - number }
+      end
+    end
+    client:batch_update("contacts", "companies", inputs)
+    client:batch_update("contacts", "companies", inputs, { batch_size = 7 })
+    local requests, sent = server:stop(), {}
+    for i = 2, #requests do
+      for _, input in ipairs(cjson.decode(requests[i].body).inputs) do sent[#sent + 1] = input end
+    end
+    assert.same(inputs, cjson.decode(requests[1].body).inputs)
+    assert.same(inputs, sent)
+    assert.matches('[{,]"typeId":2147483647[,}]', requests[1].body)
+    assert.is_nil(requests[1].body:find "\255")
   end)
 end)
 

@@ -3,7 +3,8 @@
  * lua-cjson reads numbers as doubles, in the host's locale, and null as a light userdata; it takes more than JSON
  * allows, and an empty list for an empty object. So an answer is looked through first, and cjson gets a copy in
  * which every number is a string, behind a byte that UTF-8 never has (a record id: without). They are put right
- * afterwards. */
+ * afterwards. Where many numbers are sent it is the other way round, for lua-cjson writes each by printf, in 2,000
+ * instructions: it gets such strings, and they lose mark and quotes in its text. */
 #include <locale.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -14,18 +15,15 @@
 
 enum { MAX_DEPTH = 100 };
 enum { MAX_EXACT_DIGITS = 15, MAX_SURE_DIGITS = 18 }; /* of an integer that a double, an int64_t can hold in any case */
-enum { MAX_WRITTEN_DIGITS = 64, SETTLE_SLOTS = 6 };
+enum { MAX_WRITTEN_DIGITS = 64 };
+enum { MAX_LEARNED = 8, SETTLE_SLOTS = MAX_LEARNED + 8 }; /* keys; on the stack, for each table in another */
 enum { MAX_EXPONENT = 100000 }; /* of any use */
+enum { MAX_TAIL = 16 }; /* of a text; with a comma */
 
 #define NO_MEMORY "there is not enough memory for it"
 #define MARK '\xff' /* a number made a string begins with it */
 
-static const char encode_key = 'e', decode_key = 'd', scratch_key = 's'; /* their addresses are keys in the registry */
-
-/* Memory for a copy of an answer, one a Lua state, so that none is lost where Lua raises. */
-typedef struct scratch {
-  char *memory;
-} scratch;
+static const char encode_key = 'e', decode_key = 'd', memory_key = 'm'; /* their addresses are keys in the registry */
 
 /* ---- the cjson instance ---- */
 
@@ -36,29 +34,28 @@ static void keep_function(lua_State *L, int cjson, const char *name, const char 
   lua_rawset(L, LUA_REGISTRYINDEX);
 }
 
-static void push_function(lua_State *L, const char *key)
+static void push_kept(lua_State *L, const char *key)
 {
   lua_pushlightuserdata(L, (void *)(uintptr_t)key);
   lua_rawget(L, LUA_REGISTRYINDEX);
 }
 
-static int scratch_collect(lua_State *L)
+static int free_memory(lua_State *L)
 {
-  scratch *own = lua_touserdata(L, 1);
+  char **memory = lua_touserdata(L, 1);
 
-  free(own->memory);
-  own->memory = NULL;
+  free(*memory);
+  *memory = NULL;
   return 0;
 }
 
-static void keep_scratch(lua_State *L)
+/* The metatable of what holds memory of C, so that none is lost where Lua raises. */
+static void keep_metatable(lua_State *L)
 {
-  lua_pushlightuserdata(L, (void *)(uintptr_t)&scratch_key);
-  memset(lua_newuserdata(L, sizeof(scratch)), 0, sizeof(scratch));
+  lua_pushlightuserdata(L, (void *)(uintptr_t)&memory_key);
   lua_createtable(L, 0, 1);
-  lua_pushcfunction(L, scratch_collect);
+  lua_pushcfunction(L, free_memory);
   lua_setfield(L, -2, "__gc");
-  lua_setmetatable(L, -2);
   lua_rawset(L, LUA_REGISTRYINDEX);
 }
 
@@ -81,14 +78,163 @@ void lhsa_codec_open(lua_State *L)
   keep_function(L, cjson, "encode", &encode_key);
   keep_function(L, cjson, "decode", &decode_key);
   lua_pop(L, 2);
-  keep_scratch(L);
+  keep_metatable(L);
 }
+
+/* ---- a text that is being written ----
+ *
+ * Lua may run meanwhile, a finalizer for instance, and write another one. */
+
+typedef struct writer {
+  lua_State *L;
+  int slot; /* on the stack, for what holds the memory */
+  char *begin, *end, *limit;
+  char **memory; /* NULL: the text is in `small` still */
+  char small[1024];
+} writer;
+
+/* Pushes the slot. */
+static void begin_text(writer *w, lua_State *L)
+{
+  w->L = L;
+  lua_pushnil(L);
+  w->slot = lua_gettop(L);
+  w->memory = NULL;
+  w->begin = w->end = w->small;
+  w->limit = w->small + sizeof w->small;
+}
+
+/* Moves the text to where there is room for n bytes more, and for as many as will be likely; false: no memory. */
+static bool grow(writer *w, size_t n, size_t likely)
+{
+  size_t have = (size_t)(w->end - w->begin), size = have + have / 2 + likely + n;
+  char *memory;
+
+  if (!w->memory) {
+    w->memory = lua_newuserdata(w->L, sizeof *w->memory);
+    *w->memory = NULL;
+    push_kept(w->L, &memory_key);
+    lua_setmetatable(w->L, -2);
+    lua_replace(w->L, w->slot);
+  }
+  memory = realloc(*w->memory, size);
+  if (!memory)
+    return false;
+  if (w->begin == w->small)
+    memcpy(memory, w->begin, have);
+  *w->memory = w->begin = memory;
+  w->end = memory + have;
+  w->limit = memory + size;
+  return true;
+}
+
+static inline bool has_room(const writer *w, size_t n)
+{
+  return (size_t)(w->limit - w->end) >= n;
+}
+
+static inline void put(writer *w, const char *text, size_t len)
+{
+  memcpy(w->end, text, len);
+  w->end += len;
+}
+
+/* Pushes the text, which is at its end. */
+static void push_text(writer *w)
+{
+  lua_pushlstring(w->L, w->begin, (size_t)(w->end - w->begin));
+  if (w->memory) {
+    free(*w->memory);
+    *w->memory = NULL;
+  }
+}
+
+/* ---- encoding ---- */
 
 void lhsa_encode(lua_State *L, int idx)
 {
-  push_function(L, &encode_key);
+  push_kept(L, &encode_key);
   lua_pushvalue(L, idx);
   lua_call(L, 1, 1);
+}
+
+/* Pushes the number, whole and not negative, as a string behind the mark. */
+static void push_marked(lua_State *L, uint64_t number)
+{
+  char text[24], *p = text + sizeof text;
+
+  do
+    *--p = (char)('0' + number % 10);
+  while ((number /= 10) > 0);
+  *--p = MARK;
+  lua_pushlstring(L, p, (size_t)(text + sizeof text - p));
+}
+
+/* Sets the fields of the object at `to`, whose names begin at `names`, as the object at `from` has them. */
+static void mark_numbers(lua_State *L, int from, int to, int names, int n)
+{
+  int name;
+
+  for (name = names; name < names + n; name++) {
+    lua_pushvalue(L, name);
+    lua_pushvalue(L, name);
+    lua_rawget(L, from);
+    if (lua_type(L, -1) == LUA_TNUMBER) {
+      push_marked(L, (uint64_t)lua_tonumber(L, -1));
+      lua_replace(L, -2);
+    }
+    lua_rawset(L, to);
+  }
+}
+
+/* Writes the JSON text without the marks and quotes about its numbers. */
+static void write_unmarked(writer *w, const char *text, const char *end)
+{
+  const char *mark;
+
+  while ((mark = memchr(text, (unsigned char)MARK, (size_t)(end - text))) != NULL) {
+    put(w, text, (size_t)(mark - text) - 1);
+    for (text = mark + 1; *text != '"'; text++)
+      *w->end++ = *text;
+    text++;
+  }
+  put(w, text, (size_t)(end - text));
+}
+
+void lhsa_encode_objects(lua_State *L, int idx, int first, int last, const lhsa_field *fields, const char *head,
+                         const char *tail)
+{
+  int n = 0, names, copy, i;
+  const char *text;
+  size_t len;
+  writer w;
+
+  begin_text(&w, L);
+  names = w.slot + 1;
+  put(&w, head, strlen(head));
+  for (; fields[n].name; n++)
+    lua_pushstring(L, fields[n].name);
+  lua_createtable(L, 0, n); /* for one after the other */
+  copy = lua_gettop(L);
+  push_kept(L, &encode_key);
+  for (i = first; i <= last; i++) {
+    lua_rawgeti(L, idx, i);
+    mark_numbers(L, copy + 2, copy, names, n);
+    lua_pushvalue(L, copy + 1);
+    lua_pushvalue(L, copy);
+    lua_call(L, 1, 1);
+    text = lua_tolstring(L, -1, &len);
+    if (!has_room(&w, len + MAX_TAIL) && !grow(&w, len + MAX_TAIL, (len + 1) * (size_t)(last - i)))
+      luaL_error(L, "not enough memory");
+    if (i > first)
+      put(&w, ",", 1);
+    write_unmarked(&w, text, text + len);
+    lua_settop(L, copy + 1);
+  }
+  put(&w, tail, strlen(tail));
+  push_text(&w);
+  lua_replace(L, w.slot);
+  lua_settop(L, w.slot);
 }
 
 /* ---- UTF-8 (RFC 3629) ---- */
@@ -139,12 +285,9 @@ typedef struct scan {
   const char *copied;  /* up to here */
   const char *problem; /* what is not JSON, or NULL */
   int depth, max_depth;
-  bool has_numbers, has_nulls; /* that are to be put right */
+  size_t nodd; /* numbers and nulls that are to be put right */
   lhsa_json *shape;
-  lua_State *L;
-  scratch *scratch; /* holds the copy when it has outgrown `small` */
-  char *out, *out_end, *out_limit;
-  char small[1024];
+  writer out; /* the copy */
 } scan;
 
 static bool is_digit(char c)
@@ -216,46 +359,17 @@ static const char *scan_string(scan *s, const char *start)
 
 /* ---- the copy ---- */
 
-/* Moves the copy to where there is room for n bytes more; false: no memory. */
-static bool grow(scan *s, size_t n)
-{
-  size_t have = (size_t)(s->out_end - s->out), left = (size_t)(s->end - s->copied);
-  size_t size = have + have / 2 + left + left / 4 + n; /* enough at once, as a rule */
-  char *memory;
-
-  if (!s->scratch) {
-    push_function(s->L, &scratch_key);
-    s->scratch = lua_touserdata(s->L, -1);
-    lua_pop(s->L, 1);
-  }
-  memory = realloc(s->scratch->memory, size);
-  if (!memory)
-    return false;
-  if (s->out == s->small)
-    memcpy(memory, s->out, have);
-  s->scratch->memory = s->out = memory;
-  s->out_end = memory + have;
-  s->out_limit = memory + size;
-  return true;
-}
-
-static void copy(scan *s, const char *text, size_t len)
-{
-  memcpy(s->out_end, text, len);
-  s->out_end += len;
-}
-
 /* Copies what has been passed since the last copy, up to `to`, with room for n bytes more behind it. */
 static bool copy_until(scan *s, const char *to, size_t n)
 {
-  size_t len = (size_t)(to - s->copied);
+  size_t len = (size_t)(to - s->copied), left = (size_t)(s->end - s->copied);
 
-  if ((size_t)(s->out_limit - s->out_end) < len + n && !grow(s, len + n)) {
+  if (!has_room(&s->out, len + n) && !grow(&s->out, len + n, left + left / 4)) { /* enough at once, as a rule */
     s->shape->is_out_of_memory = true;
     s->problem = NO_MEMORY;
     return false;
   }
-  copy(s, s->copied, len);
+  put(&s->out, s->copied, len);
   s->copied = to;
   return true;
 }
@@ -342,16 +456,16 @@ static const char *copy_number(scan *s, const char *start, const char *end, bool
   if (!copy_until(s, start, len + sizeof digits))
     return NULL;
   s->copied = end;
-  *s->out_end++ = '"';
+  *s->out.end++ = '"';
   if (!is_id(s, start)) {
-    s->has_numbers = true;
-    *s->out_end++ = MARK;
-    copy(s, start, len);
+    s->nodd++;
+    *s->out.end++ = MARK;
+    put(&s->out, start, len);
   } else if ((is_plain && *start != '-') || !write_integer(start, digits))
-    copy(s, start, len);
+    put(&s->out, start, len);
   else
-    copy(s, digits, strlen(digits));
-  *s->out_end++ = '"';
+    put(&s->out, digits, strlen(digits));
+  *s->out.end++ = '"';
   return end;
 }
 
@@ -386,17 +500,22 @@ static void note_results(scan *s, const char *start, const char *end)
     s->shape->has_list = *skip_space(p + 1) == '[';
 }
 
-/* Returns the end of what begins at `start`: a string, a number, or a single character. NULL: s->problem. */
-static const char *scan_token(scan *s, const char *start)
+/* Returns the end of the string that begins at `start`, and of what mostly follows. NULL: s->problem. */
+static inline const char *scan_text(scan *s, const char *start)
 {
-  const char *end;
+  const char *end = scan_string(s, start);
 
+  if (!end)
+    return NULL;
+  if (s->depth == 1)
+    note_results(s, start, end);
+  return *end == ':' || *end == ',' ? end + 1 : end;
+}
+
+/* The same for what is no string: a number, or a single character. */
+static const char *scan_other(scan *s, const char *start)
+{
   switch (*start) {
-  case '"':
-    end = scan_string(s, start);
-    if (end && s->depth == 1)
-      note_results(s, start, end);
-    return end && (*end == ':' || *end == ',') ? end + 1 : end;
   case '-': case '0': case '1': case '2': case '3': case '4': case '5': case '6': case '7': case '8': case '9':
     return scan_number(s, start);
   case '{': case '[':
@@ -407,7 +526,7 @@ static const char *scan_token(scan *s, const char *start)
     s->depth--;
     break;
   case 'n':
-    s->has_nulls = true;
+    s->nodd++;
     break;
   case '\0':
     return fail(s, "it is not JSON (it contains a NUL)"); /* cjson would stop reading there */
@@ -425,7 +544,7 @@ static bool push_copy(lua_State *L, scan *s)
 
   s->shape->is_object = *skip_space(p) == '{';
   while (p && p < s->end)
-    p = scan_token(s, p);
+    p = *p == '"' ? scan_text(s, p) : scan_other(s, p);
   if (s->copied > s->begin && !s->problem)
     copy_until(s, s->end, 0);
   if (s->problem)
@@ -433,11 +552,7 @@ static bool push_copy(lua_State *L, scan *s)
   else if (s->copied == s->begin)
     lua_pushlstring(L, s->begin, (size_t)(s->end - s->begin));
   else
-    lua_pushlstring(L, s->out, (size_t)(s->out_end - s->out));
-  if (s->scratch) {
-    free(s->scratch->memory);
-    s->scratch->memory = NULL;
-  }
+    push_text(&s->out);
   return !s->problem;
 }
 
@@ -494,40 +609,124 @@ static void push_number(lua_State *L, const char *literal, size_t len)
     push_double(L, literal);
 }
 
-/* Goes through the table at idx. Takes SETTLE_SLOTS on the stack, and as many for each table in it. */
-static void settle(lua_State *L, int idx)
+typedef struct settling {
+  size_t nleft; /* so many are still to be put right */
+  bool is_hasty; /* elements of a list are taken to be alike */
+} settling;
+
+static void settle(lua_State *L, int idx, settling *s);
+
+/* Is the value at idx to be put right, or has it perhaps something inside that is? */
+static bool is_odd(lua_State *L, int idx)
+{
+  int type = lua_type(L, idx);
+
+  return type == LUA_TTABLE || type == LUA_TLIGHTUSERDATA || (type == LUA_TSTRING && lua_tostring(L, idx)[0] == MARK);
+}
+
+/* Puts the value at the top right, which the table at idx has by the key at `key`; leaves something in its place. */
+static void put_right(lua_State *L, int idx, int key, settling *s)
 {
   const char *text;
   size_t len;
-  int key;
+
+  switch (lua_type(L, -1)) {
+  case LUA_TTABLE:
+    settle(L, lua_gettop(L), s);
+    break;
+  case LUA_TSTRING:
+    text = lua_tolstring(L, -1, &len);
+    if (text[0] != MARK)
+      break;
+    lua_pushvalue(L, key);
+    push_number(L, text + 1, len - 1);
+    lua_rawset(L, idx); /* an existing field: a traversal goes on */
+    s->nleft--;
+    break;
+  case LUA_TLIGHTUSERDATA: /* null: absent in an object; a list keeps its place */
+    if (lua_type(L, key) != LUA_TSTRING)
+      break;
+    lua_pushvalue(L, key);
+    lua_pushnil(L);
+    lua_rawset(L, idx);
+    s->nleft--;
+    break;
+  default:
+    break;
+  }
+}
+
+/* Pushes the keys of the object at idx whose values are odd; returns how many, or 0 if they are too many. */
+static int push_odd_keys(lua_State *L, int idx)
+{
+  int first = lua_gettop(L) + 1, n = 0;
 
   lua_pushnil(L);
-  key = lua_gettop(L);
-  while (lua_next(L, idx)) {
-    switch (lua_type(L, key + 1)) {
-    case LUA_TTABLE:
-      settle(L, key + 1);
-      break;
-    case LUA_TSTRING:
-      text = lua_tolstring(L, key + 1, &len);
-      if (text[0] != MARK)
-        break;
-      lua_pushvalue(L, key);
-      push_number(L, text + 1, len - 1);
-      lua_rawset(L, idx); /* an existing field: the traversal goes on */
-      break;
-    case LUA_TLIGHTUSERDATA: /* null: absent in an object; a list keeps its place */
-      if (lua_type(L, key) != LUA_TSTRING)
-        break;
-      lua_pushvalue(L, key);
-      lua_pushnil(L);
-      lua_rawset(L, idx);
-      break;
-    default:
-      break;
-    }
+  while (n <= MAX_LEARNED && lua_next(L, idx)) {
+    if (is_odd(L, first + n + 1)) { /* the key stays, below itself */
+      lua_pushvalue(L, first + n);
+      lua_replace(L, first + n + 1);
+      n++;
+    } else
+      lua_pop(L, 1);
+  }
+  n = n <= MAX_LEARNED ? n : 0;
+  lua_settop(L, first + n - 1);
+  return n;
+}
+
+/* Goes through the list at idx, of objects, as if all had what is odd by the same keys as the first one. False: that
+ * has none. */
+static bool settle_alike(lua_State *L, int idx, settling *s)
+{
+  int n = (int)lua_rawlen(L, idx), keys = lua_gettop(L) + 1, nkeys = 0, i, k;
+
+  if (n < 2)
+    return false;
+  lua_rawgeti(L, idx, 1);
+  if (lua_istable(L, keys) && lua_rawlen(L, keys) == 0)
+    nkeys = push_odd_keys(L, keys);
+  lua_remove(L, keys);
+  for (i = 1; nkeys > 0 && i <= n; i++) {
+    int element = keys + nkeys;
+
+    lua_rawgeti(L, idx, i);
+    if (lua_istable(L, element))
+      for (k = keys; k < element; k++) {
+        lua_pushvalue(L, k);
+        lua_rawget(L, element);
+        put_right(L, element, k, s);
+      }
+    lua_settop(L, element - 1);
+  }
+  lua_settop(L, keys - 1);
+  return nkeys > 0;
+}
+
+/* Goes through the table at idx. Takes SETTLE_SLOTS on the stack, and as many for each table in it. */
+static void settle(lua_State *L, int idx, settling *s)
+{
+  int key = lua_gettop(L) + 1;
+
+  if (s->is_hasty && settle_alike(L, idx, s))
+    return;
+  lua_pushnil(L);
+  while (s->nleft > 0 && lua_next(L, idx)) {
+    put_right(L, idx, key, s);
     lua_settop(L, key);
   }
+  lua_settop(L, key - 1);
+}
+
+/* Puts right so many numbers and nulls in the table at the top: results are alike, as a rule, and where they are not it
+ * is gone through once more. */
+static void settle_all(lua_State *L, size_t nodd)
+{
+  settling s = {.nleft = nodd, .is_hasty = true};
+
+  settle(L, lua_gettop(L), &s);
+  s.is_hasty = false;
+  settle(L, lua_gettop(L), &s);
 }
 
 /* ---- decoding ---- */
@@ -554,7 +753,7 @@ static bool decode(lua_State *L, lhsa_json *shape)
   int status = LUA_ERRMEM;
 
   if (has_memory(2 * lua_rawlen(L, -1))) {
-    push_function(L, &decode_key);
+    push_kept(L, &decode_key);
     lua_insert(L, -2);
     status = lua_pcall(L, 1, 1, 0);
   }
@@ -574,22 +773,21 @@ static bool decode(lua_State *L, lhsa_json *shape)
 bool lhsa_decode(lua_State *L, const char *json, size_t len, lhsa_json *shape)
 {
   scan s;
+  bool ok;
 
   *shape = (lhsa_json){false, false, false};
-  memset(&s, 0, offsetof(scan, small));
+  memset(&s, 0, offsetof(scan, out));
   s.begin = s.copied = json;
   s.end = json + len;
   s.shape = shape;
-  s.L = L;
-  s.out = s.out_end = s.small;
-  s.out_limit = s.small + sizeof s.small;
-  if (!push_copy(L, &s) || !decode(L, shape))
-    return false;
-  if (lua_istable(L, -1) && (s.has_numbers || s.has_nulls)) {
+  begin_text(&s.out, L);
+  ok = push_copy(L, &s) && decode(L, shape);
+  lua_replace(L, s.out.slot);
+  if (ok && lua_istable(L, -1) && s.nodd > 0) {
     luaL_checkstack(L, SETTLE_SLOTS * s.max_depth, NULL); /* cjson has seen that it is not too deep */
-    settle(L, lua_gettop(L));
+    settle_all(L, s.nodd);
   }
-  return true;
+  return ok;
 }
 
 const char *lhsa_json_element(const char *list, int n)

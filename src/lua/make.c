@@ -166,11 +166,22 @@ static size_t push_query(lua_State *L, int options)
   return size;
 }
 
-/* Pushes the body {"inputs": [...]} with the inputs first to last of the list at idx. */
-static void push_inputs(lua_State *L, int idx, int first, int last)
+static bool has_numbers(const lhsa_field *fields)
+{
+  while (fields->name && fields->type != LHSA_INTEGER)
+    fields++;
+  return fields->name != NULL;
+}
+
+/* Pushes the body {"inputs": [...]} with the inputs first to last of the list at idx, which have these fields. */
+static void push_inputs(lua_State *L, int idx, int first, int last, const lhsa_field *fields)
 {
   int i;
 
+  if (has_numbers(fields)) {
+    lhsa_encode_objects(L, idx, first, last, fields, LHSA_INPUTS_HEAD "[", "]}");
+    return;
+  }
   lua_createtable(L, 0, 1);
   if (first == 1 && last == (int)lua_rawlen(L, idx))
     lua_pushvalue(L, idx);
@@ -206,21 +217,21 @@ lhsa_request_info lhsa_info_of(const lhsa_call *call)
 }
 
 /* Pushes the bodies of all requests: one text, or a list of them. */
-static void push_batches(lua_State *L, int idx, lhsa_call *call)
+static void push_batches(lua_State *L, int idx, lhsa_call *call, const lhsa_field *fields)
 {
   int i, first, last;
 
   call->ninputs = (int)lua_rawlen(L, idx);
   call->nrequests = (call->ninputs + call->batch_size - 1) / call->batch_size;
   if (call->nrequests == 1) {
-    push_inputs(L, idx, 1, call->ninputs);
+    push_inputs(L, idx, 1, call->ninputs, fields);
     return;
   }
   lua_createtable(L, call->nrequests, 0);
   for (i = 0; i < call->nrequests; i++) {
     first = i * call->batch_size + 1;
     last = call->ninputs - first < call->batch_size ? call->ninputs : first + call->batch_size - 1;
-    push_inputs(L, idx, first, last);
+    push_inputs(L, idx, first, last, fields);
     lua_rawseti(L, -2, i + 1);
   }
 }
@@ -282,7 +293,7 @@ static void set_bodies(lua_State *L, int user, lhsa_call *call)
     if (call->endpoint->args[i].place == LHSA_INPUTS) {
       lua_pushvalue(L, n + 3);
       lua_rawseti(L, user, LHSA_IDENTITIES);
-      push_batches(L, i + 2, call);
+      push_batches(L, i + 2, call, call->endpoint->args[i].field.fields);
     } else if (call->endpoint->args[i].place == LHSA_BODY)
       lhsa_encode(L, i + 2);
     else if (call->endpoint->args[i].place == LHSA_FORM)
