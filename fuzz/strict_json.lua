@@ -1,9 +1,11 @@
 --- A strict reader of JSON (RFC 8259), written apart from the library: an oracle for targets in Lua.
--- returns the value (objects as tables, lists and null as {}), or nil if it is none; and true where readers may differ:
--- half of a surrogate pair, a name that is there twice, deep nesting, a number beyond a double's integers
+-- returns the value (objects as tables, without what is null in them; lists and null as {}), or nil if it is none; and
+-- true where readers may differ: half of a surrogate pair, a name that is there twice, deep nesting, a number beyond a
+-- double's integers
 
 local MOST_DEPTH = 100
 
+local NULL = {}
 local reader = {} -- first character -> function(state) that returns a value, and raises where it is none
 
 local function fail() error("no JSON", 0) end
@@ -105,7 +107,7 @@ reader["-"] = read_number
 
 function reader.t(state) return take(state, "true") == "true" end
 function reader.f(state) return take(state, "false") ~= "false" end
-function reader.n(state) return take(state, "null") == "null" and {} end
+function reader.n(state) return take(state, "null") == "null" and NULL end
 
 reader["["] = function(state, depth)
   state.at = state.at + 1
@@ -119,7 +121,7 @@ reader["["] = function(state, depth)
 end
 
 reader["{"] = function(state, depth)
-  local object = {}
+  local object, seen = {}, {}
   state.at = state.at + 1
   skip(state)
   if state.text:find("^}", state.at) then
@@ -133,8 +135,9 @@ reader["{"] = function(state, depth)
     skip(state)
     take(state, ":")
     local value = read(state, depth + 1)
-    if object[name] ~= nil then state.is_open = true end
-    object[name] = value
+    state.is_open = state.is_open or seen[name]
+    seen[name] = true
+    if value ~= NULL then object[name] = value end
   until take(state, "[,}]") == "}"
   return object
 end

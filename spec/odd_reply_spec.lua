@@ -163,7 +163,6 @@ for n = 1, 24 do
 end
 add_refused("gzip of nothing", with_gzip(gzip ""))
 add_refused("no gzip", with_gzip(OK))
-add_refused("an unheard-of encoding", with("Content-Encoding: unheard\r\n" .. LENGTH))
 add("gzip", with_gzip(zipped))
 add_open("gzip of a file with a name of 10,000 bytes",
   with_gzip("\31\139\8\8" .. zipped:sub(5, 10) .. ("n"):rep(10000) .. "\0" .. zipped:sub(11)))
@@ -172,15 +171,14 @@ add_open("gzip, and bytes behind it", with_gzip(zipped .. "xyz"))
 add_open("gzip, and zeros behind it", with_gzip(zipped .. ("\0"):rep(9)))
 add_refused("gzip whose sum is another", with_gzip(zipped:sub(1, -9) .. "\0\0\0\0" .. zipped:sub(-4)))
 add_refused("gzip whose method is another", with_gzip(zipped:sub(1, 2) .. "\9" .. zipped:sub(4)))
-for _, value in ipairs { "deflate", "br", "zstd", "compress", "gzip, gzip", "gzip" .. (",gzip"):rep(7) } do
-  add_refused("the encoding " .. value .. ", of a body that has none",
-    with("Content-Encoding: " .. value .. "\r\n" .. LENGTH))
+for _, value in ipairs { "deflate", "br", "zstd", "compress", "gzip, gzip", "unheard" } do
+  add_refused("the encoding " .. value, with("Content-Encoding: " .. value .. "\r\n" .. LENGTH), "Content%-Encoding")
 end
+add_refused("eight encodings", with("Content-Encoding: gzip" .. (",gzip"):rep(7) .. "\r\n" .. LENGTH), "ncoding")
 for _, value in ipairs { "identity", "none", "" } do
   add("the encoding " .. value .. ", which is none", with("Content-Encoding: " .. value .. "\r\n" .. LENGTH))
 end
-local twice = gzip(zipped)
-add_open("two encodings", with(("Content-Encoding: gzip\r\n"):rep(2) .. "Content-Length: " .. #twice .. "\r\n", twice))
+add_refused("two encodings", with(("Content-Encoding: gzip\r\n"):rep(2) .. LENGTH), "Content%-Encoding")
 
 -- Statuses.
 for _, status in ipairs { 101, 300, 304, 305, 306, 399 } do

@@ -140,10 +140,21 @@ describe("the account of hubspot-assoc", function()
       assert.is_nil(result.err:find("unknown-refresh-token", 1, true))
     end)
 
+    it("keeps it for its owner alone also where a file for everybody lies in the way", function()
+      simulator.control("oauth", { token = app, rotate = true })
+      local path = write_tokens()
+      for _, what in ipairs { "touch %s.new; chmod 666 %s.new", "ln -s %s.other %s.new; touch %s.other" } do
+        cli.sh((what:gsub("%%s", path)))
+        is_right(get({}, "--token-file", path))
+        assert.equal("600\n", (cli.sh("stat -c %a " .. path)))
+      end
+      assert.equal("", cli.read(path .. ".other"))
+    end)
+
     it("does not go on with a refresh token that it cannot keep", function()
       simulator.control("oauth", { token = app, rotate = true })
       local path = write_tokens()
-      cli.sh(("mkdir %s.new"):format(path)) -- in the way of the new file
+      cli.sh(("mkdir -p %s.new/full"):format(path)) -- in the way of the new file
       local result = get({}, "--token-file", path)
       assert.equal(1, result.status)
       assert.matches("could not be kept", result.err)

@@ -9,6 +9,7 @@
 
 enum { NO_CONTENT = 204, MULTI_STATUS = 207, PROXY_LOGIN = 407 };
 enum { MAX_KEPT_BODY = 1024, MAX_SHOWN_BODY = 200 };
+enum { MOST_ERRORS = 10000 }; /* of one answer: some hundred bytes each, whose JSON may be three */
 enum { MAX_TOKEN = 64 * 1024 }; /* what is masked begins before the end of what is kept, and may end behind it */
 
 /* ---- tables ---- */
@@ -289,6 +290,24 @@ static void add_results(lua_State *L, int reply)
   lua_settop(L, from - 1);
 }
 
+/* Leaves MOST_ERRORS of the n in the list at idx, and one that counts the others; returns how many there are now. */
+static int cut_errors(lua_State *L, int idx, int n)
+{
+  int i;
+
+  if (n <= MOST_ERRORS)
+    return n;
+  for (i = n; i > MOST_ERRORS; i--) {
+    lua_pushnil(L);
+    lua_rawseti(L, idx, i);
+  }
+  lua_newtable(L);
+  lua_pushfstring(L, "HubSpot reports %d errors more, which no batch can have", n - MOST_ERRORS);
+  lua_setfield(L, -2, "message");
+  lua_rawseti(L, idx, MOST_ERRORS + 1);
+  return MOST_ERRORS + 1;
+}
+
 /* Pushes the errors in the field `errors` of the object at idx, which is removed there: a list of objects, or nil. */
 static void push_listed(lua_State *L, int idx)
 {
@@ -304,7 +323,7 @@ static void push_listed(lua_State *L, int idx)
     lua_rawseti(L, -2, 1);
     lua_replace(L, errors);
   }
-  n = (int)lua_rawlen(L, errors);
+  n = cut_errors(L, errors, (int)lua_rawlen(L, errors));
   for (i = 1; i <= n; i++) {
     lua_rawgeti(L, errors, i);
     if (!lua_istable(L, -1)) {

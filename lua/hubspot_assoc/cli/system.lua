@@ -97,7 +97,9 @@ local function target_of(path)
   return target or path
 end
 
+-- In place of what somebody may have left under its name: a file that everybody can read would stay one.
 local function write_new(path, content)
+  os.remove(path)
   local file, reason = require("hubspot_assoc.core").open_file(path)
   if not file then return nil, reason end
   local ok

@@ -147,6 +147,8 @@ static void describe(hsa_transfer *transfer, CURLcode code)
     text = "the proxy's URL cannot be used"; /* libcurl's text has its password */
   else if (transfer->end == RUN_END_UNFIT)
     text = "the connection was closed, or the server wrote to it, before the request was sent";
+  else if (transfer->end == RUN_END_LATE)
+    text = "the time was up while the proxy answered, which has opened no tunnel";
   else if (transfer->end == RUN_END_REFUSED)
     text = "the server refused the request again and again, and processed none";
   else if (code == CURLE_BAD_FUNCTION_ARGUMENT && result->sent)

@@ -405,6 +405,8 @@ void hsa_transport_perform(hsa_transport *transport)
     detach(transfer);
     if (code == CURLE_OK && transfer->header_bytes == 0)
       code = CURLE_GOT_NOTHING; /* its connection is gone, and libcurl had thought of resending it */
+    if (transfer->end == RUN_END_LATE)
+      code = CURLE_OPERATION_TIMEDOUT;
     if (code != CURLE_OK && has_been_refused(transfer))
       transfer->end = RUN_END_REFUSED;
     if (goes_on(transfer, code) && run_again(transfer))

@@ -66,6 +66,22 @@ static int on_prereq(void *data, char *to_ip, char *from_ip, int to_port, int fr
   return CURL_PREREQFUNC_OK;
 }
 
+/* What a proxy answers in place of a tunnel libcurl reads to its end, byte by byte, and looks at no time meanwhile: but it
+ * calls this. */
+static int on_progress(void *data, curl_off_t down_all, curl_off_t down, curl_off_t up_all, curl_off_t up)
+{
+  hsa_transfer *transfer = data;
+
+  (void)down_all;
+  (void)down;
+  (void)up_all;
+  (void)up;
+  if (transfer->result.sent || hsa_now() < transfer->run_out_at)
+    return 0;
+  transfer->end = RUN_END_LATE;
+  return 1;
+}
+
 /* Do the lines of a head go to on_body, too, and first? */
 static bool show_head(hsa_transfer *transfer, bool is_shown)
 {
@@ -189,6 +205,11 @@ static bool set_up(hsa_transfer *transfer)
   SET(CURLOPT_OPENSOCKETDATA, transfer->transport);
   SET(CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
   SET(CURLOPT_CLOSESOCKETDATA, transfer->transport);
+  if (is_https && !transfer->transport->base.is_loopback) { /* there may be a proxy, of the environment's, too */
+    SET(CURLOPT_NOPROGRESS, 0L);
+    SET(CURLOPT_XFERINFOFUNCTION, on_progress);
+    SET(CURLOPT_XFERINFODATA, transfer);
+  }
   SET(CURLOPT_FOLLOWLOCATION, 0L);
   SET(CURLOPT_ACCEPT_ENCODING, "gzip"); /* the header is in set_headers: libcurl writes its own twice, byte by byte */
   SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
