@@ -1,5 +1,6 @@
 -- What a server can do that answers in HubSpot's name, or a proxy on the way to it, with one answer: little. (Bombs in
--- gzip, endless heads and bodies: transport_spec.lua, fault_spec.lua. Bytes that are no HTTP: odd_reply_spec.lua.)
+-- gzip, endless heads and bodies: transport_spec.lua, fault_spec.lua. Bytes that are no HTTP: odd_reply_spec.lua. Rates
+-- and a Retry-After that nobody can mean: pace_spec.lua.)
 local assoc = require "hubspot_assoc"
 local binding = require "spec.support.binding"
 local child = require "spec.support.child"
@@ -49,20 +50,6 @@ describe("a hostile server", function()
       assert.is_true(report.seconds < 8)
     end)
   end
-
-  it("cannot silence a client for longer than a day", function()
-    local n = 0
-    local function transport()
-      n = n + 1
-      return { status = n == 1 and 429 or 200, body = '{"results":[]}', headers = { ["Retry-After"] = "99999999999" } }
-    end
-    local client = assoc.new(binding.options { transport = transport, skip_waits = true })
-    local _, errors = client:get_all_limits { deadline = 60 }
-    assert.equal(24 * 3600, errors[1].retry_after)
-    assert.equal(1, n)
-    assert(client:get_all_limits { deadline = 25 * 3600 })
-    assert.equal(2, n)
-  end)
 
   it("cannot fill the memory with errors that take three bytes each", function()
     local body = '{"results":[],"errors":[' .. ("{},"):rep(300000) .. "{}]}"

@@ -79,8 +79,8 @@ static bool add_length(hsa_head *head, const char *at, const char *end)
   }
 }
 
-/* gzip is all that was asked for. libcurl would undo others, and five upon one another: with a few bytes a server could have
- * it work for hours, or try every decoder there is. */
+/* gzip is all that was asked for. libcurl would undo others, and five upon one another: a few bytes could have it work
+ * for hours, in any of its decoders. */
 static bool add_encoding(hsa_head *head, const char *value, size_t len)
 {
   if (len == 0 || hsa_is_name(value, len, "identity") || hsa_is_name(value, len, "none"))

@@ -5,7 +5,7 @@
 #include "date.h"
 #include "head.h"
 
-#define MAX_RETRY_AFTER (24 * 3600) /* s: HubSpot's longest limit is a day's; one senseless answer silences nobody */
+#define MAX_RETRY_AFTER (INT64_C(10) * 365 * 24 * 3600) /* s */
 
 typedef struct slice {
   const char *data;

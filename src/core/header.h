@@ -23,7 +23,7 @@ void hsa_headers_add(hsa_headers *headers, const char *line, size_t len);
 
 /* Microseconds to wait by Retry-After, never negative; -1: the header is absent or makes no sense. A
  * date counts from the response's own Date, so that a wrong local clock does no harm; without one from
- * `wall` (s since 1970). At most a day. */
+ * `wall` (s since 1970). At most 10 years, which keeps sums with it far from overflow. */
 int64_t hsa_headers_retry_after(const hsa_headers *headers, int64_t wall);
 
 #endif

@@ -66,7 +66,7 @@ static int on_prereq(void *data, char *to_ip, char *from_ip, int to_port, int fr
   return CURL_PREREQFUNC_OK;
 }
 
-/* What a proxy answers in place of a tunnel libcurl reads to its end, byte by byte, and looks at no time meanwhile: but it
+/* What a proxy answers in place of a tunnel libcurl reads to its end, byte by byte. It looks at no time meanwhile, but
  * calls this. */
 static int on_progress(void *data, curl_off_t down_all, curl_off_t down, curl_off_t up_all, curl_off_t up)
 {
