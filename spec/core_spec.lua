@@ -68,6 +68,25 @@ describe("hubspot_assoc.core", function()
     end
   end)
 
+  it("says what its functions and methods are called with, where it is something else", function()
+    local client = core.new { access_token = "pat-x" }
+    for message, act in pairs {
+      ["'new' is a function of the module: call it with a dot, .new(options)"] = function() core:new {} end,
+      ["'get_limits' is a function of the module: call it with a dot, .get_limits(...)"] = function()
+        core:get_limits("a", "b")
+      end,
+      ["'get_limits' is a method of a client: call it with a colon, client:get_limits(...)"] = function()
+        client.get_limits("a", "b")
+      end,
+      ["a client expected, got string"] = function() client.close "x" end,
+    } do
+      local ok, text = pcall(act)
+      assert.is_false(ok)
+      assert.truthy(text:find(message, 1, true), text)
+    end
+    assert.is_userdata(core.new()) -- of the environment
+  end)
+
   it("keeps what a client is made of out of reach", function()
     local client = core.new { access_token = "pat-x" }
     assert.is_not_table(getmetatable(client))

@@ -113,6 +113,11 @@ describe("the index of a result", function()
       { limit_result(2), limit_result(1) })))
   end)
 
+  it("is absent where a result names a record by more digits than any id has", function()
+    assert.same({ 1, false }, (match("associate_default", { unlabelled(1, 2), unlabelled(1, 3) },
+      { default_result("1", "2"), default_result("1", ("3"):rep(40)) })))
+  end)
+
   it("is absent where a result names none of the inputs, or not enough", function()
     assert.same({ false, 2 }, (match("batch_update", { limit { typeId = 1 }, limit { typeId = 2 } },
       { limit_result(9), limit_result(2) })))

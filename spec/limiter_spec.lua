@@ -65,6 +65,13 @@ for _, way in ipairs(ways) do
       return way.client(simulator.url, all), token
     end
 
+    it("that returns nil and a message is the call's error", function()
+      local client = start { reserve = function() return nil, "no window today" end, observe = print }
+      local outcome = wire.call(client, "get_limits")
+      assert.equal("config", outcome.error.kind)
+      assert.matches("the limiter failed: no window today", outcome.error.message, 1, true)
+    end)
+
     it("is asked once for a call, and told of its answer", function()
       local limiter = scripted()
       local client = start(limiter)

@@ -160,6 +160,15 @@ describe("a proxy", function()
     assert.is_true(outcome.seconds >= 0.29 and outcome.seconds < 2)
   end)
 
+  it("of SOCKS, which the environment alone asks for, is named as the cause, too", function()
+    for answer, code in pairs { ["\5\255"] = "proxy", ["\5"] = "proxy" } do -- it takes no way to log in; it is cut off
+      local proxy = fault_server.start { "acts.once", "wait_readable", { "send", answer }, "close" }
+      local kind, found = call_in_environment({ ALL_PROXY = proxy.url:gsub("^http", "socks5h") .. "" },
+        ('base_url = %q, access_token = "x"'):format(HTTPS))
+      assert.same({ "transport", code }, { kind, found })
+    end
+  end)
+
   it("that leads to a server without TLS is not the cause", function()
     local proxy = fault_server.start { "acts.once", "request", { "send", "HTTP/1.1 200 Connected\r\n\r\n" },
       "wait_readable", { "send", "no TLS here" }, "close" }
