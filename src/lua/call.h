@@ -26,17 +26,18 @@ typedef enum lhsa_asks {
 } lhsa_asks;
 
 /* Frees the request under way when its call is collected. The call itself has no finalizer: Lua keeps what has one
- * until the next collection, and goes through all that it refers to in one go. */
+ * until the next collection, and goes through all that it refers to in one go. A keeper serves one request after the
+ * other; those that serve none are the client's. */
 typedef struct lhsa_keeper {
-  hsa_call *request; /* the one under way, or NULL */
-  bool is_finalized; /* no other one begins */
+  hsa_call *request; /* NULL once it was freed */
+  bool is_finalized;
 } lhsa_keeper;
 
 /* Its user value has the slots of lhsa.h. */
 typedef struct lhsa_call {
   const lhsa_endpoint *endpoint;
   lhsa_client *client;
-  lhsa_keeper *keeper; /* in its user value */
+  lhsa_keeper *keeper; /* of the request under way, or NULL; in its user value */
   int64_t number;    /* which of the client's calls it is, from 1 */
   int next;          /* index of the next request to begin */
   int nrequests, ninputs, batch_size;
@@ -63,6 +64,12 @@ typedef struct lhsa_call {
   hsa_param segments[LHSA_MAX_PARAMS], query[LHSA_MAX_QUERY]; /* their values are in `text` */
   char text[];
 } lhsa_call;
+
+/* The request under way, or NULL. */
+static inline hsa_call *lhsa_request_of(const lhsa_call *call)
+{
+  return call->keeper ? call->keeper->request : NULL;
+}
 
 /* What its requests are known by, to the engine and the Lua layer: not its address, which another may have soon. */
 static inline void *lhsa_key_of(const lhsa_call *call)

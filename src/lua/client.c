@@ -215,10 +215,12 @@ static void push_headers_option(lua_State *L, int options, const blame *who)
   lua_remove(L, -2);
 }
 
-/* The client's user value: functions and a limiter among the options, and the calls under way by their addresses. */
+/* The client's user value: functions and a limiter among the options, and the keepers that are not in use (run.c). */
 static void keep_functions(lua_State *L, int options, int idx, lhsa_client *client, const blame *who)
 {
-  lua_createtable(L, 0, 8);
+  lua_createtable(L, 1, 7);
+  lua_newtable(L);
+  lua_rawseti(L, -2, LHSA_KEEPERS);
   lua_pushliteral(L, "access_token");
   lua_rawget(L, options);
   client->has_token_function = !lua_isnil(L, -1) && lua_type(L, -1) != LUA_TSTRING;

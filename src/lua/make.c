@@ -381,16 +381,6 @@ void lhsa_check_call(lua_State *L, int level)
     blame_headers(L, level, options);
 }
 
-static lhsa_keeper *push_new_keeper(lua_State *L)
-{
-  lhsa_keeper *keeper = lua_newuserdata(L, sizeof *keeper);
-
-  *keeper = (lhsa_keeper){.request = NULL};
-  luaL_getmetatable(L, LHSA_KEEPER_TYPE);
-  lua_setmetatable(L, -2);
-  return keeper;
-}
-
 lhsa_call *lhsa_push_new_call(lua_State *L, int level)
 {
   const lhsa_endpoint *endpoint = lhsa_endpoint_of(L);
@@ -415,8 +405,6 @@ lhsa_call *lhsa_push_new_call(lua_State *L, int level)
   user = lua_gettop(L);
   lua_pushvalue(L, 1);
   lua_rawseti(L, user, LHSA_CLIENT);
-  call->keeper = push_new_keeper(L);
-  lua_rawseti(L, user, LHSA_KEEPER);
   if (client->is_finalized) /* and lua-cjson perhaps, too */
     call->nrequests = 1;
   else {

@@ -25,7 +25,7 @@ static void push_seconds_left(lua_State *L, const lhsa_call *call)
 /* A table that is called is also told how long the call can wait for it (hubspot_assoc.oauth makes a request). */
 static int push_token_question(lua_State *L, int user, const lhsa_call *call)
 {
-  bool is_expired = hsa_call_reason(call->keeper->request) == HSA_REASON_EXPIRED;
+  bool is_expired = hsa_call_reason(lhsa_request_of(call)) == HSA_REASON_EXPIRED;
 
   lua_pushliteral(L, "token");
   push_client_value(L, user, "access_token");
@@ -35,7 +35,7 @@ static int push_token_question(lua_State *L, int user, const lhsa_call *call)
     lua_pushnil(L);
   if (!lua_istable(L, -2) && !is_expired)
     return 3;
-  lua_pushstring(L, is_expired ? hsa_call_token(call->keeper->request) : NULL);
+  lua_pushstring(L, is_expired ? hsa_call_token(lhsa_request_of(call)) : NULL);
   if (!lua_istable(L, -3))
     return 4;
   push_seconds_left(L, call);
@@ -57,7 +57,7 @@ static void push_shown_body(lua_State *L, int user, const lhsa_call *call)
   lua_rawgeti(L, user, LHSA_SENT_BODY);
   if (!call->endpoint->is_private)
     return;
-  lhsa_push_masked(L, lua_gettop(L), call->keeper->request);
+  lhsa_push_masked(L, lua_gettop(L), lhsa_request_of(call));
   lua_remove(L, -2);
 }
 
@@ -89,9 +89,9 @@ static int push_answer_question(lua_State *L, int user, const lhsa_call *call)
   lhsa_set_string(L, "call", call->endpoint->name);
   lhsa_set_string(L, "from", info.from);
   lhsa_set_string(L, "to", info.to);
-  lhsa_set_integer(L, "attempt", hsa_call_attempts(call->keeper->request));
+  lhsa_set_integer(L, "attempt", hsa_call_attempts(lhsa_request_of(call)));
   lhsa_set_string(L, "method", call->endpoint->method);
-  lhsa_set_string(L, "url", hsa_call_url(call->keeper->request));
+  lhsa_set_string(L, "url", hsa_call_url(lhsa_request_of(call)));
   push_shown_body(L, user, call);
   lua_createtable(L, 0, 3);
   lhsa_set_string(L, "Accept", "application/json");
@@ -151,7 +151,7 @@ static void push_answer_headers(lua_State *L, const hsa_outcome *outcome)
  * where nothing came of it. The token is in neither. */
 static void set_exchange(lua_State *L, int user, const lhsa_call *call)
 {
-  const hsa_outcome *outcome = call->keeper->request ? hsa_call_outcome(call->keeper->request) : NULL;
+  const hsa_outcome *outcome = lhsa_request_of(call) ? hsa_call_outcome(lhsa_request_of(call)) : NULL;
 
   if (call->endpoint->is_private)
     return;
@@ -161,7 +161,7 @@ static void set_exchange(lua_State *L, int user, const lhsa_call *call)
     push_answer_headers(L, outcome);
     lua_setfield(L, -2, "headers");
     lua_pushlstring(L, outcome->body, outcome->body_len);
-    lhsa_push_masked(L, lua_gettop(L), call->keeper->request);
+    lhsa_push_masked(L, lua_gettop(L), lhsa_request_of(call));
     lua_setfield(L, -3, "body");
     lua_pop(L, 1);
   } else if (outcome && (outcome->kind == HSA_TIMEOUT || outcome->kind == HSA_TRANSPORT) && outcome->attempts > 0)
@@ -171,7 +171,7 @@ static void set_exchange(lua_State *L, int user, const lhsa_call *call)
   lua_setfield(L, -2, "answer");
   lua_createtable(L, 0, 3);
   lhsa_set_string(L, "method", call->endpoint->method);
-  lhsa_set_string(L, "url", hsa_call_url(call->keeper->request));
+  lhsa_set_string(L, "url", hsa_call_url(lhsa_request_of(call)));
   lua_rawgeti(L, user, LHSA_SENT_BODY);
   lua_setfield(L, -2, "body");
   lua_setfield(L, -2, "request");
@@ -306,7 +306,7 @@ static void refuse(lua_State *L, int user, lhsa_call *call, failure why)
 {
   lua_rawseti(L, user, LHSA_REFUSAL);
   call->is_refused = true;
-  hsa_call_refuse(call->keeper->request, why.kind, why.retryable);
+  hsa_call_refuse(lhsa_request_of(call), why.kind, why.retryable);
 }
 
 /* Ends the call because of what its function at idx failed with. */
@@ -327,7 +327,7 @@ static void refuse_config(lua_State *L, int user, lhsa_call *call, const char *t
 
 static void proceed(lua_State *L, int user, lhsa_call *call, const char *token, int64_t delay)
 {
-  if (hsa_call_proceed(call->keeper->request, token, delay) != HSA_OK)
+  if (hsa_call_proceed(lhsa_request_of(call), token, delay) != HSA_OK)
     refuse_config(L, user, call, "out of memory");
 }
 
@@ -441,7 +441,7 @@ static hsa_answer answer_of(const char *word)
 
 static void give_answer(lua_State *L, int user, lhsa_call *call, const hsa_answer *answer)
 {
-  if (hsa_call_answer(call->keeper->request, answer) != HSA_OK)
+  if (hsa_call_answer(lhsa_request_of(call), answer) != HSA_OK)
     refuse_config(L, user, call, "out of memory");
 }
 
@@ -524,7 +524,7 @@ void lhsa_answer(lua_State *L, int idx, lhsa_call *call, unsigned question, bool
   lhsa_getuservalue(L, idx);
   if (asks >= LHSA_TELLS_LIMITER)
     take_told(L, user, call, ok, value);
-  else if (hsa_call_state(call->keeper->request) != HSA_PARKED)
+  else if (hsa_call_state(lhsa_request_of(call)) != HSA_PARKED)
     ; /* it has ended meanwhile: the deadline passed, or the client was closed */
   else if (!ok)
     fail(L, user, call, functions[asks], value);

@@ -8,7 +8,7 @@
 
 static bool has_next(const lhsa_call *call)
 {
-  return !call->keeper->is_finalized && (call->nparts > 0 || call->next < call->nrequests);
+  return !(call->keeper && call->keeper->is_finalized) && (call->nparts > 0 || call->next < call->nrequests);
 }
 
 /* Adds to the reply: if memory runs out in it, what it has added is taken back before the step is made again. */
@@ -171,7 +171,83 @@ static size_t find_secrets(lua_State *L, int user, hsa_param *secrets)
   return n;
 }
 
-/* Begins the next request. */
+/* ---- keepers; the client's list has a place for each, which is false where it is not there ---- */
+
+static void push_keepers(lua_State *L, int user)
+{
+  lua_rawgeti(L, user, LHSA_CLIENT);
+  lhsa_getuservalue(L, -1);
+  lua_rawgeti(L, -1, LHSA_KEEPERS);
+  lua_replace(L, -3);
+  lua_pop(L, 1);
+}
+
+static void set_place(lua_State *L, int place)
+{
+  lua_pushboolean(L, 0);
+  lua_rawseti(L, -2, place);
+}
+
+/* Pushes a new one. Its place is made now, for where it is given back nothing may fail. The list is at the top. */
+static void push_new_keeper(lua_State *L, lhsa_client *client)
+{
+  lhsa_keeper *keeper;
+
+  set_place(L, client->nkeepers + 1);
+  keeper = lua_newuserdata(L, sizeof *keeper);
+  *keeper = (lhsa_keeper){.request = NULL};
+  luaL_getmetatable(L, LHSA_KEEPER_TYPE);
+  lua_setmetatable(L, -2);
+  client->nkeepers++;
+}
+
+/* Pushes one that is not in use; false: there is none. The list is at the top. */
+static bool push_spare_keeper(lua_State *L, lhsa_client *client)
+{
+  const lhsa_keeper *keeper;
+
+  if (client->nspare == 0)
+    return false;
+  lua_rawgeti(L, -1, client->nspare);
+  keeper = lua_touserdata(L, -1);
+  lua_insert(L, -2);
+  set_place(L, client->nspare--);
+  lua_insert(L, -2);
+  if (keeper->is_finalized) /* the Lua state is closed */
+    lua_pop(L, 1);
+  return !keeper->is_finalized;
+}
+
+static void take_keeper(lua_State *L, int user, lhsa_call *call)
+{
+  if (call->keeper)
+    return; /* memory ran out before it was of use */
+  push_keepers(L, user);
+  if (!push_spare_keeper(L, call->client))
+    push_new_keeper(L, call->client);
+  call->keeper = lua_touserdata(L, -1);
+  lua_rawseti(L, user, LHSA_KEEPER);
+  lua_pop(L, 1);
+}
+
+/* The request has been freed. */
+static void give_keeper(lua_State *L, int user, lhsa_call *call)
+{
+  call->keeper->request = NULL;
+  if (call->keeper->is_finalized)
+    return; /* it would not be another time */
+  push_keepers(L, user);
+  lua_rawgeti(L, user, LHSA_KEEPER);
+  lua_rawseti(L, -2, ++call->client->nspare);
+  lua_pop(L, 1);
+  lua_pushnil(L);
+  lua_rawseti(L, user, LHSA_KEEPER);
+  call->keeper = NULL;
+}
+
+/* ---- the next request ---- */
+
+/* Begins it. A keeper has been taken for it. */
 static hsa_status start_request(lua_State *L, int user, lhsa_call *call, const char *token)
 {
   hsa_param secrets[LHSA_MAX_SECRETS];
@@ -241,12 +317,15 @@ static void begin(lua_State *L, int user, lhsa_call *call)
   else if (call->next > 0 && hsa_now() >= call->deadline)
     end_unsent(L, user, call, HSA_TIMEOUT, "not sent: the call's deadline passed");
   else {
+    take_keeper(L, user, call);
     status = start_request(L, user, call, token);
-    if (status != HSA_OK)
+    if (status != HSA_OK) {
+      give_keeper(L, user, call);
       end_unsent(L, user, call, HSA_CONFIG,
-                status == HSA_NOFILES ? HSA_NOFILES_TEXT :
-                status == HSA_TOOLARGE ? "the URL would be longer than 8 KiB"
-                                       : "libcurl could not be set up (out of memory?)");
+                 status == HSA_NOFILES    ? HSA_NOFILES_TEXT
+                 : status == HSA_TOOLARGE ? "the URL would be longer than 8 KiB"
+                                          : "libcurl could not be set up (out of memory?)");
+    }
   }
   lua_pop(L, 1);
 }
@@ -291,7 +370,7 @@ static void take_outcome(lua_State *L, int user, lhsa_call *call, hsa_outcome *o
   int top = lua_gettop(L);
 
   outcome->detail = detail_of(L, user, call, outcome);
-  info.request = call->keeper->request;
+  info.request = lhsa_request_of(call);
   add(L, user, call, &info, outcome);
   lua_settop(L, top);
   stop_after(L, user, call, outcome);
@@ -300,12 +379,12 @@ static void take_outcome(lua_State *L, int user, lhsa_call *call, hsa_outcome *o
 /* Takes in what the request under way has come to. */
 static void finish(lua_State *L, int user, lhsa_call *call)
 {
-  hsa_outcome outcome = *hsa_call_outcome(call->keeper->request);
+  hsa_outcome outcome = *hsa_call_outcome(lhsa_request_of(call));
 
   if (outcome.kind != HSA_PROTOCOL || !outcome.too_large || !halve(L, user, call))
     take_outcome(L, user, call, &outcome);
   hsa_call_free(call->keeper->request);
-  call->keeper->request = NULL;
+  give_keeper(L, user, call);
 }
 
 /* Adds the request that was under way when the call was canceled. */
@@ -317,6 +396,7 @@ static void finish_canceled(lua_State *L, int user, lhsa_call *call)
   add(L, user, call, &info, outcome);
   stop_rest(L, user, call, HSA_CANCELED, -1, "not sent: the call was canceled");
   call->has_canceled = false;
+  give_keeper(L, user, call);
   call->event = (hsa_event){
     .type = HSA_EVENT_DONE, .attempt = outcome->attempts, .kind = HSA_CANCELED, .elapsed = outcome->elapsed,
     .rate = {-1, -1, -1, -1, -1}};
@@ -338,9 +418,9 @@ void lhsa_ask_leave(lhsa_call *call)
 
 static void ask_for_engine(lhsa_call *call)
 {
-  hsa_reason reason = hsa_call_reason(call->keeper->request);
+  hsa_reason reason = hsa_call_reason(lhsa_request_of(call));
 
-  call->engine_question = hsa_call_questions(call->keeper->request);
+  call->engine_question = hsa_call_questions(lhsa_request_of(call));
   if (reason == HSA_REASON_SEND)
     ask(call, LHSA_ASKS_ANSWER);
   else
@@ -362,7 +442,7 @@ static bool next_event(lhsa_call *call)
   if (!client->has_on_event && !client->has_limiter)
     return false;
   while (!call->must_tell_limiter && !call->must_tell_event) {
-    if (!hsa_call_event(call->keeper->request, &call->event))
+    if (!hsa_call_event(lhsa_request_of(call), &call->event))
       return false;
     call->must_tell_limiter = client->has_limiter && !call->is_limiter_late && tells_rate(&call->event);
     call->must_tell_event = client->has_on_event;
@@ -373,7 +453,7 @@ static bool next_event(lhsa_call *call)
 /* Is the question still open that the call asks for its request? A deadline may have passed. */
 static bool is_open(const lhsa_call *call, hsa_state state)
 {
-  return call->asks && state == HSA_PARKED && call->engine_question == hsa_call_questions(call->keeper->request);
+  return call->asks && state == HSA_PARKED && call->engine_question == hsa_call_questions(lhsa_request_of(call));
 }
 
 /* Is the call telling somebody something? A limiter's observe may yield for ever: the deadline ends that. */
@@ -394,8 +474,8 @@ void lhsa_cancel(lhsa_call *call)
   call->asks = LHSA_ASKS_NOTHING;
   call->must_tell_limiter = call->must_tell_event = false;
   call->is_canceled = true;
-  if (call->keeper->request && hsa_call_state(call->keeper->request) != HSA_DONE) {
-    call->canceled = hsa_call_cancel(call->keeper->request);
+  if (lhsa_request_of(call) && hsa_call_state(lhsa_request_of(call)) != HSA_DONE) {
+    call->canceled = hsa_call_cancel(lhsa_request_of(call));
     call->has_canceled = true;
     call->keeper->request = NULL;
   }
@@ -416,13 +496,13 @@ static lhsa_run_state step(lua_State *L, int user, lhsa_call *call, int64_t unti
     ask(call, call->must_tell_limiter ? LHSA_TELLS_LIMITER : LHSA_TELLS_EVENT);
   else if (call->has_canceled)
     finish_canceled(L, user, call);
-  else if (!call->keeper->request && !has_next(call))
+  else if (!lhsa_request_of(call) && !has_next(call))
     return LHSA_DONE;
-  else if (!call->keeper->request)
+  else if (!lhsa_request_of(call))
     begin(L, user, call);
   else {
     pause = lhsa_next_pause(until);
-    state = hsa_call_run(call->keeper->request, pause);
+    state = hsa_call_run(lhsa_request_of(call), pause);
     if (is_open(call, state))
       return LHSA_ASKS;
     if (call->asks) /* and its time is over */
@@ -430,7 +510,7 @@ static lhsa_run_state step(lua_State *L, int user, lhsa_call *call, int64_t unti
     call->asks = LHSA_ASKS_NOTHING;
     if (next_event(call))
       return LHSA_GOES_ON;
-    if (hsa_call_state(call->keeper->request) == HSA_DONE)
+    if (hsa_call_state(lhsa_request_of(call)) == HSA_DONE)
       finish(L, user, call);
     else if (state == HSA_PARKED)
       ask_for_engine(call);
