@@ -31,13 +31,7 @@ describe("a hostile server", function()
   for what, bytes in pairs(ENDLESS) do
     it("cannot hold a call beyond its deadline, nor fill the memory, by what never ends: " .. what, function()
       local server = fault_server.start { "attacks.endless", bytes[1], bytes[2] }
-      local report = child.run({}, [[
-        local function most()
-          for line in io.lines "/proc/self/status" do
-            local kib = line:match "^VmHWM:%s*(%d+)"
-            if kib then return tonumber(kib) end
-          end
-        end
+      local report = child.run({}, child.MOST_MEMORY .. [[
         local client = require "hubspot_assoc".new { base_url = ..., access_token = "x", max_response_bytes = 1000000,
           max_attempts = 1, deadline = 1 }
         client:get_limits("contacts", "a/b", { deadline = 0.001 }) -- libcurl is loaded and ready

@@ -262,14 +262,7 @@ describe("an answer", function()
 
   it("of 64 MiB in gzip takes no more memory than max_response_bytes", function()
     local server = fault_server.start(faults.gzip_bomb)
-    -- The most memory that the process had, in KiB, before and after.
-    local report = child.run({}, [[
-      local function most()
-        for line in io.lines "/proc/self/status" do
-          local kib = line:match "^VmHWM:%s*(%d+)"
-          if kib then return tonumber(kib) end
-        end
-      end
+    local report = child.run({}, child.MOST_MEMORY .. [[
       local client = require("spec.support.wire").client(..., { max_response_bytes = 1000000 })
       client:get_limits("contacts", "a/b", { timeout = 0.001, max_attempts = 1 }) -- libcurl is loaded and ready
       local before = most()

@@ -73,4 +73,14 @@ function child.shared_object(name)
   return ("%s/support/%s.so"):format(assert(os.getenv "BUILD", "run specs by `make test`"), name)
 end
 
+-- For the code of a child: most(), the most memory that it has had so far, in KiB.
+child.MOST_MEMORY = [[
+  local function most()
+    for line in io.lines "/proc/self/status" do
+      local kib = line:match "^VmHWM:%s*(%d+)"
+      if kib then return tonumber(kib) end
+    end
+  end
+]]
+
 return child
