@@ -41,7 +41,7 @@ function child.start(environment, code, ...)
   ]]):format("./?.lua;", code))
   -- Event loops that other specs load ignore SIGPIPE, and children inherit that.
   local words = { "timeout", MOST, "env", "--default-signal=PIPE" }
-  if not os.getenv "HSA_LINES" then words[#words + 1] = "-u LUA_INIT" end -- `make coverage` has something of its own there
+  if not os.getenv "HSA_LINES" then words[#words + 1] = "-u LUA_INIT" end -- `make coverage` has its hook there
   for name, value in pairs(environment) do
     if not value then words[#words + 1] = "-u " .. name end
   end
