@@ -292,6 +292,41 @@ for _, each in ipairs(ways) do
       assert.equal(3, #server:stop())
     end)
 
+    -- The second call on each connection is read, and then the connection dies: HubSpot may have counted it.
+    local function dying_server()
+      return fault_server.start { "acts.once", { "serve", 1 }, "request", "reset" }
+    end
+
+    it("gives its call back: what is sent again takes a place of its own in the rate", function()
+      local server = dying_server()
+      local client = way.client(server, { rate = { requests = 3, interval = 600 } })
+      for _ = 1, 2 do assert.equal(1, wire.good_call(client, "batch_update").response.attempts) end
+      local err = wire.call(client, "batch_update").error
+      assert.same({ "throttled", 0 }, { err.kind, err.attempts })
+      assert.equal(3, #server:stop())
+    end)
+
+    it("gives its call back to a rate that is used up", function()
+      local server = dying_server()
+      local client = way.client(server, { rate = { requests = 2, interval = 600 } })
+      wire.good_call(client, "batch_update")
+      local err = wire.call(client, "batch_update").error
+      assert.same({ "throttled", 1, true, true }, { err.kind, err.attempts, err.retryable, err.ambiguous })
+      assert.equal(2, #server:stop())
+    end)
+
+    it("has the limiter asked once more", function()
+      local server, asked, told = dying_server(), 0, 0
+      local client = way.client(server, { limiter = {
+        reserve = function()
+          asked = asked + 1
+          return 0
+        end,
+        observe = function() told = told + 1 end } })
+      for _ = 1, 2 do assert.equal(1, wire.good_call(client, "batch_update").response.attempts) end
+      assert.same({ 3, 2, 3 }, { asked, told, #server:stop() })
+    end)
+
     it("one after the other takes no call with it that may be sent again", function()
       -- Every connection answers one call and dies at the second, after reading it.
       local server = fault_server.start { "acts.once", { "serve", 1 }, "request", "reset" }

@@ -127,6 +127,33 @@ static void check_ending(const ending *how, hsa_effect effect, int attempt, bool
     expect_int(how->row, "delay", verdict.delay, wait);
 }
 
+/* Of a kept connection that dies in the moment of its use. */
+static void goes_on_free_of_charge(void **state)
+{
+  const ending how = {.kind = HSA_TRANSPORT, .sent = true, .retry_after = -1};
+  hsa_result result = make_result(&how);
+  hsa_retry_input input = make_input(&result);
+  hsa_budget budget;
+  hsa_verdict verdict;
+
+  (void)state;
+  result.died = true;
+  input.max_attempts = 1;
+  hsa_budget_init(&budget, 0);
+  verdict = hsa_retry_judge(&input, &budget);
+  assert_int_equal(verdict.action, HSA_GO_ON);
+  assert_true(verdict.ambiguous);
+  input.effect = HSA_SAFE;
+  verdict = hsa_retry_judge(&input, &budget);
+  assert_int_equal(verdict.action, HSA_GO_ON);
+  assert_false(verdict.ambiguous);
+  input.effect = HSA_ONCE;
+  assert_int_equal(judge(&input).action, HSA_GIVE_UP);
+  input.effect = HSA_IDEMPOTENT;
+  input.now = input.deadline;
+  assert_int_equal(judge(&input).action, HSA_GIVE_UP);
+}
+
 static void every_ending(void **state)
 {
   static const hsa_effect effects[] = {HSA_SAFE, HSA_IDEMPOTENT, HSA_ONCE};
@@ -496,6 +523,7 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(every_ending),
+    cmocka_unit_test(goes_on_free_of_charge),
     cmocka_unit_test(every_deadline),
     cmocka_unit_test(success),
     cmocka_unit_test(backs_off_with_full_jitter),

@@ -479,6 +479,7 @@ void hsa_call_send(hsa_call *call, int64_t now)
     .body_len = call->body_len,
     .is_form = call->is_form,
     .once = call->effect == HSA_ONCE,
+    .runs = call->resent,
     .timeout = call->timeout < left ? call->timeout : left,
     .owner = call,
   };
@@ -499,10 +500,13 @@ void hsa_call_send(hsa_call *call, int64_t now)
     engine->sending++;
   }
   hsa_timer_set(&engine->timers, &call->timer, now + attempt.timeout + (call->asks_answer ? 0 : TIMEOUT_GRACE));
-  call->attempts++;
-  engine->stats.attempts++;
   call->slot = hsa_pace_begin(&engine->pace, call->group, now);
-  add_event(call, HSA_EVENT_ATTEMPT, 0);
+  if (!call->goes_on) {
+    call->attempts++;
+    engine->stats.attempts++;
+    add_event(call, HSA_EVENT_ATTEMPT, 0);
+  }
+  call->goes_on = false;
 }
 
 static bool is_paced(const hsa_call *call)
@@ -605,11 +609,16 @@ static void conclude_attempt(hsa_call *call, int64_t now)
   hsa_call_hide(call, call->result.headers.correlation_id, strlen(call->result.headers.correlation_id));
   call->ambiguous = verdict.ambiguous;
   call->hold = -1;
-  call->is_news = true;
+  call->is_news = verdict.action != HSA_GO_ON;
   if (verdict.throttled)
     hold(call, &verdict, now);
+  call->resent = verdict.action == HSA_GO_ON ? call->resent + 1 : 0;
   if (verdict.action == HSA_GIVE_UP)
     end(call, &verdict, NULL);
+  else if (verdict.action == HSA_GO_ON) {
+    call->goes_on = call->is_first = true;
+    hsa_call_enqueue(call); /* for a place of its own in the rate: the server may have counted the first one */
+  }
   else if (verdict.action == HSA_RETRY) {
     engine->stats.retries[verdict.throttled ? HSA_THROTTLED : call->result.kind]++;
     add_event(call, HSA_EVENT_RETRY, verdict.delay);

@@ -42,6 +42,7 @@ struct hsa_call {
   unsigned questions;       /* how often it has been parked */
   int64_t timeout, deadline, started;
   int max_attempts, attempts;
+  bool goes_on;             /* the attempt is to be sent once more: no new one */
   bool is_refreshable;      /* a fresh token can be asked for, once */
   bool ambiguous;
   bool has_leave;           /* HSA_PARK_EVERY: hsa_call_proceed has been called for the next attempt */
@@ -54,6 +55,7 @@ struct hsa_call {
   int64_t queued_at;        /* while QUEUED */
   hsa_wait waits_for;       /* HSA_WAITS: nothing; while QUEUED what held its queue up tells */
   int64_t waits_since;
+  int resent;               /* so often the attempt was sent once more */
   int throttled;            /* attempts that 429, 423 or 477 ended */
   hsa_timer timer;
   hsa_transfer *transfer;   /* while SENDING */

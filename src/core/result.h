@@ -19,6 +19,7 @@ typedef struct hsa_result {
   int http_status;     /* 0: no status line was received */
   bool sent;           /* the request may have left; false: it surely did not */
   bool is_permanent;   /* with TRANSPORT: it stays until somebody changes something */
+  bool died;           /* with TRANSPORT: sent on a kept connection that then ended before any answer */
   bool cut_short;      /* with PROTOCOL: the connection ended inside the answer */
   bool too_large;      /* the body is larger than max_response_bytes */
   int64_t sent_at;     /* point in time; with sent */

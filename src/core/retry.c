@@ -166,6 +166,13 @@ static bool wants_refresh
          json_has(&in->result->body, "\"category\"", "\"EXPIRED_AUTHENTICATION\"");
 }
 
+/* Has a kept connection died, as if by chance in the moment of its use? Then the attempt has not failed, but where the
+ * request has arrived the server has counted it, and may have applied it. */
+static bool goes_on(const hsa_retry_input *in)
+{
+  return in->result->died && in->effect != HSA_ONCE && in->now < in->deadline;
+}
+
 hsa_verdict hsa_retry_judge(const hsa_retry_input *in, hsa_budget *budget)
 {
   const hsa_result *result = in->result;
@@ -177,7 +184,9 @@ hsa_verdict hsa_retry_judge(const hsa_retry_input *in, hsa_budget *budget)
   }
   out.ambiguous = in->ambiguous || (in->effect != HSA_SAFE && may_be_applied(result));
   out.retry_after = result->retry_after;
-  if (wants_refresh(in)) {
+  if (goes_on(in))
+    out.action = HSA_GO_ON;
+  else if (wants_refresh(in)) {
     out.action = HSA_REFRESH;
     out.retry_after = -1;
   } else if (hsa_retry_is_throttled(result)) {

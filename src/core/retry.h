@@ -36,7 +36,12 @@ typedef struct hsa_retry_input {
   double random;         /* 0 <= random < 1 */
 } hsa_retry_input;
 
-typedef enum hsa_action { HSA_GIVE_UP, HSA_RETRY, HSA_REFRESH } hsa_action;
+typedef enum hsa_action {
+  HSA_GIVE_UP,
+  HSA_RETRY,
+  HSA_REFRESH,
+  HSA_GO_ON /* the same attempt is sent once more, at once */
+} hsa_action;
 
 typedef struct hsa_verdict {
   hsa_action action;

@@ -25,7 +25,8 @@ typedef struct hsa_attempt {
   const char *body; /* NULL: none */
   size_t body_len;
   bool is_form;     /* else the body is JSON */
-  bool once;        /* never let libcurl send it a second time by itself */
+  bool once;        /* it must not be applied twice */
+  int runs;         /* so often it was sent already, on connections that died */
   int64_t timeout;  /* us */
   void *owner;
 } hsa_attempt;

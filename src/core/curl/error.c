@@ -321,7 +321,7 @@ void hsa_transfer_conclude(hsa_transfer *transfer, CURLcode code)
     judge_broken(transfer, code);
   else
     judge_whole(transfer);
-  result->sent = (result->sent && transfer->end != RUN_END_REFUSED) || transfer->was_sent;
+  result->sent = result->sent && transfer->end != RUN_END_REFUSED;
   result->retry_after = hsa_headers_retry_after(&result->headers, hsa_wall_seconds());
   result->traffic = transfer->traffic;
 }

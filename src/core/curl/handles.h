@@ -79,7 +79,6 @@ struct hsa_transfer {
   bool is_started;     /* and not ended yet */
   bool has_ended;      /* it is in ended */
   bool is_waiting;     /* to leave */
-  bool was_sent;       /* an earlier run may have been processed */
   hsa_connection *connection; /* that it was sent on; NULL: not known */
   bool is_reused;      /* that had been used before */
   int64_t stream;      /* its number there, over HTTP/2; 0: not known */

@@ -295,23 +295,20 @@ static bool is_refused_in_vain(hsa_transfer *transfer)
   return transfer->fruitless > MAX_FRUITLESS;
 }
 
-/* Is the attempt to go on, on another connection, because of what became of this one? */
-static bool goes_on(hsa_transfer *transfer, CURLcode code)
+/* Is the attempt to go on, on another connection, because the server has not looked at it on this one? */
+static bool goes_on(hsa_transfer *transfer)
 {
   if (hsa_now() >= transfer->run_out_at)
     return false;
   if (transfer->end == RUN_END_REFUSED)
     return !is_refused_in_vain(transfer);
-  if (transfer->end == RUN_END_UNFIT)
-    return transfer->is_reused;
-  return !transfer->attempt.once && has_died(transfer, code);
+  return transfer->end == RUN_END_UNFIT && transfer->is_reused;
 }
 
 /* Has the transfer run again; false: it cannot. */
 static bool run_again(hsa_transfer *transfer)
 {
   hsa_transfer_meter(transfer);
-  transfer->was_sent = transfer->was_sent || (transfer->result.sent && transfer->end != RUN_END_REFUSED);
   hsa_transfer_waits(transfer, true);
   return hsa_transfer_renew(transfer) && attach(transfer);
 }
@@ -325,6 +322,7 @@ static void end(hsa_transfer *transfer, CURLcode code)
   hsa_connection_learn(transfer, code);
   hsa_transfer_meter(transfer);
   hsa_transfer_conclude(transfer, code);
+  transfer->result.died = transfer->result.sent && has_died(transfer, code);
   transfer->is_spoiled = transfer->is_spoiled || code != CURLE_OK;
   transport->answers += transfer->result.http_status > 0;
   transfer->next = NULL;
@@ -409,7 +407,7 @@ void hsa_transport_perform(hsa_transport *transport)
       code = CURLE_OPERATION_TIMEDOUT;
     if (code != CURLE_OK && has_been_refused(transfer))
       transfer->end = RUN_END_REFUSED;
-    if (goes_on(transfer, code) && run_again(transfer))
+    if (goes_on(transfer) && run_again(transfer))
       continue;
     end(transfer, code);
   }

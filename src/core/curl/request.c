@@ -18,14 +18,12 @@
 
 /* libcurl is about to send a second time what it has sent on a connection that brought no answer. Where it could be
  * told not to do so for a connection that died, the server has said that it did not process the request: it has refused
- * it, or wants it by HTTP/1.1, which libcurl speaks now. */
+ * it, or wants it by HTTP/1.1, which libcurl speaks now. Elsewhere nobody knows, and the engine decides. */
 static bool may_send_again(hsa_transfer *transfer)
 {
   transfer->is_spoiled = true;
-  if (!transfer->transport->tells_refusals) {
-    transfer->was_sent = true;
-    return !transfer->attempt.once;
-  }
+  if (!transfer->transport->tells_refusals)
+    return false;
   /* A refusal leaves no text; of the other one libcurl 7.88 has another in the end. */
   if (strstr(transfer->error, "HTTP_1_1_REQUIRED") || strstr(transfer->error, "Empty reply"))
     transfer->transport->wants_http1 = true;
@@ -407,7 +405,10 @@ static bool set_run(hsa_transfer *transfer)
 
   SET(CURLOPT_TIMEOUT_MS, ms < 1 ? 1L : ms > LONG_MAX ? LONG_MAX : (long)ms);
   clear(transfer);
-  transfer->runs++;
+  if (++transfer->runs > MAX_KEPT_RUNS) {
+    SET(CURLOPT_FRESH_CONNECT, 1L);
+    transfer->is_spoiled = true;
+  }
   return ok;
 }
 
@@ -415,8 +416,9 @@ void hsa_transfer_begin(hsa_transfer *transfer, const hsa_attempt *attempt)
 {
   transfer->attempt = *attempt;
   transfer->run_out_at = hsa_now() + attempt->timeout;
-  transfer->runs = transfer->fruitless = 0;
-  transfer->was_sent = transfer->is_spoiled = false;
+  transfer->runs = attempt->runs;
+  transfer->fruitless = 0;
+  transfer->is_spoiled = false;
   transfer->traffic = (hsa_traffic){0};
   clear(transfer);
 }
@@ -438,15 +440,14 @@ bool hsa_transfer_renew(hsa_transfer *transfer)
   hsa_buf_free(&transfer->result.body);
   curl_easy_cleanup(transfer->easy); /* it counts what it has resent, and remembers refusals */
   transfer->easy = curl_easy_init();
-  return transfer->easy && set_up(transfer) && set_run(transfer) &&
-         curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, transfer->runs > MAX_KEPT_RUNS ? 1L : 0L) == CURLE_OK;
+  return transfer->easy && set_up(transfer) && set_run(transfer);
 }
 
 /* ---- what the engine sees of a transfer ---- */
 
 bool hsa_transfer_is_sent(const hsa_transfer *transfer)
 {
-  return transfer->result.sent || transfer->was_sent;
+  return transfer->result.sent;
 }
 
 void *hsa_transfer_owner(const hsa_transfer *transfer)
