@@ -1,33 +1,51 @@
-/* host.c - a program that runs scenarios of torture/scenarios.lua, and has something fail in each: the first, second, ...
- * n-th time, once or from then on, until a scenario comes to its end without that.
+/* host.c - a program that runs scenarios of torture/scenarios.lua, and has something fail in each: the first, second,
+ * ... n-th time, once or from then on, until a scenario comes to its end without that.
  *
- *   host SCENARIO lua|c|instruction once|on
+ *   [EVERY=3] host SCENARIO lua|c|instruction once|on [N]
+ *     EVERY        the first, fourth, ... of a long scenario's instructions
+ *     N            the N-th alone, in this process, for a debugger
  *     lua          Lua's allocator gives no memory
  *     c            malloc, calloc and realloc give none: to the engine, libcurl, lua-cjson and libc
  *     instruction  an error is raised by a debug hook, as Ctrl-C does
  *
- * Each try is a process of its own, which must end, without a crash, with what the scenario's check calls sound. lua-cjson
- * ends the process where its own buffers get no memory: that is counted apart ("ended by lua-cjson"). */
+ * Each try is a process of its own, which must end, without a crash, with what the scenario's check calls sound; then
+ * it closes its Lua state, of which no memory and no descriptor may be left, and no more of C's memory than where
+ * nothing fails. lua-cjson ends the process where its own buffers get no memory: that is counted apart. */
+#include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 enum { SOUND = 0, UNSOUND = 1, NOT_REACHED = 10, CJSON = 255 };
-enum { MOST_TRIES = 20000, AT_ONCE = 8, PATIENCE = 60 /* s */ };
+enum { MOST_TRIES = 50000, AT_ONCE = 8, PATIENCE = 60 /* s */, MOMENT = 10 /* ms */, MOST_FILES = 256 };
+
+#if LUA_VERSION_NUM == 501
+#define LUA_OK 0
+#undef luaL_newlib /* LuaJIT has one */
+#define luaL_newlib(L, functions) (lua_newtable(L), luaL_register(L, NULL, functions))
+#endif
+#if LUA_VERSION_NUM >= 505
+#define lua_newstate(allocator, data) lua_newstate(allocator, data, 0)
+#endif
 
 int luaopen_cjson(lua_State *L);
 int luaopen_hubspot_assoc_core(lua_State *L);
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *old, size_t size);
+void __libc_free(void *block);
 
 typedef enum kind { KIND_LUA, KIND_C, KIND_INSTRUCTION } kind;
 
@@ -35,9 +53,13 @@ static struct {
   kind kind;
   bool goes_on;      /* from the n-th on, all fail */
   atomic_bool armed; /* while the scenario runs */
-  atomic_long left;
+  atomic_long count;
   atomic_bool has_failed;
 } fault;
+
+static atomic_long blocks; /* of C's memory that are in use, but for those of whom is_uncounted */
+static atomic_long *left;  /* of each try, in the end; [0]: of one in which nothing failed. All processes have it */
+static _Thread_local bool is_uncounted;
 
 static bool fails(kind what)
 {
@@ -45,7 +67,7 @@ static bool fails(kind what)
 
   if (fault.kind != what || !atomic_load(&fault.armed))
     return false;
-  left = atomic_fetch_sub(&fault.left, 1);
+  left = atomic_fetch_sub(&fault.count, 1);
   if (left > 1 || (left < 1 && !fault.goes_on))
     return false;
   atomic_store(&fault.has_failed, true);
@@ -54,28 +76,93 @@ static bool fails(kind what)
 
 /* ---- memory ---- */
 
-__attribute__((visibility("default"))) void *malloc(size_t size)
+static void *count(void *block)
 {
-  if (!fails(KIND_C))
-    return __libc_malloc(size);
+  if (block && !is_uncounted)
+    atomic_fetch_add(&blocks, 1);
+  return block;
+}
+
+static void *refuse(void)
+{
   errno = ENOMEM;
   return NULL;
+}
+
+__attribute__((visibility("default"))) void *malloc(size_t size)
+{
+  return fails(KIND_C) ? refuse() : count(__libc_malloc(size));
 }
 
 __attribute__((visibility("default"))) void *calloc(size_t n, size_t size)
 {
-  if (!fails(KIND_C))
-    return __libc_calloc(n, size);
-  errno = ENOMEM;
-  return NULL;
+  return fails(KIND_C) ? refuse() : count(__libc_calloc(n, size));
 }
 
 __attribute__((visibility("default"))) void *realloc(void *old, size_t size)
 {
-  if (!fails(KIND_C))
-    return __libc_realloc(old, size);
-  errno = ENOMEM;
-  return NULL;
+  if (fails(KIND_C))
+    return refuse();
+  return old ? __libc_realloc(old, size) : count(__libc_realloc(old, size));
+}
+
+__attribute__((visibility("default"))) void free(void *block)
+{
+  if (block && !is_uncounted)
+    atomic_fetch_sub(&blocks, 1);
+  __libc_free(block);
+}
+
+/* What libc keeps of a thread, for the next one, is there as often as there were threads at the same time. */
+__attribute__((visibility("default"))) int pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                                                          void *(*start)(void *), void *data)
+{
+  int (*create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+  int status;
+
+  *(void **)&create = dlsym(RTLD_NEXT, "pthread_create");
+  is_uncounted = true;
+  status = create(thread, attributes, start, data);
+  is_uncounted = false;
+  return status;
+}
+
+/* What libcurl and OpenSSL set up once per process, and leave behind in parts where that fails. (The linker puts these in
+ * the functions' place.) */
+int __real_curl_global_init(long flags);
+int __wrap_curl_global_init(long flags);
+
+int __wrap_curl_global_init(long flags)
+{
+  int code;
+
+  is_uncounted = true;
+  code = __real_curl_global_init(flags);
+  is_uncounted = false;
+  return code;
+}
+
+/* lua-cjson's buffers: where Lua's memory runs out while it decodes, it leaves them behind. */
+void *__real_strbuf_new(int size);
+void __real_strbuf_free(void *buffer);
+void *__wrap_strbuf_new(int size);
+void __wrap_strbuf_free(void *buffer);
+
+void *__wrap_strbuf_new(int size)
+{
+  void *buffer;
+
+  is_uncounted = true;
+  buffer = __real_strbuf_new(size);
+  is_uncounted = false;
+  return buffer;
+}
+
+void __wrap_strbuf_free(void *buffer)
+{
+  is_uncounted = true;
+  __real_strbuf_free(buffer);
+  is_uncounted = false;
 }
 
 static size_t in_use; /* by Lua */
@@ -87,7 +174,7 @@ static void *allocate(void *data, void *block, size_t old_size, size_t new_size)
 
   (void)data;
   if (new_size == 0) {
-    free(block);
+    __libc_free(block);
     in_use -= had;
     return NULL;
   }
@@ -104,7 +191,7 @@ static void *allocate(void *data, void *block, size_t old_size, size_t new_size)
 static void on_instruction(lua_State *L, lua_Debug *at)
 {
   lua_getinfo(L, "S", at);
-  if (strstr(at->source, "lua/hubspot_assoc") && fails(KIND_INSTRUCTION))
+  if ((strstr(at->source, "lua/hubspot_assoc") || strstr(at->source, "torture/asked")) && fails(KIND_INSTRUCTION))
     luaL_error(L, "interrupted by the host");
 }
 
@@ -140,9 +227,19 @@ static int in_child(lua_State *L)
   return 1;
 }
 
+/* is_readable(fd): within a moment */
+static int is_readable(lua_State *L)
+{
+  struct pollfd wanted = {.fd = (int)luaL_checkinteger(L, 1), .events = POLLIN};
+
+  lua_pushboolean(L, poll(&wanted, 1, MOMENT) > 0);
+  return 1;
+}
+
 static int open_host(lua_State *L)
 {
-  static const luaL_Reg functions[] = {{"with_fault", with_fault}, {"in_child", in_child}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+    {"with_fault", with_fault}, {"in_child", in_child}, {"is_readable", is_readable}, {NULL, NULL}};
 
   luaL_newlib(L, functions);
   return 1;
@@ -174,13 +271,28 @@ static int run_scenario(lua_State *L)
   return 0;
 }
 
+static int open_files(void)
+{
+  int fd, n = 0;
+
+  for (fd = 0; fd < MOST_FILES; fd++)
+    n += fcntl(fd, F_GETFD) >= 0;
+  return n;
+}
+
 static _Noreturn void try_once(const char *scenario, long n)
 {
+  long had = atomic_load(&blocks);
+  int files = open_files();
   lua_State *L = lua_newstate(allocate, NULL);
   int status = UNSOUND;
 
+  if (!L) {
+    fprintf(stderr, "    this Lua takes no allocator\n");
+    exit(UNSOUND);
+  }
   alarm(PATIENCE); /* what hangs is killed, and told */
-  atomic_store(&fault.left, n);
+  atomic_store(&fault.count, n);
   lua_pushcfunction(L, run_scenario);
   lua_pushstring(L, scenario);
   if (lua_pcall(L, 1, 0, 0) != LUA_OK)
@@ -188,10 +300,12 @@ static _Noreturn void try_once(const char *scenario, long n)
   else
     status = atomic_load(&fault.has_failed) ? SOUND : NOT_REACHED;
   lua_close(L);
-  if (in_use != 0) {
-    fprintf(stderr, "    %s, at %ld: %zu bytes of Lua's are left\n", scenario, n, in_use);
+  if (in_use != 0 || open_files() != files) {
+    fprintf(stderr, "    %s, at %ld: %zu bytes of Lua's and %d files are left\n", scenario, n, in_use,
+            open_files() - files);
     status = UNSOUND;
   }
+  atomic_store(&left[status == NOT_REACHED || n >= MOST_TRIES ? 0 : n], atomic_load(&blocks) - had);
   exit(status);
 }
 
@@ -201,6 +315,18 @@ typedef struct tally {
   long tries, unsound, by_cjson;
   bool is_over; /* some try came to its end without the fault */
 } tally;
+
+static void count_leaks(tally *sum, const char *scenario)
+{
+  long usual = left[0], n;
+
+  for (n = 1; n < MOST_TRIES; n++)
+    if (left[n] > usual) {
+      fprintf(stderr, "    %s, at %ld: %ld blocks of C's memory are left, where %ld would be\n", scenario, n, left[n],
+              usual);
+      sum->unsound++;
+    }
+}
 
 static void wait_for_one(tally *sum, const char *scenario)
 {
@@ -218,13 +344,13 @@ static void wait_for_one(tally *sum, const char *scenario)
     sum->unsound++;
 }
 
-static tally run_all(const char *scenario)
+static tally run_all(const char *scenario, long every)
 {
   tally sum = {0, 0, 0, false};
   int running = 0;
   long n;
 
-  for (n = 1; n < MOST_TRIES && !sum.is_over; n++) {
+  for (n = 1; n < MOST_TRIES && !sum.is_over; n += every) {
     pid_t pid = fork();
 
     if (pid == 0)
@@ -237,20 +363,27 @@ static tally run_all(const char *scenario)
   }
   for (; running > 0; running--)
     wait_for_one(&sum, scenario);
+  count_leaks(&sum, scenario);
   return sum;
 }
 
 int main(int argc, char **argv)
 {
+  const char *every = getenv("EVERY");
   tally sum;
 
-  if (argc != 4) {
-    fprintf(stderr, "usage: host SCENARIO lua|c|instruction once|on\n");
+  if (argc != 4 && argc != 5) {
+    fprintf(stderr, "usage: host SCENARIO lua|c|instruction once|on [N]\n");
     return 2;
   }
+  left = mmap(NULL, MOST_TRIES * sizeof *left, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (left == MAP_FAILED)
+    return 2;
   fault.kind = argv[2][0] == 'l' ? KIND_LUA : argv[2][0] == 'c' ? KIND_C : KIND_INSTRUCTION;
   fault.goes_on = strcmp(argv[3], "on") == 0;
-  sum = run_all(argv[1]);
+  if (argc == 5)
+    try_once(argv[1], atol(argv[4]));
+  sum = run_all(argv[1], every ? atol(every) : 1);
   printf("  %-14s %-12s %-5s %5ld tries, %ld unsound%s", argv[1], argv[2], argv[3], sum.tries, sum.unsound,
          sum.is_over ? "" : ", and no end");
   if (sum.by_cjson)

@@ -12,7 +12,7 @@ local scheduler = require "hubspot_assoc.scheduler"
 
 local create, resume = coroutine.create, coroutine.resume
 local running, status = coroutine.running, coroutine.status
-local error, pairs, select, setmetatable, type = error, pairs, select, setmetatable, type
+local error, pairs, pcall, select, setmetatable, type = error, pairs, pcall, select, setmetatable, type
 local ask, try = protected.ask, protected.try
 local next = pairs {} -- hosts that take globals away leave pairs
 local huge = 1 / 0
@@ -472,11 +472,7 @@ end
 
 -- ---- calls under way ----
 
---- Makes a call one that is under way.
--- @param is_ordinary nobody needs step for it
--- @param is_left nobody waits for it yet: its questions are answered as those of asynchronous calls
--- @return its future
-function call_of.submit(client, call, class, is_ordinary, is_left)
+local function submit(client, call, class, is_ordinary, is_left)
   local problem = scheduler.watch(client)
   local future = setmetatable({ client = client, call = call, state = "running", is_ordinary = is_ordinary,
     is_left = is_left, token_clock = client.token_clock }, class)
@@ -488,6 +484,26 @@ function call_of.submit(client, call, class, is_ordinary, is_left)
   accept(future, call:run(0))
   client.is_unsure = was_unsure
   route(client)
+  return future
+end
+
+--- Makes a call one that is under way. An error in between must not leave an event loop to watch for nothing.
+-- @param is_ordinary nobody needs step for it
+-- @param is_left nobody waits for it yet: its questions are answered as those of asynchronous calls
+-- @return its future
+function call_of.submit(client, ...)
+  if not client.loop then
+    return submit(client, ...)
+  end
+  local ok, future = pcall(submit, client, ...)
+  if not ok then
+    client.is_unsure = true
+    if next(client.under_way) == nil then
+      client.count = 0
+    end
+    scheduler.settle(client)
+    error(future, 0)
+  end
   return future
 end
 

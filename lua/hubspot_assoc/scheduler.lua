@@ -130,19 +130,21 @@ function scheduler.watch(client)
       return problem
     end
   end
-  local ok, stop, why = ask(loop.watch, fd, client.on_readable, client.core)
+  local ok, stop, why = ask(core.call_into, client, "stop_watching", loop.watch, fd, client.on_readable, client.core)
   if not ok then
     return NO_WATCH .. tostring(stop)
   end
-  client.stop_watching = stop
   return not stop and (why and tostring(why) or NO_WATCH .. "it does not say why") or nil
 end
 
+local function call_stop(client)
+  client.stop_watching()
+end
+
+--- A stop that an error has kept from its end is called again: a watch that nobody stops keeps the loop from ending.
 local function stop_watching(client)
-  local stop = client.stop_watching
-  if stop then
-    client.stop_watching = nil
-    stop()
+  if client.stop_watching then
+    core.call_into(client, "stop_watching", call_stop, client) -- nil
   end
 end
 

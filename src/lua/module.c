@@ -42,6 +42,19 @@ static int call_once(lua_State *L)
   return 1;
 }
 
+/* call_into(table, key, fn, ...) -> what fn(...) returns, of which table[key] becomes the first; nothing comes in
+ * between. It cannot yield. */
+static int call_into(lua_State *L)
+{
+  luaL_checktype(L, 1, LUA_TTABLE);
+  luaL_checkany(L, 3);
+  lua_call(L, lua_gettop(L) - 3, 2);
+  lua_pushvalue(L, 2);
+  lua_pushvalue(L, -3);
+  lua_rawset(L, 1);
+  return 2;
+}
+
 /* is_running(fn) -> is it among the callers of who asks? */
 static int is_running(lua_State *L)
 {
@@ -154,7 +167,7 @@ static void set_closures(lua_State *L, bool is_private, lua_CFunction function, 
  *   NAME(...)           every API call, on the default client -> results, errors, response
  *   new(options), configure(options) -> client, with client:NAME(...)
  *   call(fn, ...)       calls a function that must not yield
- *   call_once, is_running, default, decode   for the Lua layer: above
+ *   call_once, call_into, is_running, default, decode   for the Lua layer: above
  *   forget_interruption, note_interruption, answered   likewise: interrupt.c
  *   now(), common_now()     seconds on the monotonic clock
  *   ignore_sigpipe()        for programs: above
@@ -203,6 +216,8 @@ int luaopen_hubspot_assoc_core(lua_State *L)
   lua_setfield(L, module, "call");
   lua_pushcfunction(L, call_once);
   lua_setfield(L, module, "call_once");
+  lua_pushcfunction(L, call_into);
+  lua_setfield(L, module, "call_into");
   lua_pushcfunction(L, is_running);
   lua_setfield(L, module, "is_running");
   lua_pushcfunction(L, ignore_sigpipe);

@@ -43,8 +43,14 @@ function loop.watch(fd, on_readable)
     end))
   end
 
-  watch_once()
-  return function() poll:close() end
+  local function stop()
+    if not poll:is_closing() then
+      poll:close()
+    end
+  end
+
+  watch_once() -- last: an error before this leaves nothing that keeps the loop from ending
+  return stop
 end
 
 --- Suspends the running coroutine, after it has called start with a function that resumes it; nil or so many seconds
