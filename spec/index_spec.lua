@@ -76,6 +76,17 @@ describe("the index of a result", function()
     assert.same({ 2, 1 }, (match("read", { { id = 5 }, { id = "6" } }, { read_result(6), read_result("5") })))
   end)
 
+  it("is found by texts of any length", function()
+    for _, first in ipairs { "A", ("x"):rep(32), ("x"):rep(33), ("LONG"):rep(20) } do
+      local inputs = { limit { category = first }, limit { category = "B" }, limit { category = "C" } }
+      local results = {}
+      for i, category in ipairs { "C", "", "D", first, "B" } do results[i] = limit_result(279, category) end
+      assert.same({ 3, false, false, 1, 2 }, (match("batch_update", inputs, results)))
+      assert.same({ false }, (match("batch_update", { inputs[1] }, { results[2] })))
+      assert.same({ 1 }, (match("batch_update", { inputs[1] }, { results[4] })))
+    end
+  end)
+
   it("is right for thousands, in any order, some of which failed", function()
     math.randomseed(7)
     local inputs, order = {}, {}

@@ -268,7 +268,8 @@ static accept_result take_column(lua_State *L, int key, const lhsa_field *field,
 
 /* Takes the element at `key` + 1 of the table at idx. A plain table in which nothing changes is accepted as it is; the
  * first change puts a copy at `result`, nil until then. */
-static accept_result take_element(lua_State *L, int idx, int result, int key, const lhsa_field *field, checking *at)
+static inline accept_result take_element(lua_State *L, int idx, int result, int key, const lhsa_field *field,
+                                         checking *at)
 {
   accept_result accepted = field->column ? take_column(L, key, field, at) : accept(L, key + 1, field, at);
 
@@ -427,7 +428,7 @@ static accept_result take_number(lua_State *L, int idx, const lhsa_field *field)
   double number = has_no_fraction ? (double)lua_tointeger(L, idx) : lua_tonumber(L, idx);
   char expected[80];
 
-  if (lua_type(L, idx) != LUA_TNUMBER || (is_integer && !has_no_fraction && floor(number) != number))
+  if (!has_no_fraction && (lua_type(L, idx) != LUA_TNUMBER || (is_integer && floor(number) != number)))
     return fail_type(L, idx, field, is_integer ? "integer" : "number");
   if (!(number >= field->min && number <= field->max)) {
     snprintf(expected, sizeof expected, "%s from %.14g to %.14g", is_integer ? "integer" : "number", field->min,

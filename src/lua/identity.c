@@ -23,20 +23,39 @@ lhsa_identities *lhsa_push_identities(lua_State *L, const lhsa_endpoint *endpoin
   ids->ncolumns = ncolumns;
   while (ids->ntold < ncolumns && endpoint->identity[ids->ntold].context)
     ids->ntold++;
-  lua_newtable(L); /* text -> number */
-  lhsa_setuservalue(L, -2);
   return ids;
+}
+
+/* Pushes the table text -> number; it is made when there is a second text. */
+static void push_texts(lua_State *L, int kept, lhsa_identities *ids)
+{
+  if (!ids->has_texts) {
+    lua_newtable(L);
+    lhsa_setuservalue(L, kept);
+    ids->has_texts = true;
+  }
+  lhsa_getuservalue(L, kept);
 }
 
 /* The number of the text at idx; 0: it has none, or is given one. `kept`: of the identities. */
 static uint64_t number_of_text(lua_State *L, int kept, lhsa_identities *ids, int idx, bool is_new)
 {
-  const char *text = lua_tostring(L, idx);
+  size_t len;
+  const char *text = lua_tolstring(L, idx, &len);
   uint64_t number;
 
+  if (ids->first_len > 0 && len == ids->first_len && memcmp(text, ids->first_text, len) == 0)
+    return 1;
   if (text == ids->last_text) /* the table keeps it; Lua has short texts once */
     return ids->last_number;
-  lhsa_getuservalue(L, kept);
+  if (ids->ntexts == 0 && is_new && len <= sizeof ids->first_text) {
+    memcpy(ids->first_text, text, len);
+    ids->first_len = len;
+    return ids->ntexts = 1;
+  }
+  if (!ids->has_texts && !is_new)
+    return 0;
+  push_texts(L, kept, ids);
   lua_pushvalue(L, idx);
   lua_rawget(L, -2);
   number = (uint64_t)lua_tointeger(L, -1);
@@ -71,25 +90,28 @@ static inline bool read_digits(lua_State *L, int idx, uint64_t *value)
   return true;
 }
 
+static bool read_float(lua_State *L, int idx, uint64_t *value)
+{
+  double number = lua_type(L, idx) == LUA_TNUMBER ? lua_tonumber(L, idx) : -1;
+
+  *value = number >= 0 && number < 9007199254740992.0 ? (uint64_t)number : 0;
+  return number >= 0 && number == floor(number);
+}
+
 static inline bool read_value(lua_State *L, int kept, lhsa_identities *ids, int column, int idx, bool is_new,
                               uint64_t *value)
 {
-  int type = lua_type(L, idx);
-  double number;
-
   if (ids->columns[column].is_text) {
-    *value = type == LUA_TSTRING ? number_of_text(L, kept, ids, idx, is_new) : 0;
+    *value = lua_type(L, idx) == LUA_TSTRING ? number_of_text(L, kept, ids, idx, is_new) : 0;
     return *value > 0;
   }
-  if (type == LUA_TSTRING)
-    return read_digits(L, idx, value);
   if (lua_isinteger(L, idx)) {
-    *value = (uint64_t)lua_tointeger(L, idx);
-    return lua_tointeger(L, idx) >= 0;
+    lua_Integer number = lua_tointeger(L, idx);
+
+    *value = (uint64_t)number;
+    return number >= 0;
   }
-  number = type == LUA_TNUMBER ? lua_tonumber(L, idx) : -1;
-  *value = number >= 0 && number < 9007199254740992.0 ? (uint64_t)number : 0;
-  return number >= 0 && number == floor(number);
+  return lua_type(L, idx) == LUA_TSTRING ? read_digits(L, idx, value) : read_float(L, idx, value);
 }
 
 void lhsa_keep_identity(lua_State *L, int kept, lhsa_identities *ids, int input, int column, int idx)

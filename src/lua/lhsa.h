@@ -206,8 +206,12 @@ typedef struct lhsa_client lhsa_client;
 typedef struct lhsa_identities {
   const lhsa_identity *columns;
   int n, ncolumns, ntold; /* inputs; columns; those that results and errors have, too: the first ones */
-  const char *last_text;  /* looked up last, and its number */
-  uint64_t last_number, ntexts;
+  uint64_t ntexts;        /* different ones; number 1 is, mostly the only one: */
+  char first_text[32];
+  size_t first_len;       /* 0: there is none */
+  bool has_texts;         /* others are in a table, their user value */
+  const char *last_text;  /* of those, looked up last, and its number */
+  uint64_t last_number;
   uint64_t value[];       /* a row for each input */
 } lhsa_identities;
 
@@ -233,6 +237,7 @@ typedef struct lhsa_request_info {
 } lhsa_request_info;
 
 typedef struct lhsa_match {
+  bool is_in_order; /* there is one result for each input, in their order, and no error */
   int promised; /* so many results belong to inputs that are not alike */
   int left;     /* the one input of the call for which nothing came, if that is certain; or 0 */
 } lhsa_match;

@@ -376,7 +376,7 @@ static void make_room(lua_State *L, matching *m)
 
 static lhsa_match match_groups(lua_State *L, matching *m, bool has_results)
 {
-  lhsa_match match;
+  lhsa_match match = {.is_in_order = false};
 
   make_room(L, m);
   match.promised = group_inputs(m);
@@ -410,8 +410,11 @@ lhsa_match lhsa_match_inputs(lua_State *L, int kept, const lhsa_request_info *in
   luaL_checkstack(L, 20, NULL);
   if (info->endpoint->empty_ok && m.nerrors == 0)
     match.promised = 0;
-  else if (!match_in_order(L, &m))
-    match = match_groups(L, &m, !info->endpoint->empty_ok);
+  else {
+    match.is_in_order = match_in_order(L, &m);
+    if (!match.is_in_order)
+      match = match_groups(L, &m, !info->endpoint->empty_ok);
+  }
   lua_settop(L, top);
   return match;
 }

@@ -435,11 +435,14 @@ static int count_objects(lua_State *L)
 static bool add_missing(lua_State *L, int reply, const lhsa_request_info *info, const hsa_outcome *outcome,
                         const lhsa_match *match)
 {
-  int n = count_objects(L);
   hsa_outcome missing = *outcome;
   lhsa_request_info whose = *info;
+  int n;
 
-  if (outcome->http_status == NO_CONTENT || n >= match->promised)
+  if (match->is_in_order || outcome->http_status == NO_CONTENT)
+    return false;
+  n = count_objects(L);
+  if (n >= match->promised)
     return false;
   missing.kind = HSA_PROTOCOL;
   missing.retryable = info->endpoint->effect != HSA_ONCE;
@@ -513,7 +516,7 @@ static bool add_list(lua_State *L, int reply, int idx, const lhsa_request_info *
 {
   int errors, results;
   bool has_errors;
-  lhsa_match match = {0, 0};
+  lhsa_match match = {.promised = 0};
 
   push_partials(L, idx);
   errors = lua_gettop(L);
@@ -670,16 +673,6 @@ int lhsa_reply_push(lua_State *L, int reply)
   return 3;
 }
 
-static int length(lua_State *L, int reply, int slot)
-{
-  int n;
-
-  lua_rawgeti(L, reply, slot);
-  n = lua_istable(L, -1) ? (int)lua_rawlen(L, -1) : 0;
-  lua_pop(L, 1);
-  return n;
-}
-
 static void shorten(lua_State *L, int reply, int slot, int n, bool is_kept)
 {
   int i;
@@ -707,11 +700,16 @@ void lhsa_reply_rewind(lua_State *L, int reply, lhsa_reply_mark *mark)
 
 void lhsa_reply_commit(lua_State *L, int reply, lhsa_reply_mark *mark)
 {
-  mark->results = length(L, reply, LHSA_RESULTS_SO_FAR);
+  int top = lua_gettop(L);
+
   lua_rawgeti(L, reply, LHSA_RESULTS_SO_FAR);
-  mark->has_results = !lua_isnil(L, -1);
-  lua_pop(L, 1);
-  mark->errors = length(L, reply, LHSA_ERRORS);
-  mark->requests = length(L, reply, LHSA_REQUESTS);
-  mark->is_dirty = false;
+  lua_rawgeti(L, reply, LHSA_ERRORS);
+  lua_rawgeti(L, reply, LHSA_REQUESTS);
+  *mark = (lhsa_reply_mark){
+    .has_results = !lua_isnil(L, top + 1),
+    .results = (int)lua_rawlen(L, top + 1), /* 0 of what is no list */
+    .errors = (int)lua_rawlen(L, top + 2),
+    .requests = (int)lua_rawlen(L, top + 3),
+  };
+  lua_settop(L, top);
 }

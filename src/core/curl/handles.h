@@ -63,7 +63,7 @@ typedef enum errand { ERRAND_NONE, ERRAND_START, ERRAND_TIME_OUT, ERRAND_DROP } 
 struct hsa_transfer {
   CURL *easy;          /* NULL: never run yet */
   CURLU *url;
-  char *url_text; /* that url was made from */
+  char *url_text; /* of the last run; NULL: none has been set in `easy` yet */
   hsa_transport *transport;
   hsa_transfer *next;  /* in idle, ended or running */
   hsa_transfer **link; /* what points to it, in running */

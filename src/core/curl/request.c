@@ -189,6 +189,8 @@ static bool set_up(hsa_transfer *transfer)
   bool ok = hsa_libcurl_set_protocol(easy, is_https) && (!is_https || hsa_libcurl_take_head(easy)) &&
             set_proxy(easy, transfer->transport) && hsa_trust_apply(&transfer->transport->trust, easy);
 
+  free(transfer->url_text);
+  transfer->url_text = NULL;
   SET(CURLOPT_PRIVATE, transfer);
   SET(CURLOPT_CURLU, transfer->url);
   SET(CURLOPT_ERRORBUFFER, transfer->error);
@@ -336,14 +338,7 @@ static bool set_headers(hsa_transfer *transfer, const hsa_attempt *attempt)
 /* A URL handle spares libcurl parsing the same URL for every call. */
 static bool set_handle(hsa_transfer *transfer, const char *text)
 {
-  char *copy;
-
-  if (transfer->url_text && strcmp(transfer->url_text, text) == 0)
-    return true;
-  copy = strdup(text);
-  free(transfer->url_text);
-  transfer->url_text = copy;
-  return copy && curl_url_set(transfer->url, CURLUPART_URL, text, CURLU_PATH_AS_IS) == CURLUE_OK &&
+  return curl_url_set(transfer->url, CURLUPART_URL, text, CURLU_PATH_AS_IS) == CURLUE_OK &&
          /* makes libcurl before 8.0 notice that the handle has changed */
          curl_easy_setopt(transfer->easy, CURLOPT_URL, NULL) == CURLE_OK;
 }
@@ -353,12 +348,17 @@ static bool set_handle(hsa_transfer *transfer, const char *text)
 static bool set_url(hsa_transfer *transfer, const char *text)
 {
   const hsa_transport *transport = transfer->transport;
-  const char *target = strchr(strstr(text, "://") + 3, '/');
+  bool gives_target = transport->base.is_https || transport->base.is_loopback, ok;
 
-  if (!transport->base.is_https && !transport->base.is_loopback)
-    return set_handle(transfer, text);
-  return set_handle(transfer, transport->config->base_url) &&
-         curl_easy_setopt(transfer->easy, CURLOPT_REQUEST_TARGET, target) == CURLE_OK;
+  if (transfer->url_text && strcmp(transfer->url_text, text) == 0)
+    return true;
+  ok = gives_target ? (transfer->url_text || set_handle(transfer, transport->config->base_url)) &&
+                        curl_easy_setopt(transfer->easy, CURLOPT_REQUEST_TARGET,
+                                         strchr(strstr(text, "://") + 3, '/')) == CURLE_OK
+                    : set_handle(transfer, text);
+  free(transfer->url_text);
+  transfer->url_text = ok ? strdup(text) : NULL;
+  return transfer->url_text != NULL;
 }
 
 /* A POST or PUT without a body still says Content-Length: 0; some servers insist. */
