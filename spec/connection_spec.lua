@@ -112,14 +112,16 @@ describe("a server of HTTP/2 that leaves requests aside", function()
   local only = version < 7088000 and pending or it -- older ones get HTTP/1.1
 
   -- Starts it, has fn(client) use it, and returns what that does and how many requests the server applied.
-  local function with_server(mode, fn)
+  local function with_server(mode, fn, options)
     local code = ("package.loadlib(%q, 'serve')()"):format(child.shared_object "h2_server")
     local command = "echo $$; unset LD_PRELOAD LUA_INIT; H2_MODE=%s H2_CERTIFICATE=%s/cert H2_KEY=%s/key exec %s -e %s"
     local lua = os.getenv "HELPER_LUA" or "lua5.4"
     local pipe = assert(io.popen(command:format(mode, folder, folder, lua, shell.quote(code)) .. " </dev/null"))
     local pid = pipe:read "*l"
     local port = assert((pipe:read "*l" or ""):match "^port (%d+)$", "no server")
-    local client = wire.client("https://localhost:" .. port, { ca_file = folder .. "/cert", max_attempts = 1 })
+    local all = { ca_file = folder .. "/cert", max_attempts = 1 }
+    for name, value in pairs(options or {}) do all[name] = value end
+    local client = wire.client("https://localhost:" .. port, all)
     local ok, result = pcall(fn, client)
     client:close()
     os.execute("kill " .. pid)
@@ -141,6 +143,19 @@ describe("a server of HTTP/2 that leaves requests aside", function()
         end)
         assert.equal(4, applied)
       end
+    end)
+  end
+
+  for mode, since in pairs { ping = 0, settings = 0, interim = 0, push = 0, unknown = 0, priority = 8007000,
+    empty = 8007000 } do
+    -- Older ones read what means nothing until none is there (SECURITY.md).
+    local bounded = version < since and pending or only
+    bounded("and floods the client with frames holds no call beyond its deadline: " .. mode, function()
+      local outcome = with_server("flood_" .. mode, function(client)
+        return wire.timed(client, "get_limits", "contacts", "companies")
+      end, { deadline = 1, timeout = 1 })
+      assert.truthy(({ timeout = true, transport = true, protocol = true })[outcome.error.kind])
+      assert.is_true(outcome.seconds < 1 + LATE, outcome.seconds)
     end)
   end
 

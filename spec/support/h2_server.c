@@ -5,6 +5,7 @@
  *   http1   each is told that it has to come by HTTP/1.1
  *   refuse  the first three are refused, whatever their connections; so are all with refuse_all
  *   goaway  the first three connections are ended with a GOAWAY when one comes, which says that none was processed
+ *   flood_X the first one is answered with frames of that kind, for as long as somebody reads them
  * Says "port N", and then "applied" for each request that it answers. */
 #include <arpa/inet.h>
 #include <dlfcn.h>
@@ -39,7 +40,7 @@ static const char OK[] = "{\"status\":\"COMPLETE\",\"results\":[{\"category\":\"
 static const char *mode;
 static int *left_aside; /* so many requests or connections, in all processes */
 
-enum { DATA = 0, HEADERS = 1, RST_STREAM = 3, SETTINGS = 4, PING = 6, GOAWAY = 7 };
+enum { DATA = 0, HEADERS = 1, PRIORITY = 2, RST_STREAM = 3, SETTINGS = 4, PUSH_PROMISE = 5, PING = 6, GOAWAY = 7 };
 enum { END_STREAM = 1, ACK = 1, END_HEADERS = 4 };
 enum { REFUSED_STREAM = 7, HTTP_1_1_REQUIRED = 13 };
 
@@ -82,14 +83,52 @@ static int read_all(SSL *ssl, unsigned char *bytes, int n)
   return 1;
 }
 
+static void put_frame(unsigned char *bytes, int type, int flags, unsigned stream, const void *payload, size_t len)
+{
+  const unsigned char head[9] = {(unsigned char)(len >> 16), (unsigned char)(len >> 8), (unsigned char)len, (unsigned char)type,
+                                 (unsigned char)flags, (unsigned char)(stream >> 24), (unsigned char)(stream >> 16),
+                                 (unsigned char)(stream >> 8), (unsigned char)stream};
+
+  memcpy(bytes, head, 9);
+  memcpy(bytes + 9, payload, len);
+}
+
 static void frame(SSL *ssl, int type, int flags, unsigned stream, const void *payload, size_t len)
 {
-  unsigned char bytes[256] = {(unsigned char)(len >> 16), (unsigned char)(len >> 8), (unsigned char)len, (unsigned char)type,
-                              (unsigned char)flags, (unsigned char)(stream >> 24), (unsigned char)(stream >> 16),
-                              (unsigned char)(stream >> 8), (unsigned char)stream};
+  unsigned char bytes[256];
 
-  memcpy(bytes + 9, payload, len);
+  put_frame(bytes, type, flags, stream, payload, len);
   tls.SSL_write(ssl, bytes, (int)(9 + len));
+}
+
+/* Frames that bring a request nothing, without end. */
+static void flood(SSL *ssl, unsigned stream, const char *kind)
+{
+  static const struct {
+    const char *kind;
+    int type, flags, is_of_stream;
+    const char *payload;
+    int len;
+  } rows[] = {
+    {"ping", PING, 0, 0, "12345678", 8},
+    {"settings", SETTINGS, 0, 0, "", 0},
+    {"interim", HEADERS, END_HEADERS, 1, "\x08\x03" "103", 5}, /* :status: 103 */
+    {"push", PUSH_PROMISE, END_HEADERS, 1, "\0\0\0\x02\x82\x86\x84", 7},
+    {"unknown", 200, 0, 0, "what", 4},
+    {"priority", PRIORITY, 0, 1, "\0\0\0\0\1", 5},
+    {"empty", DATA, 0, 1, "", 0},
+  };
+  static unsigned char bytes[16000];
+  int i, n = 0;
+
+  for (i = 0; strcmp(rows[i].kind, kind) != 0; i++)
+    ;
+  if (rows[i].type == DATA)
+    frame(ssl, HEADERS, END_HEADERS, stream, "\x88", 1);
+  for (; n < (int)sizeof bytes - 32; n += 9 + rows[i].len)
+    put_frame(bytes + n, rows[i].type, rows[i].flags, rows[i].is_of_stream ? stream : 0, rows[i].payload, (size_t)rows[i].len);
+  while (tls.SSL_write(ssl, bytes, n) > 0)
+    ;
 }
 
 static void say_applied(void)
@@ -104,6 +143,10 @@ static int decide(SSL *ssl, unsigned stream)
   unsigned char reset[4] = {0, 0, 0, HTTP_1_1_REQUIRED};
   int is_early = __sync_fetch_and_add(left_aside, 1) < 3;
 
+  if (strncmp(mode, "flood_", 6) == 0) {
+    flood(ssl, stream, mode + 6);
+    return 0;
+  }
   if (strcmp(mode, "goaway") == 0 && is_early) {
     frame(ssl, GOAWAY, 0, 0, "\0\0\0\0\0\0\0\0", 8);
     return 0;
