@@ -271,6 +271,23 @@ describe("a host", function()
       return "ends" ]])
     assert.same({ "ends", "0" }, { lines[1], lines.status })
   end)
+
+  -- What frees a dropped call's request is made with the first one, and so finalized before this.
+  it("whose finalizer uses a client before its own has its results", function()
+    local lines = child.run({}, [[
+      local client = require "hubspot_assoc".new { access_token = "x", io_thread = false, transport = function()
+        return { status = 200, body = '{"results":[{"category":"USER_DEFINED","typeId":1}]}' }
+      end }
+      local function use() print(#client:get_limits("contacts", "companies")) end
+      if _VERSION == "Lua 5.1" then
+        holder = newproxy(true)
+        getmetatable(holder).__gc = use
+      else
+        holder = setmetatable({}, { __gc = use })
+      end
+      return #client:get_limits("contacts", "companies") ]])
+    assert.same({ "1", "1", "0" }, { lines[1], lines[2], lines.status })
+  end)
 end)
 
 describe("the option loop", function()
