@@ -30,7 +30,7 @@ local assoc = { _VERSION = core._VERSION }
 --   ("luv", "cqueues", "ngx", or a table of two functions). docs/reference.md tells their defaults.
 -- @return client; raises if an option is unknown or wrong
 function assoc.new(options)
-  expect_dot(assoc, options, "new")
+  expect_dot(options, "new")
   local client = client_module.new(options, 2, "new")
   return client
 end
@@ -39,7 +39,7 @@ end
 -- @param options as in assoc.new
 -- @return the client; raises as assoc.new does
 function assoc.configure(options)
-  expect_dot(assoc, options, "configure")
+  expect_dot(options, "configure")
   local client = client_module.new(options, 2, "configure")
   client_module.set_default(client)
   return client
@@ -47,7 +47,7 @@ end
 
 --- Returns its arguments, or raises tostring(errors) if there are errors, partial failure included.
 function assoc.check(results, errors, response)
-  expect_dot(assoc, results, "check")
+  expect_dot(results, "check")
   if errors then
     error(tostring(errors), 0)
   end
@@ -61,7 +61,7 @@ end
 --   "config". Errors that a call returned are taken as they are, other tables are copied.
 -- @return errors; raises if the list is empty, or an element is no error
 function assoc.errors(list)
-  expect_dot(assoc, list, "errors")
+  expect_dot(list, "errors")
   local errors = core.errors(list, 2)
   return errors
 end
@@ -77,7 +77,7 @@ end
 -- @return oauth, with oauth:exchange(code, redirect_uri [, code_verifier]) -> tokens, or nil and errors. Raises if an
 --   option is unknown or wrong.
 function assoc.oauth(options)
-  expect_dot(assoc, options, "oauth")
+  expect_dot(options, "oauth")
   local oauth = require "hubspot_assoc.oauth".new(options, 2)
   return oauth
 end

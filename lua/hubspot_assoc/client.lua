@@ -6,7 +6,7 @@ local call_of = require "hubspot_assoc.call"
 local scheduler = require "hubspot_assoc.scheduler"
 
 local error, getmetatable, loaded, pcall = error, getmetatable, package.loaded, pcall
-local rawequal, rawget = rawequal, rawget
+local rawget = rawget
 local pairs, require, setmetatable, tostring, type = pairs, require, setmetatable, tostring, type
 local next = pairs {} -- hosts that take globals away leave pairs
 local huge = 1 / 0
@@ -286,7 +286,7 @@ for name, start in pairs(core.calls) do
   Client[name] = function(self, ...)
     expect_client(self, name)
     local call = start(self.core, ...)
-    local loop = scheduler.loop_to_wait_in(self, name, 2)
+    local loop = self.loop and scheduler.loop_to_wait_in(self, name, 2)
     return call_of.perform(self, loop, call, Future)
   end
 
@@ -301,9 +301,11 @@ for name, start in pairs(core.calls) do
   end
 end
 
---- Raises if a function of the module was called with a colon.
-function client_module.expect_dot(module, first, name)
-  if rawequal(first, module) then
+local is_module = {} -- module -> true; a look into it calls neither C, as rawequal does, nor a metamethod
+
+--- Raises if a function of a module was called with a colon.
+function client_module.expect_dot(first, name)
+  if is_module[first] then
     error(("'%s' is a function of the module: call it with a dot, assoc.%s(...)"):format(name, name), 3)
   end
 end
@@ -312,18 +314,19 @@ local expect_dot = client_module.expect_dot
 
 --- Gives a module the functions that work on the default client: all API calls, step, pending and drain.
 function client_module.add_functions(module)
+  is_module[module] = true
   for name, start in pairs(core.calls) do
     module[name] = function(...)
-      expect_dot(module, ..., name)
+      expect_dot(..., name)
       local client = default()
       local call = start(client.core, ...)
-      local loop = scheduler.loop_to_wait_in(client, name, 2)
+      local loop = client.loop and scheduler.loop_to_wait_in(client, name, 2)
       return call_of.perform(client, loop, call, Future)
     end
   end
   for name, method in pairs(methods) do
     module[name] = function(...)
-      expect_dot(module, ..., name)
+      expect_dot(..., name)
       local n = method(default(), 2, ...)
       return n
     end
@@ -361,7 +364,7 @@ function client_module.add_methods(module, room, names)
       return first, second, third
     end
     module[name] = function(...)
-      expect_dot(module, ..., name)
+      expect_dot(..., name)
       local first, second, third = load_room(room)[name](default(), 2, ...)
       return first, second, third
     end

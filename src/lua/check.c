@@ -591,11 +591,12 @@ static bool accept_value(lua_State *L, int idx, const lhsa_field *field, checkin
 
   luaL_checkstack(L, MAX_SLOTS, NULL);
   accepted = accept(L, idx, field, at);
-
   if (accepted == AS_IT_IS)
     lua_pushvalue(L, idx);
-  lua_insert(L, top + 1);
-  lua_settop(L, top + 1);
+  if (lua_gettop(L) > top + 1) {
+    lua_replace(L, top + 1);
+    lua_settop(L, top + 1);
+  }
   return accepted != WRONG;
 }
 
