@@ -2,6 +2,7 @@
 local cjson = require "cjson"
 local binding = require "spec.support.binding"
 local child = require "spec.support.child"
+local core = require "hubspot_assoc.core"
 local fault_server = require "spec.support.fault_server"
 local faults = require "spec.support.faults"
 
@@ -565,6 +566,36 @@ describe("a list that is sent", function()
   it("is a JSON array, also with one element", function()
     local body = echoed "HUBSPOT_DEFINED"
     assert.matches('^{"inputs":%[{.*}%]}$', body)
+  end)
+end)
+
+describe("what is sent", function()
+  -- Where a text becomes a string, Lua 5.1 and LuaJIT run finalizers before they read it.
+  it("is not what a finalizer has sent meanwhile", function()
+    local function client_that(keeps)
+      return core.new { access_token = "x", skip_waits = true, rate = false, transport = function(request)
+        keeps(request.body)
+        return { status = 200, body = '{"results":[]}' }
+      end }
+    end
+    local bodies, inner = {}, client_that(function() end)
+    local outer = client_that(function(body) bodies[body] = true end)
+    local function finalize()
+      inner:associate_default("notes", "deals", { { from = { id = "8" }, to = { id = "9" } } })
+    end
+    local inputs = {}
+    for i = 1, 50 do inputs[i] = { from = { id = tostring(i) }, to = { id = "1" } } end
+    for _ = 1, 2000 do
+      if newproxy then
+        getmetatable(newproxy(true)).__gc = finalize
+      else
+        setmetatable({}, { __gc = finalize })
+      end
+      outer:associate_default("contacts", "companies", inputs)
+    end
+    local body = next(bodies)
+    assert.same({ [body] = true }, bodies)
+    assert.equal(#inputs, #cjson.decode(body).inputs)
   end)
 end)
 

@@ -23,15 +23,23 @@ enum { MAX_TAIL = 16 }; /* of a text; with a comma */
 #define NO_MEMORY "there is not enough memory for it"
 #define MARK '\xff' /* a number made a string begins with it */
 
-static const char encode_key = 'e', decode_key = 'd', memory_key = 'm'; /* their addresses are keys in the registry */
+/* Their addresses are keys in the registry. */
+static const char new_key = 'n', encode_key = 'e', decode_key = 'd', memory_key = 'm';
 
 /* ---- the cjson instance ---- */
 
-static void keep_function(lua_State *L, int cjson, const char *name, const char *key)
+/* Pops what is kept from now on. */
+static void keep(lua_State *L, const char *key)
 {
   lua_pushlightuserdata(L, (void *)(uintptr_t)key);
-  lua_getfield(L, cjson, name);
+  lua_insert(L, -2);
   lua_rawset(L, LUA_REGISTRYINDEX);
+}
+
+static void keep_function(lua_State *L, int cjson, const char *name, const char *key)
+{
+  lua_getfield(L, cjson, name);
+  keep(L, key);
 }
 
 static void push_kept(lua_State *L, const char *key)
@@ -52,11 +60,10 @@ static int free_memory(lua_State *L)
 /* The metatable of what holds memory of C, so that none is lost where Lua raises. */
 static void keep_metatable(lua_State *L)
 {
-  lua_pushlightuserdata(L, (void *)(uintptr_t)&memory_key);
   lua_createtable(L, 0, 1);
   lua_pushcfunction(L, free_memory);
   lua_setfield(L, -2, "__gc");
-  lua_rawset(L, LUA_REGISTRYINDEX);
+  keep(L, &memory_key);
 }
 
 void lhsa_codec_open(lua_State *L)
@@ -66,7 +73,8 @@ void lhsa_codec_open(lua_State *L)
   lua_getglobal(L, "require");
   lua_pushliteral(L, "cjson");
   lua_call(L, 1, 1);
-  lua_getfield(L, -1, "new"); /* the host's instance keeps its settings */
+  keep_function(L, lua_gettop(L), "new", &new_key);
+  push_kept(L, &new_key); /* the host's instance keeps its settings */
   lua_call(L, 0, 1);
   cjson = lua_gettop(L);
   lua_getfield(L, cjson, "decode_max_depth");
@@ -151,11 +159,38 @@ static void push_text(writer *w)
 
 /* ---- encoding ---- */
 
-void lhsa_encode(lua_State *L, int idx)
+/* Pushes cjson's encode, for one at a time: it writes into memory of its instance, and Lua 5.1 and LuaJIT may run
+ * finalizers before they make a string of that. One that needs it meanwhile gets another. */
+static void take_encode(lua_State *L)
 {
   push_kept(L, &encode_key);
+  if (lua_toboolean(L, -1)) {
+    lua_pushboolean(L, 0);
+    keep(L, &encode_key);
+    return;
+  }
+  lua_pop(L, 1);
+  push_kept(L, &new_key);
+  lua_call(L, 0, 1);
+  lua_getfield(L, -1, "encode");
+  lua_remove(L, -2);
+}
+
+/* Gives back the one at idx. */
+static void give_encode(lua_State *L, int idx)
+{
+  lua_pushvalue(L, idx);
+  keep(L, &encode_key);
+}
+
+void lhsa_encode(lua_State *L, int idx)
+{
+  take_encode(L);
+  lua_pushvalue(L, -1);
   lua_pushvalue(L, idx);
   lua_call(L, 1, 1);
+  give_encode(L, lua_gettop(L) - 1);
+  lua_remove(L, -2);
 }
 
 /* Pushes the number, whole and not negative, as a string behind the mark. */
@@ -216,7 +251,7 @@ void lhsa_encode_objects(lua_State *L, int idx, int first, int last, const lhsa_
     lua_pushstring(L, fields[n].name);
   lua_createtable(L, 0, n); /* for one after the other */
   copy = lua_gettop(L);
-  push_kept(L, &encode_key);
+  take_encode(L);
   for (i = first; i <= last; i++) {
     lua_rawgeti(L, idx, i);
     mark_numbers(L, copy + 2, copy, names, n);
@@ -231,6 +266,7 @@ void lhsa_encode_objects(lua_State *L, int idx, int first, int last, const lhsa_
     write_unmarked(&w, text, text + len);
     lua_settop(L, copy + 1);
   }
+  give_encode(L, copy + 1);
   put(&w, tail, strlen(tail));
   push_text(&w);
   lua_replace(L, w.slot);

@@ -323,9 +323,6 @@ enum { LHSA_KEEPERS = 1 }; /* the place of a list in a client's user value */
  * the user's), "headers" (lines, or a function), "user_agent". */
 void lhsa_client_value(lua_State *L, int client, const char *name);
 
-/* Remembers the call at idx, by its address, in the client at `client`, weakly; pushes the call so remembered, or
- * nil. */
-
 /* ---- call.c (with call.h, make.c, run.c, question.c) ---- */
 
 void lhsa_call_open(lua_State *L);
