@@ -5,7 +5,8 @@ local nginx = require "spec.support.nginx"
 local redis_server = require "spec.support.redis_server"
 local simulator = require "spec.support.simulator"
 
-local JITTER = 0.015 -- s: how differently two requests may travel; the limiter's margin is 0.02 s at least
+local JITTER = 0.015 -- s: how differently two requests may travel; the limiter's margin is 0.02 s at least, of a window
+-- of 2 s 0.1 s: such windows are for what a busy machine must not disturb
 
 local token
 
@@ -74,26 +75,26 @@ end)
 
 describe("workers that share a rate #nginx", function()
   it("never exceed it together, and use all of it", function()
-    local server = start { max = 1000, interval = 1, app = shared "{ requests = 20, interval = 0.5 }" }
+    local server = start { max = 1000, interval = 1, app = shared "{ requests = 20, interval = 2 }" }
     local answers = server:get_many("/call", 50, 40)
     expect_good(answers)
     assert.is_true(workers_of(answers) > 1, "one worker had all the load")
     local log = calls_of(simulator.log(token))
     assert.equal(50, #log)
-    assert.equal(20, busiest(log, 0.5 - JITTER))
+    assert.equal(20, busiest(log, 2 - 4 * JITTER))
     local seconds = log[50].time - log[1].time
-    assert.is_true(seconds >= 1 and seconds < 1.5, ("%.2f s"):format(seconds))
+    assert.is_true(seconds >= 4 - 4 * JITTER and seconds < 6, ("%.2f s"):format(seconds))
     ends_well(server)
   end)
 
   it("keep to the account's limit, which they learn, though all load falls on one", function()
-    local server = start { max = 15, interval = 0.5, app = shared() }
+    local server = start { max = 15, interval = 2, app = shared() }
     server:get "/call"
     assert.equal("44", server:get("/calls?n=44").body)
     local log = calls_of(simulator.log(token))
     assert.equal(45, #log)
     assert.equal(0, refused(log))
-    assert.is_true(log[45].time - log[1].time < 1.6, "it had but a part of the rate")
+    assert.is_true(log[45].time - log[1].time < 6.4, "it had but a part of the rate")
     ends_well(server)
   end)
 
@@ -146,7 +147,7 @@ describe("workers that share a rate in Redis #nginx", function()
         return resp.new(socket)
       end
       return require "hubspot_assoc".new { max_connections = 30, limiter = limiter.new(connect, {
-        requests = 20, interval = 0.5, peers = 3, timeout = 0.2,
+        requests = 20, interval = 2, peers = 3, timeout = 5, -- a server may be slow, a killed one is not
         release = function(client) client:set_keepalive(10000, 10) end,
         on_change = function(change) table.insert(changes, tostring(change.shared)) end }) } ]]):format(redis.port)
   end
@@ -160,7 +161,7 @@ describe("workers that share a rate in Redis #nginx", function()
     assert.is_true(workers_of(answers) > 1, "one worker had all the load")
     local log = calls_of(simulator.log(token))
     assert.equal(50, #log)
-    assert.is_true(busiest(log, 0.5 - JITTER) <= 20, busiest(log, 0.5 - JITTER) .. " at once")
+    assert.is_true(busiest(log, 2 - 4 * JITTER) <= 20, busiest(log, 2 - 4 * JITTER) .. " at once")
     redis:signal "KILL"
     expect_good(server:get_many("/call", 30, 20))
     assert.equal(80, #calls_of(simulator.log(token)))
