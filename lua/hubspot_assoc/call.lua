@@ -500,8 +500,10 @@ function call_of.submit(client, ...)
     client.is_unsure = true
     if next(client.under_way) == nil then
       client.count = 0
+      scheduler.settle(client)
+    else
+      client.core:announce(true) -- it may not have been counted
     end
-    scheduler.settle(client)
     error(future, 0)
   end
   return future
