@@ -45,8 +45,8 @@ local function add_refused(name, bytes, message, status)
   add(name, bytes, { kind = "protocol", message = message, status = status or 200 })
 end
 
-local function add_open(name, bytes)
-  add(name, bytes, { is_open = true })
+local function add_open(name, bytes, message)
+  add(name, bytes, { is_open = true, message = message })
 end
 
 -- Folded lines. The handle has kept headers of the call before: libcurl 7.84 to 8.0.1 added a folded first line to one
@@ -166,9 +166,9 @@ add_refused("no gzip", with_gzip(OK))
 add("gzip", with_gzip(zipped))
 add_open("gzip of a file with a name of 10,000 bytes",
   with_gzip("\31\139\8\8" .. zipped:sub(5, 10) .. ("n"):rep(10000) .. "\0" .. zipped:sub(11)))
-add_open("gzip of two members", with_gzip(gzip(OK:sub(1, 9)) .. gzip(OK:sub(10))))
-add_open("gzip, and bytes behind it", with_gzip(zipped .. "xyz"))
-add_open("gzip, and zeros behind it", with_gzip(zipped .. ("\0"):rep(9)))
+add_open("gzip of two members", with_gzip(gzip(OK:sub(1, 9)) .. gzip(OK:sub(10))), "gzip")
+add_open("gzip, and bytes behind it", with_gzip(zipped .. "xyz"), "gzip")
+add_open("gzip, and zeros behind it", with_gzip(zipped .. ("\0"):rep(9)), "gzip")
 add_refused("gzip whose sum is another", with_gzip(zipped:sub(1, -9) .. "\0\0\0\0" .. zipped:sub(-4)))
 add_refused("gzip whose method is another", with_gzip(zipped:sub(1, 2) .. "\9" .. zipped:sub(4)))
 for _, value in ipairs { "deflate", "br", "zstd", "compress", "gzip, gzip", "unheard" } do
@@ -273,6 +273,7 @@ describe("an odd reply:", function()
         local outcome = call(client, method, "reply" .. i)
         if reply.is_open and not outcome.results then
           assert.equal("protocol", outcome.error.kind)
+          assert.matches(reply.message or ".", outcome.error.message)
         elseif reply.kind then
           check_error(reply, method, outcome)
         else

@@ -148,9 +148,11 @@ static void describe(hsa_transfer *transfer, CURLcode code)
   else if (transfer->end == RUN_END_UNFIT)
     text = "the connection was closed, or the server wrote to it, before the request was sent";
   else if (transfer->end == RUN_END_LATE)
-    text = "the time was up while the proxy answered, which has opened no tunnel";
+    text = "the time was up before the request was sent: the proxy or the server talked on and on";
   else if (transfer->end == RUN_END_REFUSED)
     text = "the server refused the request again and again, and processed none";
+  else if (code == CURLE_WRITE_ERROR && transfer->head.is_encoded)
+    text = "the response's gzip is followed by something else";
   else if (code == CURLE_BAD_FUNCTION_ARGUMENT && result->sent)
     text = "libcurl cannot read a response header line";
   else if ((int)code == TOO_LARGE && !transfer->error[0])

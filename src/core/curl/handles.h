@@ -53,7 +53,7 @@ typedef enum hsa_tls_fault {
 typedef enum run_end {
   RUN_END_OTHER,
   RUN_END_UNFIT,  /* the connection could not be used: nothing was sent */
-  RUN_END_LATE,   /* the time was up while a proxy answered, and nothing was sent */
+  RUN_END_LATE,   /* the time was up while a proxy, or a handshake, went on: nothing was sent */
   RUN_END_REFUSED /* the server says that it has not processed the request */
 } run_end;
 
