@@ -567,8 +567,10 @@ static const char *scan_other(scan *s, const char *start)
   case '\0':
     return fail(s, "it is not JSON (it contains a NUL)"); /* cjson would stop reading there */
   default:
-    if ((unsigned char)*start >= 0x80 && !utf8_length((const unsigned char *)start, (size_t)(s->end - start)))
-      return fail(s, "it is not valid UTF-8");
+    if ((unsigned char)*start >= 0x80)
+      return fail(s, utf8_length((const unsigned char *)start, (size_t)(s->end - start))
+                       ? "it is not JSON (outside of its strings is a character that is not ASCII: a byte order mark?)"
+                       : "it is not valid UTF-8");
   }
   return start + 1;
 }
