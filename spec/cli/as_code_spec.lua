@@ -179,6 +179,9 @@ describe("hubspot-assoc with a file", function()
       assert.matches(path .. ":5:5: error: 'limt' is not known here; did you mean 'limit'?", result.err, 1, true)
       assert.matches("nothing was sent", result.err)
     end
+    local told = is(1, run("plan", write("version: 1\npairs:\n" .. ("  - x\n"):rep(150)))).err
+    assert.equal(100, select(2, told:gsub(": error: ", "")))
+    assert.matches("and 50 more\n.*: 150 mistakes; nothing was sent", told)
     assert.matches("hubspot%-assoc export", is(1, run("plan", folder .. "/none.yaml")).err)
     assert.matches("cannot read " .. folder .. ": Is a directory", is(1, run("plan", folder)).err, 1, true)
     assert.matches("no pair", is(64, run("export", "contacts")).err)

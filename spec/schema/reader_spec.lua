@@ -250,5 +250,8 @@ pairs:
     local wanted, problems = schema.parse("version: 1\n" .. ("#"):rep(2 ^ 24))
     assert.is_nil(wanted)
     assert.equal("1:1 the file has more than 16 MiB: this is no schema", messages(problems))
+    wanted, problems = schema.parse("version: 1\npairs:\n" .. ("- x\n"):rep(2 ^ 21))
+    assert.is_nil(wanted)
+    assert.equal("199998:3 the file has more than 200000 keys and values: this is no schema", messages(problems))
   end)
 end)

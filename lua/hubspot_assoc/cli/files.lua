@@ -5,6 +5,8 @@ local problem = require "hubspot_assoc.cli.problem"
 local system = require "hubspot_assoc.cli.system"
 local text = require "hubspot_assoc.cli.text"
 
+local MOST_SHOWN = 100 -- of what is wrong with a file
+
 local files = {}
 
 --- hubspot_assoc.schema, or a problem where what it needs is missing.
@@ -32,11 +34,14 @@ end
 -- "FILE:3:5: error: …", as compilers say it and editors find it.
 local function tell_problems(run, path, problems)
   local errors = 0
-  for _, found in ipairs(problems) do
+  for i, found in ipairs(problems) do
     if found.severity ~= "warning" then errors = errors + 1 end
-    local place = found.line and ("%s:%d:%d"):format(path, found.line, found.column or 1) or path
-    run.terminal:point(place, found.severity or "error", found.message)
+    if i <= MOST_SHOWN then
+      local place = found.line and ("%s:%d:%d"):format(path, found.line, found.column or 1) or path
+      run.terminal:point(place, found.severity or "error", found.message)
+    end
   end
+  if #problems > MOST_SHOWN then run.terminal:note(("and %d more"):format(#problems - MOST_SHOWN)) end
   return errors
 end
 

@@ -18,6 +18,7 @@ end
 
 local MOST_MIB = 16 -- a hundred times what any account's schema has; reading takes many times as much memory
 local MOST_DEPTH = 32 -- more than any schema needs; what is deeper is no schema
+local MOST_NODES = 200000 -- likewise: each takes some hundred bytes
 local MOST_REPEATED = 100000 -- nodes that aliases (*name) repeat: a small file of them would fill all memory
 local TEXT_TAG = "tag:yaml.org,2002:str"
 
@@ -149,6 +150,7 @@ end
 function Builder:new_node(event, kind)
   local line, column = self:place_of(event)
   local node = { kind = kind, line = line, column = column, size = 1 }
+  self.nodes = self.nodes + 1
   if event.tag and event.tag ~= TEXT_TAG and event.tag ~= "!" then
     self:problem(line, column, ("the tag %s has no meaning here"):format(tostring(event.tag)))
   end
@@ -268,6 +270,11 @@ local function build(builder, text)
     if handler then
       handler(builder, event)
     end
+    if builder.nodes > MOST_NODES then
+      local line, column = builder:place_of(event)
+      return { line = line, column = column, severity = "error",
+        message = ("the file has more than %d keys and values: this is no schema"):format(MOST_NODES) }
+    end
     if #builder.stack > MOST_DEPTH then
       local line, column = builder:place_of(event)
       builder:problem(line, column, "this is nested too deeply")
@@ -289,7 +296,8 @@ function tree.parse(text)
     local line, column = position(text, bad)
     return nil, { { line = line, column = column, severity = "error", message = why } }
   end
-  local builder = setmetatable({ problems = {}, stack = {}, anchors = {}, documents = 0, repeated = 0 }, Builder)
+  local builder = setmetatable({ problems = {}, stack = {}, anchors = {}, documents = 0, nodes = 0, repeated = 0 },
+    Builder)
   builder.last_line, builder.last_column = position(text, #text + 1)
   local problem = build(builder, join_surrogates(text))
   if problem then
