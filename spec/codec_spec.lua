@@ -484,8 +484,8 @@ describe("an answer", function()
 
   it("is refused with a byte order mark", function()
     local message = refused('\239\187\191{"results":[]}').message
-    assert.equal("HTTP 200, but the answer cannot be used: it is not JSON (outside of its strings is a character that is "
-      .. "not ASCII: a byte order mark?)", message)
+    assert.equal("HTTP 200, but the answer cannot be used: it is not JSON (outside of its strings is a character that "
+      .. "is not ASCII: a byte order mark?)", message)
   end)
 
   it("is refused in another encoding", function()
