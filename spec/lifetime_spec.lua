@@ -3,6 +3,7 @@
 local assoc = require "hubspot_assoc"
 local async = require "spec.support.async"
 local child = require "spec.support.child"
+local core = require "hubspot_assoc.core"
 local fault_server = require "spec.support.fault_server"
 local simulator = require "spec.support.simulator"
 local monotime = require "system".monotime
@@ -432,6 +433,20 @@ describe("a call that is done", function()
     collectgarbage()
     assert.is_true(collectgarbage "count" - before < N * KB / 4)
     client:close()
+  end)
+end)
+
+describe("calls that are interrupted and dropped", function()
+  it("leave nothing with their client, however many they are", function()
+    local client = core.new { access_token = function() error("interrupted!", 0) end }
+    local function drop(n)
+      for _ = 1, n do assert.is_false((pcall(client.get_limits, client, "contacts", "companies"))) end
+      collect()
+    end
+    drop(100)
+    local before = collectgarbage "count"
+    drop(10000)
+    assert.is_true(collectgarbage "count" - before < 32)
   end)
 end)
 

@@ -219,7 +219,7 @@ static void push_headers_option(lua_State *L, int options, const blame *who)
 static void keep_functions(lua_State *L, int options, int idx, lhsa_client *client, const blame *who)
 {
   lua_createtable(L, 1, 7);
-  lua_newtable(L);
+  lua_pushboolean(L, 0);
   lua_rawseti(L, -2, LHSA_KEEPERS);
   lua_pushliteral(L, "access_token");
   lua_rawget(L, options);

@@ -286,7 +286,6 @@ struct lhsa_client {
   int64_t timeout, deadline; /* us */
   int max_attempts;
   int64_t ncalls;            /* so many have been made */
-  int nkeepers, nspare;      /* so many have been made for its requests; so many of them are not in use */
   int64_t errors[HSA_PENDING]; /* so many their errors lists had, by kind */
   hsa_stats stats;           /* once the engine is gone: its last ones */
   lhsa_census *census;       /* of its Lua state */
@@ -317,7 +316,7 @@ int lhsa_configure(lua_State *L);
 /* Lua: check_oauth(options, level): raises if the options of assoc.oauth are wrong; level as in `error`. */
 int lhsa_check_oauth(lua_State *L);
 
-enum { LHSA_KEEPERS = 1 }; /* the place of a list in a client's user value */
+enum { LHSA_KEEPERS = 1 }; /* the place of the first spare one in a client's user value, or false */
 
 /* Pushes what the client has by this name: "access_token", "on_event", "limiter", "transport" (functions and a table of
  * the user's), "headers" (lines, or a function), "user_agent". */

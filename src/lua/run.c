@@ -171,60 +171,59 @@ static size_t find_secrets(lua_State *L, int user, hsa_param *secrets)
   return n;
 }
 
-/* ---- keepers; the client's list has a place for each, which is false where it is not there ---- */
+/* ---- keepers; spare ones are a chain: the client's user value has the first, each one's the next, or false ---- */
 
-static void push_keepers(lua_State *L, int user)
+enum { NEXT = 1 };
+
+static void push_client_values(lua_State *L, int user)
 {
   lua_rawgeti(L, user, LHSA_CLIENT);
   lhsa_getuservalue(L, -1);
-  lua_rawgeti(L, -1, LHSA_KEEPERS);
-  lua_replace(L, -3);
-  lua_pop(L, 1);
+  lua_remove(L, -2);
 }
 
-static void set_place(lua_State *L, int place)
+/* Pushes a new one. What is needed to give it back is made now, for nothing may fail then. */
+static void push_new_keeper(lua_State *L)
 {
-  lua_pushboolean(L, 0);
-  lua_rawseti(L, -2, place);
-}
+  lhsa_keeper *keeper = lua_newuserdata(L, sizeof *keeper);
 
-/* Pushes a new one. Its place is made now, for where it is given back nothing may fail. The list is at the top. */
-static void push_new_keeper(lua_State *L, lhsa_client *client)
-{
-  lhsa_keeper *keeper;
-
-  set_place(L, client->nkeepers + 1);
-  keeper = lua_newuserdata(L, sizeof *keeper);
   *keeper = (lhsa_keeper){.request = NULL};
   luaL_getmetatable(L, LHSA_KEEPER_TYPE);
   lua_setmetatable(L, -2);
-  client->nkeepers++;
+  lua_createtable(L, NEXT, 0);
+  lua_pushboolean(L, 0);
+  lua_rawseti(L, -2, NEXT);
+  lhsa_setuservalue(L, -2);
 }
 
-/* Pushes one that is not in use; false: there is none. The list is at the top. */
-static bool push_spare_keeper(lua_State *L, lhsa_client *client)
+/* Pushes one that is not in use; false: there is none. The client's values are at the top. */
+static bool push_spare_keeper(lua_State *L)
 {
   const lhsa_keeper *keeper;
 
-  if (client->nspare == 0)
-    return false;
-  lua_rawgeti(L, -1, client->nspare);
+  lua_rawgeti(L, -1, LHSA_KEEPERS);
   keeper = lua_touserdata(L, -1);
-  lua_insert(L, -2);
-  set_place(L, client->nspare--);
-  lua_insert(L, -2);
-  if (keeper->is_finalized) /* the Lua state is closed */
+  if (keeper) {
+    lhsa_getuservalue(L, -1);
+    lua_rawgeti(L, -1, NEXT);
+    lua_rawseti(L, -4, LHSA_KEEPERS);
+    lua_pushboolean(L, 0); /* else it would keep that alive */
+    lua_rawseti(L, -2, NEXT);
     lua_pop(L, 1);
-  return !keeper->is_finalized;
+    if (!keeper->is_finalized) /* else the Lua state is closed */
+      return true;
+  }
+  lua_pop(L, 1);
+  return false;
 }
 
 static void take_keeper(lua_State *L, int user, lhsa_call *call)
 {
   if (call->keeper)
     return; /* memory ran out before it was of use */
-  push_keepers(L, user);
-  if (!push_spare_keeper(L, call->client))
-    push_new_keeper(L, call->client);
+  push_client_values(L, user);
+  if (!push_spare_keeper(L))
+    push_new_keeper(L);
   call->keeper = lua_touserdata(L, -1);
   lua_rawseti(L, user, LHSA_KEEPER);
   lua_pop(L, 1);
@@ -236,9 +235,13 @@ static void give_keeper(lua_State *L, int user, lhsa_call *call)
   call->keeper->request = NULL;
   if (call->keeper->is_finalized)
     return; /* it would not be another time */
-  push_keepers(L, user);
+  push_client_values(L, user);
   lua_rawgeti(L, user, LHSA_KEEPER);
-  lua_rawseti(L, -2, ++call->client->nspare);
+  lhsa_getuservalue(L, -1);
+  lua_rawgeti(L, -3, LHSA_KEEPERS);
+  lua_rawseti(L, -2, NEXT);
+  lua_pop(L, 1);
+  lua_rawseti(L, -2, LHSA_KEEPERS);
   lua_pop(L, 1);
   lua_pushnil(L);
   lua_rawseti(L, user, LHSA_KEEPER);
