@@ -167,7 +167,7 @@ typedef struct lhsa_endpoint {
 
 extern const lhsa_endpoint lhsa_endpoints[]; /* the last one's name is NULL */
 
-/* ---- codec.c: JSON through a private cjson instance ---- */
+/* ---- codec.c, decode.c, text.c: JSON through a private cjson instance ---- */
 
 /* Loads lua-cjson and keeps an instance of our own; raises if there is none. */
 void lhsa_codec_open(lua_State *L);
