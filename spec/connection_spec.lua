@@ -146,7 +146,7 @@ describe("a server of HTTP/2 that leaves requests aside", function()
     end)
   end
 
-  for mode, since in pairs { ping = 0, settings = 0, interim = 0, push = 0, unknown = 0, priority = 8007000,
+  for mode, since in pairs { ping = 0, settings = 0, interim = 0, push = 0, unknown = 8007000, priority = 8007000,
     empty = 8007000 } do
     -- Older ones read what means nothing until none is there (SECURITY.md).
     local bounded = version < since and pending or only
