@@ -157,7 +157,7 @@ $(FUZZERS): $(BUILD)/fuzz/%: fuzz/%.c $(CORE_OBJ) $(BINDING_OBJ)
 $(TORTURE): torture/host.c $(CORE_OBJ) $(BINDING_OBJ)
 	$(SAY) CC $<
 	$(Q)$(CC) $(ALL_CFLAGS) $(WERROR) $(LUA_CFLAGS) $(CPPFLAGS) -MMD -MP -MF $@.d -o $@ $< $(CORE_OBJ) $(BINDING_OBJ) \
-	   -Wl,--export-dynamic,--wrap=curl_global_init,--wrap=strbuf_new,--wrap=strbuf_free \
+	   -Wl,--export-dynamic,--wrap=curl_global_init,--wrap=strbuf_init,--wrap=strbuf_new,--wrap=strbuf_free \
 	   $(ALL_LDFLAGS) -l:liblua$(LUA_VERSION)-cjson.a $(STATIC_LUA) $(CURL_LIBS) -lpthread -lm -ldl
 
 .PHONY: embed frame_loop

@@ -144,11 +144,20 @@ int __wrap_curl_global_init(long flags)
   return code;
 }
 
-/* lua-cjson's buffers: where Lua's memory runs out while it decodes, it leaves them behind. */
+/* lua-cjson's buffers: where Lua's memory runs out while it decodes, or makes an instance, it leaves them behind. */
+void __real_strbuf_init(void *buffer, int size);
 void *__real_strbuf_new(int size);
 void __real_strbuf_free(void *buffer);
+void __wrap_strbuf_init(void *buffer, int size);
 void *__wrap_strbuf_new(int size);
 void __wrap_strbuf_free(void *buffer);
+
+void __wrap_strbuf_init(void *buffer, int size)
+{
+  is_uncounted = true;
+  __real_strbuf_init(buffer, size);
+  is_uncounted = false;
+}
 
 void *__wrap_strbuf_new(int size)
 {
