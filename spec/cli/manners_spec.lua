@@ -194,7 +194,8 @@ describe("hubspot-assoc", function()
     cli.write(folder .. "/hubspot-assoc/config", "# [no]\n[sandbox]\ntoken_file = a\n [ production ] \ntoken = [x]\n")
     local function complete(shell_name, script)
       if select(2, cli.sh("command -v " .. shell_name)) ~= 0 then return "production sandbox\n" end
-      return (cli.sh(("HOME=%s XDG_CONFIG_HOME=%s %s -c %s"):format(folder, folder, shell_name, -- fish leaves files there
+      -- (fish leaves files in the home folder.)
+      return (cli.sh(("HOME=%s XDG_CONFIG_HOME=%s %s -c %s"):format(folder, folder, shell_name,
         shell.quote(script:format(cli.command({}, "completion", shell_name))))))
     end
     local bash = [[source <(%s); COMP_WORDS=(hubspot-assoc limits get --profile '') COMP_CWORD=4; _hubspot-assoc
