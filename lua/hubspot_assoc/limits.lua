@@ -3,9 +3,10 @@
 local core = require "hubspot_assoc.core"
 local label_index = require "hubspot_assoc.label_index"
 local limit_steps = require "hubspot_assoc.limit_steps"
+local names_of = require "hubspot_assoc.names"
 local room = require "hubspot_assoc.room"
 
-local error, ipairs, max, pairs, sort = error, ipairs, math.max, pairs, table.sort
+local error, ipairs, max, pairs = error, ipairs, math.max, pairs
 local tonumber, tostring, type = tonumber, tostring, type
 
 local MAX_LIMIT = 2147483647
@@ -18,7 +19,6 @@ end
 
 --- Raises unless it is a table of names and limits. Returns the names in order.
 local function check_limits(limits, level)
-  local names = {}
   local function refuse(where, problem)
     error(("bad argument #3 to 'set_limits' (limits%s: %s)"):format(where, problem), level + 3)
   end
@@ -32,10 +32,8 @@ local function check_limits(limits, level)
       refuse(('["%s"]'):format(name), ("integer from 0 to %d, or false for no limit, expected, got %s")
         :format(MAX_LIMIT, room.show(limit)))
     end
-    names[#names + 1] = name
   end
-  sort(names)
-  return names
+  return names_of(limits)
 end
 
 room.own_options.set_limits = { dry_run = room.type_option "boolean" }
