@@ -360,6 +360,13 @@ describe("a connection that has fallen silent", function()
     end)
   end
 
+  -- Over HTTP/1.1 each connection has its own call.
+  local function expect_one_connection(token)
+    local log = simulator.log(token)
+    if log[1].protocol ~= "HTTP/2.0" then return end
+    for _, call in ipairs(log) do assert.equal(log[1].connection, call.connection) end
+  end
+
   it("is not one that is merely slow: that stays in use", function()
     local token = simulator.token()
     local client = wire.client(simulator.https_url, { ca_file = simulator.ca_file, access_token = token, timeout = 5 })
@@ -373,9 +380,24 @@ describe("a connection that has fallen silent", function()
     local _, errors = slow:wait()
     assert.equal("timeout", errors[1].kind)
     wire.good_call(client, "batch_update")
-    local log = simulator.log(token)
-    if log[1].protocol == "HTTP/2.0" then -- over HTTP/1.1 each connection has its own call
-      for _, call in ipairs(log) do assert.equal(log[1].connection, call.connection) end
-    end
+    expect_one_connection(token)
+  end)
+
+  it("is not one whose answers are there as soon as requests are written: no socket is waited for then", function()
+    local token = simulator.token()
+    local result = child.run({ LD_PRELOAD = child.preload(child.shared_object "slow_send") }, [[
+      local simulator, wire = require "spec.support.simulator", require "spec.support.wire"
+      local client = wire.client(simulator.https_url, { ca_file = simulator.ca_file, access_token = ..., timeout = 5 })
+      wire.good_call(client, "get_limits")
+      simulator.fault(..., { delay = 20 })
+      local slow = client.async:get_limits("contacts", "companies", { timeout = 2, max_attempts = 1 })
+      client:step(0)
+      for _ = 1, 3 do wire.good_call(client, "get_limits") end
+      local _, errors = slow:wait()
+      wire.good_call(client, "get_limits")
+      return errors[1].kind
+    ]], token)
+    assert.equal("timeout", result[1])
+    expect_one_connection(token)
   end)
 end)

@@ -180,6 +180,9 @@ void hsa_connection_learn(const hsa_transfer *transfer, CURLcode code)
 
   if (!connection)
     return;
+  /* libcurl reads while it writes a request, too: then no socket was ready, but this has been answered since. */
+  if (transfer->header_bytes > 0 && connection->came_at < transfer->result.sent_at)
+    connection->came_at = transfer->result.sent_at;
   if (code == CURLE_OPERATION_TIMEDOUT && connection->came_at < transfer->result.sent_at)
     connection->silent_since = transfer->result.sent_at;
   else if (code == CURLE_OK && curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_VERSION, &version) == CURLE_OK) {
