@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "bytes.h"
+
 static bool is_blank(char c)
 {
   return c == ' ' || c == '\t';
@@ -91,14 +93,12 @@ static bool add_encoding(hsa_head *head, const char *value, size_t len)
   return true;
 }
 
-/* Where the name ends that the line begins with; NULL: it is none. (The line ends with a line feed.) */
-static const char *end_of_name(hsa_head *head, const char *line)
+/* Where the name ends that the line begins with; NULL: it is none. */
+static const char *end_of_name(hsa_head *head, const char *line, size_t len)
 {
-  const char *at = line;
+  const char *at = memchr(line, ':', len);
 
-  while ((unsigned char)*at > ':' || ((unsigned char)*at > ' ' && *at != ':')) /* mostly letters */
-    at++;
-  if (at > line && *at == ':')
+  if (at && at > line && hsa_are_within(line, (size_t)(at - line), '!', 0xff))
     return at;
   refuse(head, "a response header line does not begin with a name and a colon");
   return NULL;
@@ -106,7 +106,7 @@ static const char *end_of_name(hsa_head *head, const char *line)
 
 static bool add_field(hsa_head *head, const char *line, size_t len)
 {
-  const char *end = line + len, *value = end_of_name(head, line);
+  const char *end = line + len, *value = end_of_name(head, line, len);
   size_t name = value ? (size_t)(value - line) : 0;
 
   head->is_length_last = false;
@@ -169,7 +169,7 @@ bool hsa_head_add(hsa_head *head, const char *line, size_t len)
   if (!len || line[len - 1] != '\n')
     return refuse(head, "a response header line does not end");
   len -= len > 1 && line[len - 2] == '\r' ? 2 : 1;
-  if (memchr(line, '\0', len) || memchr(line, '\r', len))
+  if (!hsa_are_within(line, len, ' ', 0xff) && (memchr(line, '\0', len) || memchr(line, '\r', len)))
     return refuse(head, "a response header line has a NUL or a carriage return inside");
   if (len > 5 && memcmp(line, "HTTP/", 5) == 0 && (is_awaited || head->stage == HSA_HEAD_ENDED))
     return begin_response(head, line, len);

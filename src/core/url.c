@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "bytes.h"
+
 enum { MAX_SEGMENT = 255 };
 
 static bool is_unreserved(unsigned char c)
@@ -55,30 +57,23 @@ hsa_status hsa_url_encode(hsa_buf *out, const char *bytes, size_t len)
 /* Dots alone are refused because no encoding keeps them: %2E%2E is ".." to many servers. */
 const char *hsa_check_segment(const char *value, size_t len)
 {
-  size_t i;
-
   if (len == 0)
     return "must not be empty";
   if (len > MAX_SEGMENT)
     return "must not be longer than 255 bytes";
   if ((len == 1 && value[0] == '.') || (len == 2 && value[0] == '.' && value[1] == '.'))
     return "must not be '.' or '..'";
-  for (i = 0; i < len; i++)
-    if ((unsigned char)value[i] < 0x20 || value[i] == 0x7f)
-      return "must not contain control characters";
+  if (!hsa_are_within(value, len, ' ', 0xff) || memchr(value, 0x7f, len))
+    return "must not contain control characters";
   return NULL;
 }
 
 const char *hsa_check_header_value(const char *value, size_t len)
 {
-  size_t i;
-
   if (len == 0)
     return "must not be empty";
-  for (i = 0; i < len; i++)
-    if ((unsigned char)value[i] < 0x20 || (unsigned char)value[i] > 0x7e)
-      return "must have printable ASCII characters only (no line break, no NUL)";
-  return NULL;
+  return hsa_are_within(value, len, ' ', '~') ? NULL
+                                              : "must have printable ASCII characters only (no line break, no NUL)";
 }
 
 const char *hsa_check_token(const char *token, size_t len)
