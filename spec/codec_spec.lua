@@ -599,6 +599,44 @@ describe("what is sent", function()
     assert.same({ [body] = true }, bodies)
     assert.equal(#inputs, #cjson.decode(body).inputs)
   end)
+
+  -- It may change what has been checked, for it can run wherever memory is asked for. That is an error, no crash.
+  for what, change in pairs {
+    ["has more inputs"] = "for i = 4, 150 do inputs[i] = inputs[1] end",
+    ["has inputs that are none"] = "inputs[1], inputs[2], inputs[3] = true, 5, 'x'",
+    ["has a senseless batch_size"] = "options.batch_size = 0",
+  } do
+    it("does not crash where a finalizer has seen to it that it " .. what, function()
+      local lines = child.run({}, ([[
+        local core = require "hubspot_assoc.core"
+        local client = core.new { access_token = "x", rate = false, skip_waits = true, transport = function()
+          return { status = 204 }
+        end }
+        local inputs, options
+        local runs = 0
+        local function finalize()
+          if not inputs then return end
+          %s
+          runs = runs + 1
+        end
+        collectgarbage("setpause", 100)
+        for _ = 1, 5000 do
+          inputs, options = nil, { batch_size = 50 }
+          local list = {}
+          for i = 1, 3 do list[i] = { category = "USER_DEFINED", typeId = i, maxToObjectIds = i } end
+          if newproxy then
+            getmetatable(newproxy(true)).__gc = finalize
+          else
+            setmetatable({}, { __gc = finalize })
+          end
+          inputs = list
+          pcall(client.batch_update, client, "contacts", "companies", inputs, options)
+        end
+        return runs > 10
+      ]]):format(change))
+      assert.same({ "true", "0" }, { lines[1], lines.status })
+    end)
+  end
 end)
 
 describe("the host's own lua-cjson", function()

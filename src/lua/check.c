@@ -377,7 +377,7 @@ static accept_result take_list(lua_State *L, int idx, const lhsa_field *list, ch
     fail_type(L, idx, list, "list");
     return lua_type(L, idx) == LUA_TSTRING ? add_hint(L, list) : WRONG;
   }
-  n = (int)lua_rawlen(L, idx);
+  n = list == at->inputs ? at->ids->n : (int)lua_rawlen(L, idx); /* a finalizer may have added some meanwhile */
   at->outer = 0; /* the records in it are no column */
   push_plain(L, idx);
   lua_pushnil(L);

@@ -159,6 +159,8 @@ void lhsa_encode_objects(lua_State *L, int idx, int first, int last, const lhsa_
   take_encode(L);
   for (i = first; i <= last; i++) {
     lua_rawgeti(L, idx, i);
+    if (!lua_istable(L, copy + 2))
+      luaL_error(L, "element %d of the list was changed while it was encoded (by a finalizer?)", i);
     mark_numbers(L, copy + 2, copy, names, n);
     lua_pushvalue(L, copy + 1);
     lua_pushvalue(L, copy);

@@ -98,6 +98,7 @@ static void set_options(lua_State *L, int level, int options, lhsa_call *call)
 {
   const lhsa_client *client = call->client;
   int64_t deadline = client->deadline;
+  int least;
 
   call->timeout = client->timeout;
   call->max_attempts = client->max_attempts;
@@ -109,7 +110,8 @@ static void set_options(lua_State *L, int level, int options, lhsa_call *call)
     call->batch_size = (int)lhsa_number_option(L, options, "batch_size", call->batch_size);
   }
   call->deadline = hsa_now() + deadline;
-  if (call->batch_size > call->endpoint->max_inputs) {
+  least = call->endpoint->max_inputs > 0; /* a finalizer may have changed what was checked */
+  if (call->batch_size < least || call->batch_size > call->endpoint->max_inputs) {
     lua_pushfstring(L, ".batch_size: HubSpot takes %d inputs a request at most", call->endpoint->max_inputs);
     blame(L, level, options - 1, "options");
   }
@@ -216,12 +218,12 @@ lhsa_request_info lhsa_info_of(const lhsa_call *call)
   return info;
 }
 
-/* Pushes the bodies of all requests: one text, or a list of them. */
-static void push_batches(lua_State *L, int idx, lhsa_call *call, const lhsa_field *fields)
+/* Pushes the bodies of all requests, of the n inputs that were checked: one text, or a list of them. */
+static void push_batches(lua_State *L, int idx, int n, lhsa_call *call, const lhsa_field *fields)
 {
   int i, first, last;
 
-  call->ninputs = (int)lua_rawlen(L, idx);
+  call->ninputs = n;
   call->nrequests = (call->ninputs + call->batch_size - 1) / call->batch_size;
   if (call->nrequests == 1) {
     push_inputs(L, idx, 1, call->ninputs, fields);
@@ -291,9 +293,11 @@ static void set_bodies(lua_State *L, int user, lhsa_call *call)
   call->nrequests = 1;
   for (i = 0; i < n; i++) {
     if (call->endpoint->args[i].place == LHSA_INPUTS) {
+      const lhsa_identities *ids = lua_touserdata(L, n + 3);
+
       lua_pushvalue(L, n + 3);
       lua_rawseti(L, user, LHSA_IDENTITIES);
-      push_batches(L, i + 2, call, call->endpoint->args[i].field.fields);
+      push_batches(L, i + 2, ids->n, call, call->endpoint->args[i].field.fields);
     } else if (call->endpoint->args[i].place == LHSA_BODY)
       lhsa_encode(L, i + 2);
     else if (call->endpoint->args[i].place == LHSA_FORM)
