@@ -103,6 +103,28 @@ describe("a journal", function()
     pipe:close()
   end)
 
+  -- Its descriptor would be that of standard output, which is free there.
+  it("has nothing of what a program prints that was started without standard output", function()
+    local script = os.tmpname()
+    local file = assert(io.open(script, "w"))
+    file:write [[
+      local client = require "hubspot_assoc".new { access_token = "x", skip_waits = true, transport = function()
+        return { status = 204 }
+      end }
+      local job = client:bulk("archive", "contacts", "companies", { journal = ..., on_outcome = function(outcome)
+        print(outcome.index)
+        io.stdout:flush()
+        io.stderr:write(outcome.index, "\n")
+      end })
+      for i = 1, 6 do job:add { from = { id = i }, to = { { id = 1 } } } end
+      job:finish()
+    ]]
+    file:close()
+    os.execute(("%s %s %s >&- 2>&-"):format(os.getenv "LUA" or "lua5.4", script, shell.quote(path)))
+    os.remove(script)
+    assert.equal(6, #lines())
+  end)
+
   it("has no token, no answer's body, and no more of an error than is of use", function()
     local server = bulk_server.new { on_request = function()
       return { status = 404, headers = {}, body = "pat-x " .. ("x"):rep(5000) }

@@ -221,6 +221,33 @@ describe("between two requests", function()
     program:close()
   end)
 
+  -- Else what it prints would go to the server, in a connection's descriptor.
+  it("a program that was started without standard input, output and error may print", function()
+    local script, report = os.tmpname(), os.tmpname()
+    local file = assert(io.open(script, "w"))
+    file:write [[
+      local client = require "hubspot_assoc".new()
+      local all_went_well = true
+      for _ = 1, 3 do
+        all_went_well = client:get_all_limits() ~= nil and all_went_well
+        io.stdout:write "hello\n"
+        io.stdout:flush()
+        io.stderr:write "hello\n"
+      end
+      local report = assert(io.open(..., "w"))
+      report:write(tostring(all_went_well), " ", client:stats().connections_opened)
+      report:close()
+    ]]
+    file:close()
+    os.execute(("HUBSPOT_BASE_URL=%s HUBSPOT_ACCESS_TOKEN=%s %s %s %s <&- >&- 2>&-"):format(
+      simulator.url, simulator.token(), os.getenv "LUA" or "lua5.4", script, report))
+    file = assert(io.open(report))
+    assert.equal("true 1", file:read "*a")
+    file:close()
+    os.remove(script)
+    os.remove(report)
+  end)
+
   it("dropped clients leave no descriptor open", function()
     local function descriptors()
       collect()

@@ -39,6 +39,25 @@ static void nothing_is_open_before_it_is_asked_for(void **state)
   hsa_notifier_close(&notifier);
 }
 
+/* What a program prints that was started without standard output would be taken for news. */
+static void takes_no_standard_descriptor(void **state)
+{
+  hsa_notifier notifier;
+  int saved = dup(STDIN_FILENO);
+
+  (void)state;
+  assert_true(saved > STDERR_FILENO);
+  close(STDIN_FILENO);
+  hsa_notifier_init(&notifier);
+  assert_true(hsa_notifier_fd(&notifier) > STDERR_FILENO);
+  assert_true(notifier.ends[1] > STDERR_FILENO);
+  assert_int_equal(fcntl(notifier.ends[0], F_GETFD), FD_CLOEXEC);
+  assert_int_equal(fcntl(STDIN_FILENO, F_GETFD), -1);
+  hsa_notifier_close(&notifier);
+  assert_int_equal(dup2(saved, STDIN_FILENO), STDIN_FILENO);
+  close(saved);
+}
+
 static void says_what_was_set_last(void **state)
 {
   static const struct {
@@ -424,6 +443,7 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(nothing_is_open_before_it_is_asked_for),
+    cmocka_unit_test(takes_no_standard_descriptor),
     cmocka_unit_test(says_what_was_set_last),
     cmocka_unit_test(any_number_of_changes),
     cmocka_unit_test(leaks_into_no_program_and_blocks_nobody),

@@ -224,6 +224,10 @@ int64_t hsa_now(void);
 /* The same, but never put forward (skips_waits): what all processes of the machine see. */
 int64_t hsa_common_now(void);
 
+/* The same file, at no descriptor of standard input, output or error: those are free in a program that was started
+ * without, and what it prints would get into the file. -1, and it is closed: errno says why not. */
+int hsa_fd_keep_clear(int fd);
+
 /* "libcurl/7.88.1" as loaded. */
 const char *hsa_transport_version(void);
 

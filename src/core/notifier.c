@@ -1,13 +1,14 @@
 #include "notifier.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "descriptor.h"
 
 #ifndef MSG_NOSIGNAL /* macOS has SO_NOSIGPIPE instead */
 #define MSG_NOSIGNAL 0
@@ -16,18 +17,6 @@
 void hsa_notifier_init(hsa_notifier *notifier)
 {
   *notifier = (hsa_notifier){.ends = {-1, -1}, .listener = -1, .peer = -1};
-}
-
-static bool set_flags(int fd)
-{
-  return fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 && fcntl(fd, F_SETFL, O_NONBLOCK) == 0;
-}
-
-static void close_one(int *fd)
-{
-  if (*fd >= 0)
-    close(*fd);
-  *fd = -1;
 }
 
 /* ---- the pipe ---- */
@@ -53,18 +42,7 @@ static void read_byte(const hsa_notifier *notifier)
 
 int hsa_notifier_fd(hsa_notifier *notifier)
 {
-  if (notifier->ends[0] >= 0)
-    return notifier->ends[0];
-  if (pipe(notifier->ends) != 0) {
-    notifier->ends[0] = notifier->ends[1] = -1;
-    return -1;
-  }
-  if (!set_flags(notifier->ends[0]) || !set_flags(notifier->ends[1])) {
-    close_one(&notifier->ends[0]);
-    close_one(&notifier->ends[1]);
-    return -1;
-  }
-  if (notifier->reasons)
+  if (notifier->ends[0] < 0 && hsa_fd_pipe(notifier->ends) && notifier->reasons)
     write_byte(notifier);
   return notifier->ends[0];
 }
@@ -80,7 +58,7 @@ static void send_byte(hsa_notifier *notifier)
     n = send(notifier->peer, "", 1, MSG_NOSIGNAL);
   while (n < 0 && errno == EINTR);
   if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
-    close_one(&notifier->peer); /* the host has closed its end */
+    hsa_fd_close(&notifier->peer); /* the host has closed its end */
 }
 
 /* errno stays. */
@@ -89,7 +67,7 @@ static void stop_listening(hsa_notifier *notifier)
   int saved = errno;
   char *slash;
 
-  close_one(&notifier->listener);
+  hsa_fd_close(&notifier->listener);
   if (!notifier->path)
     return;
   unlink(notifier->path);
@@ -111,8 +89,8 @@ static bool listen_at(hsa_notifier *notifier)
     return false;
   }
   memcpy(address.sun_path, notifier->path, len + 1);
-  notifier->listener = socket(AF_UNIX, SOCK_STREAM, 0);
-  return notifier->listener >= 0 && set_flags(notifier->listener) &&
+  notifier->listener = hsa_fd_keep_clear(socket(AF_UNIX, SOCK_STREAM, 0));
+  return notifier->listener >= 0 && hsa_fd_set_flags(notifier->listener) &&
          bind(notifier->listener, (struct sockaddr *)&address, sizeof address) == 0 &&
          listen(notifier->listener, 1) == 0;
 }
@@ -152,7 +130,7 @@ const char *hsa_notifier_listen(hsa_notifier *notifier)
 
 bool hsa_notifier_accept(hsa_notifier *notifier)
 {
-  int peer = notifier->listener < 0 ? -1 : accept(notifier->listener, NULL, NULL);
+  int peer = notifier->listener < 0 ? -1 : hsa_fd_keep_clear(accept(notifier->listener, NULL, NULL));
 
   stop_listening(notifier);
   if (peer < 0)
@@ -160,10 +138,10 @@ bool hsa_notifier_accept(hsa_notifier *notifier)
 #ifdef SO_NOSIGPIPE
   setsockopt(peer, SOL_SOCKET, SO_NOSIGPIPE, &(int){1}, sizeof(int));
 #endif
-  close_one(&notifier->peer);
+  hsa_fd_close(&notifier->peer);
   notifier->peer = peer;
-  if (!set_flags(peer))
-    close_one(&notifier->peer);
+  if (!hsa_fd_set_flags(peer))
+    hsa_fd_close(&notifier->peer);
   if (notifier->peer >= 0 && notifier->reasons)
     send_byte(notifier);
   return notifier->peer >= 0;
@@ -191,9 +169,9 @@ void hsa_notifier_close(hsa_notifier *notifier)
   unsigned reasons = notifier->reasons;
 
   stop_listening(notifier);
-  close_one(&notifier->peer);
-  close_one(&notifier->ends[0]);
-  close_one(&notifier->ends[1]);
+  hsa_fd_close(&notifier->peer);
+  hsa_fd_close(&notifier->ends[0]);
+  hsa_fd_close(&notifier->ends[1]);
   hsa_notifier_init(notifier);
   notifier->reasons = reasons;
 }

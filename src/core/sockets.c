@@ -1,10 +1,11 @@
 #include "sockets.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "descriptor.h"
 
 #ifdef HSA_USE_EPOLL
 #include <sys/epoll.h>
@@ -12,28 +13,9 @@
 
 /* ---- the pipe that ends a wait ---- */
 
-static bool set_flags(int fd)
-{
-  return fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 && fcntl(fd, F_SETFL, O_NONBLOCK) == 0;
-}
-
 hsa_status hsa_sockets_why_not(void)
 {
   return errno == EMFILE || errno == ENFILE ? HSA_NOFILES : HSA_NOMEM;
-}
-
-static bool open_pipe(hsa_sockets *sockets)
-{
-  if (pipe(sockets->pipe) == 0)
-    return set_flags(sockets->pipe[0]) && set_flags(sockets->pipe[1]);
-  sockets->pipe[0] = sockets->pipe[1] = -1;
-  return false;
-}
-
-static void close_one(int fd)
-{
-  if (fd >= 0)
-    close(fd);
 }
 
 /* The flag goes after the byte: who sets it again in between has nothing to add, for we are awake. */
@@ -67,21 +49,20 @@ hsa_status hsa_sockets_init(hsa_sockets *sockets)
 {
   *sockets = (hsa_sockets){.epoll = -1, .pipe = {-1, -1}};
   atomic_init(&sockets->is_woken, false);
-  sockets->epoll = epoll_create1(EPOLL_CLOEXEC);
-  if (sockets->epoll < 0 || !open_pipe(sockets))
+  sockets->epoll = hsa_fd_keep_clear(epoll_create1(EPOLL_CLOEXEC));
+  if (sockets->epoll < 0 || !hsa_fd_pipe(sockets->pipe))
     return hsa_sockets_why_not();
   return hsa_sockets_watch(sockets, sockets->pipe[0], POLLIN);
 }
 
 void hsa_sockets_free(hsa_sockets *sockets)
 {
-  close_one(sockets->pipe[0]);
-  close_one(sockets->pipe[1]);
-  close_one(sockets->epoll);
+  hsa_fd_close(&sockets->pipe[0]);
+  hsa_fd_close(&sockets->pipe[1]);
+  hsa_fd_close(&sockets->epoll);
   free(sockets->kept);
   sockets->kept = NULL;
   sockets->nkept = 0;
-  sockets->epoll = sockets->pipe[0] = sockets->pipe[1] = -1;
 }
 
 static hsa_status ask(const hsa_sockets *sockets, int fd, short events)
@@ -202,17 +183,16 @@ hsa_status hsa_sockets_init(hsa_sockets *sockets)
 {
   *sockets = (hsa_sockets){.pipe = {-1, -1}};
   atomic_init(&sockets->is_woken, false);
-  return open_pipe(sockets) ? hsa_sockets_watch(sockets, sockets->pipe[0], POLLIN) : hsa_sockets_why_not();
+  return hsa_fd_pipe(sockets->pipe) ? hsa_sockets_watch(sockets, sockets->pipe[0], POLLIN) : hsa_sockets_why_not();
 }
 
 void hsa_sockets_free(hsa_sockets *sockets)
 {
-  close_one(sockets->pipe[0]);
-  close_one(sockets->pipe[1]);
+  hsa_fd_close(&sockets->pipe[0]);
+  hsa_fd_close(&sockets->pipe[1]);
   free(sockets->fds);
   sockets->fds = NULL;
   sockets->nfds = sockets->cap = sockets->n = 0;
-  sockets->pipe[0] = sockets->pipe[1] = -1;
 }
 
 /* Makes room for one more, and returns its place. */

@@ -62,7 +62,7 @@ int lhsa_open_file(lua_State *L)
   file->pid = getpid();
   luaL_getmetatable(L, FILE_TYPE);
   lua_setmetatable(L, -2);
-  file->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY, OWNER_ONLY);
+  file->fd = hsa_fd_keep_clear(open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY, OWNER_ONLY));
   return file->fd < 0 ? fail(L) : 1;
 }
 

@@ -126,7 +126,7 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *data)
 static curl_socket_t on_open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
 {
   hsa_transport *transport = data;
-  int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+  int fd = hsa_fd_keep_clear(socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol));
 
   (void)purpose;
   transport->lacks_files = fd < 0 && (errno == EMFILE || errno == ENFILE);
