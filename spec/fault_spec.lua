@@ -500,6 +500,16 @@ describe("a fault of the simulator", function()
     end
   end)
 
+  it("hides from the client what the log tells", function()
+    simulator.fault(token, { status = 400 })
+    simulator.fault(token, { status = 502, after = true })
+    wire.call(client, "batch_update")
+    wire.good_call(client, "batch_update")
+    local log = simulator.log(token)
+    assert.is_nil(log[1].carried_out)
+    assert.same({ 502, 200 }, { log[2].status, log[2].carried_out.status })
+  end)
+
   it("after the call was carried out does no harm to batch_update", function()
     simulator.fault(token, { status = 502, after = true })
     wire.good_call(client, "batch_update")
@@ -513,6 +523,27 @@ describe("a fault of the simulator", function()
     assert.equal(2, outcome.response.attempts)
     assert.is_true(outcome.seconds >= SHORT - 0.01 and outcome.seconds < SHORT + BACKOFF + AT_ONCE)
     assert.equal(2, simulator.log(token).count)
+  end)
+
+  it("that delays a request has it carried out after what the program did next, as the log tells", function()
+    local function change(name, to, options)
+      local _, errors = client[name](client, "contacts", "companies", { { from = { id = "1" }, to = to } }, options)
+      assert.is_nil(errors)
+    end
+    simulator.fault(token, { delay = 3 })
+    change("associate_default", { id = "2" }, { timeout = SHORT })
+    change("archive", { { id = "2" } })
+    local log
+    repeat
+      wire.sleep(0.05)
+      log = simulator.log(token)
+    until log[1].carried_out
+    local given_up, associated, archived = log[1], log[2], log[3]
+    assert.same({ 1, 2, 4 }, { given_up.turn, associated.turn, archived.turn })
+    assert.same({ 6, 3, 5 }, { given_up.carried_out.turn, associated.carried_out.turn, archived.carried_out.turn })
+    assert.is_true(given_up.carried_out.time >= given_up.time + 2.9)
+    assert.equal("2", client:list("contacts", "1", "companies")[1].toObjectId)
+    assert.equal(archived.number, simulator.log(token, associated.number)[1].number)
   end)
 
   it("that delays the answer leaves batch_create ambiguous", function()

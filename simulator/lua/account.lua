@@ -1,5 +1,6 @@
 -- What the simulator keeps for each access token: its HubSpot data, its rate limits, its faults, its log.
 local links = require "simulator.links"
+local log = require "simulator.log"
 local schema = require "simulator.schema"
 local rate = require "simulator.rate"
 
@@ -20,7 +21,7 @@ local function new(without_limits)
     rate = rate.new(),
     faults = {}, -- a queue, see faults.lua
     seen_headers = {}, -- fault header → times seen
-    log = { count = 0, calls = {} },
+    log = log.new(),
     app = { expires_in = 1800, rotate = false, dead = {} }, -- as an OAuth app: oauth.lua
   }, Account)
 end

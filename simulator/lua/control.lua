@@ -72,12 +72,13 @@ local function reset(_, body, token)
   return done()
 end
 
-local function read_log(account)
-  return done { count = account.log.count, calls = json.list(log.kept(account.log)) }
+local function read_log(account, _, _, query)
+  local after = query.after and (tonumber(query.after) or refuse "after must be a number") or 0
+  return done { count = account.log.count, calls = json.list(log.kept(account.log, after)) }
 end
 
 local function clear_log(account)
-  account.log = { count = 0, calls = {} }
+  account.log = log.new()
   return done()
 end
 
@@ -93,15 +94,15 @@ local HANDLERS = {
 }
 
 --- Answers a control request. The token it is about: in the body, the query or the Authorization header.
-function M.answer(method, path, body_text, query_token, header_token)
+function M.answer(method, path, body_text, query, header_token)
   local handler = HANDLERS[method .. " " .. path]
   if not handler then error { status = 404, body = { status = "error", message = "no such control" } } end
   local body = {}
   if body_text and body_text ~= "" then body = json.decode(body_text) end
   if type(body) ~= "table" then refuse "the body must be a JSON object" end
-  local token = body.token or query_token or (header_token ~= "" and header_token or nil)
+  local token = body.token or query.token or (header_token ~= "" and header_token or nil)
   if type(token) ~= "string" and handler ~= health then refuse "a token is needed, a string" end
-  return handler(token and accounts.of(token), body, token)
+  return handler(token and accounts.of(token), body, token, query)
 end
 
 return M

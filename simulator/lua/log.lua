@@ -13,22 +13,32 @@ local function without_secrets(headers)
   return open
 end
 
---- Notes a call as it arrives; the caller adds `status` (or `closed`) once it is known.
+function M.new()
+  return { count = 0, turns = 0, calls = {} }
+end
+
+--- A place in the order of what happens: one count of all arrivals and of all calls that are carried out.
+function M.next_turn(log)
+  log.turns = log.turns + 1
+  return log.turns
+end
+
+--- Notes a call as it arrives; the caller adds `carried_out`, and `status` (or `closed`), once they are known.
 function M.add(log, entry)
   entry.headers = without_secrets(entry.headers)
   if entry.body and #entry.body > MOST_BODY then
     entry.body, entry.cut = entry.body:sub(1, MOST_BODY), true
   end
   log.count = log.count + 1
-  entry.number = log.count
+  entry.number, entry.turn = log.count, M.next_turn(log)
   log.calls[log.count] = entry
   log.calls[log.count - MOST_CALLS] = nil
 end
 
---- The calls kept, oldest first.
-function M.kept(log)
+--- The calls kept whose numbers are above `after`, oldest first.
+function M.kept(log, after)
   local kept = {}
-  for number = math.max(1, log.count - MOST_CALLS + 1), log.count do kept[#kept + 1] = log.calls[number] end
+  for number = math.max(after, log.count - MOST_CALLS, 0) + 1, log.count do kept[#kept + 1] = log.calls[number] end
   return kept
 end
 

@@ -51,17 +51,24 @@ local function handle(request)
   })
 end
 
+-- Handles a call, and notes when that was: a request may wait before it, and its answer after it.
+local function carry_out(request)
+  local answer = handle(request)
+  request.entry.carried_out = { turn = log.next_turn(request.account.log), time = now(), status = answer.status }
+  return answer
+end
+
 -- What HubSpot would do: authorization, then the rate limit, then the call. The answer takes a random part of
 -- latency_ms, and the call is counted at a random moment of it.
 local function serve(request)
-  if request.is_oauth then return handle(request) end -- neither of the two
+  if request.is_oauth then return carry_out(request) end -- neither of the two
   local refusal = request.has_expired and errors.expired_token() or auth.refusal(request.token)
   if refusal then return refusal end
   local latency = math.random() * request.account.rate.latency_ms / 1000
   local before = math.random() * latency
   if latency > 0 then ngx.sleep(before) end
   local policy = rate.take(request.account.rate, now())
-  local answer = policy and errors.rate_limit(policy) or handle(request)
+  local answer = policy and errors.rate_limit(policy) or carry_out(request)
   if latency > 0 then ngx.sleep(latency - before) end
   answer.headers = answer.headers or {}
   for name, value in pairs(rate.headers(request.account.rate)) do answer.headers[name] = value end
@@ -124,10 +131,10 @@ local function serve_call(request)
     connection = tonumber(ngx.var.connection),
   }
   log.add(request.account.log, entry)
-  local function carry_out() return serve(request) end
+  request.entry = entry
   local answer = guarded(function()
     local fault = faults.take(request.account, ngx.var.http_x_simulator_fault)
-    return (not fault and carry_out()) or faults.answer(fault, carry_out)
+    return (not fault and serve(request)) or faults.answer(fault, function() return serve(request) end)
   end)
   if not answer then
     entry.closed = true
@@ -141,7 +148,8 @@ end
 function M.serve()
   local request = read_request()
   if request.path:find "^/simulator/" then
-    return send(guarded(control.answer, request.method, request.path, request.body, ngx.var.arg_token, request.token))
+    local query = ngx.decode_args(request.query or "")
+    return send(guarded(control.answer, request.method, request.path, request.body, query, request.token))
   end
   serve_call(request)
 end

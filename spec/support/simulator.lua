@@ -55,9 +55,10 @@ function simulator.fault(token, fault)
 end
 
 -- The calls that a token has made, oldest first: an array of { method, path, query, body, headers, status or closed,
--- time, connection, … }. Its field `count` counts all, also those that the simulator no longer keeps.
-function simulator.log(token)
-  local answer = control("GET", "log?token=" .. token)
+-- time, connection, … }. Its field `count` counts all, also those that the simulator no longer keeps. `after`: only
+-- those with a higher number.
+function simulator.log(token, after)
+  local answer = control("GET", ("log?token=%s&after=%d"):format(token, after or 0))
   answer.calls.count = answer.count
   return answer.calls
 end
