@@ -3,6 +3,10 @@
 --
 -- Contact n is associated with company n, each n once. What is known of n: "in", "out", "either" (the error was
 -- ambiguous), "busy" (a call about it is under way). Limits are created in places of which each is used once.
+-- Each call names itself to HubSpot, in whose log it is found again (soak/history.lua).
+
+local history = require "soak.history"
+local simulator = require "spec.support.simulator"
 
 local Account = {}
 Account.__index = Account
@@ -17,8 +21,9 @@ local PLACES = { { "contacts", "contacts", 449 }, { "contacts", "deals", 4 }, { 
 -- @param first n of the first pair
 -- @param places may limits be created in it, too?
 function Account.new(token, first, places)
-  local account = { token = token, next = first, states = {}, known = {}, places = {}, limits = {}, problems = {},
-    calls = 0, inputs = 0, done = 0, failed = 0, unknown = 0 }
+  local account = { token = token, next = first, states = {}, told = {}, known = {}, places = {}, limits = {},
+    problems = {}, calls = 0, inputs = 0, done = 0, failed = 0, unknown = 0, late = 0,
+    log_begins = simulator.log(token, math.maxinteger or 2 ^ 52).count }
   for i, place in ipairs(places and PLACES or {}) do account.places[i] = place end
   return setmetatable(account, Account)
 end
@@ -32,21 +37,29 @@ end
 function Account.contact(n) return ("%d"):format(n) end
 function Account.company(n) return ("%d"):format(n + 5000000000) end
 
+--- A call is to put a pair in, or to take it out.
+function Account:ask(n, makes)
+  self.states[n] = "busy"
+  self.told[n] = self.told[n] or {}
+  table.insert(self.told[n], { call = self.calls, makes = makes })
+end
+
 function Account:new_pairs(count)
   local list = {}
   for i = 1, count do
     list[i] = self.next
-    self.states[self.next] = "busy"
+    self:ask(self.next, "in")
     self.next = self.next + 1
   end
   return list
 end
 
---- Takes up to so many pairs that are known to be there.
+--- Takes up to so many pairs that are known to be there: any, or the latest, about which requests that were given up
+-- may still be on their way.
 function Account:take_known(count)
-  local list = {}
+  local list, among = {}, math.random(2) == 1 and 40 or math.huge
   while #list < count and self.known[1] do
-    list[#list + 1] = table.remove(self.known, math.random(#self.known))
+    list[#list + 1] = table.remove(self.known, #self.known + 1 - math.random(math.min(#self.known, among)))
   end
   return list
 end
@@ -61,6 +74,8 @@ function Account:settle(n, state)
     self:problem("pair %d has a second outcome: %s, then %s", n, tostring(self.states[n]), state)
   end
   self.states[n] = state
+  local word = self.told[n][#self.told[n]]
+  word.outcome = state == "either" and "unknown" or state == word.makes and "done" or "failed"
   if state == "in" then self.known[#self.known + 1] = n end
 end
 
@@ -117,7 +132,7 @@ local CONSULTANT = { { associationCategory = "USER_DEFINED", associationTypeId =
 local function associate(account, name, types)
   local list = account:new_pairs(math.random(30))
   return { name = name, n = #list, "contacts", "companies", pairs_of(list, types),
-    { batch_size = math.random(3) == 1 and 7 or 2000 },
+    options = { batch_size = math.random(3) == 1 and 7 or 2000 },
     judge = function(results, errors) account:judge(list, "out", "in", results, errors, true) end }
 end
 
@@ -136,7 +151,7 @@ function calls.archive(account)
   local inputs = {}
   if not list[1] then return calls.associate_default(account) end
   for i, n in ipairs(list) do
-    account.states[n] = "busy"
+    account:ask(n, "out")
     inputs[i] = { from = { id = Account.contact(n) }, to = { { id = Account.company(n) } } }
   end
   return { name = "archive", n = #list, "contacts", "companies", inputs,
@@ -200,14 +215,11 @@ end
 function Account:take_place()
   local place = table.remove(self.places)
   if not place then return nil end
-  local limit = { most = math.random(100, 900), state = "busy" }
+  local limit = { most = math.random(100, 900), call = self.calls }
   self.limits[place[3]] = limit
   return place, { category = "HUBSPOT_DEFINED", typeId = place[3], maxToObjectIds = limit.most }, function(outcome)
-    if limit.state ~= "busy" then self:problem("limit %d has a second outcome", place[3]) end
-    limit.state = outcome == true and "in" or outcome.ambiguous and "either" or "out"
-    if outcome ~= true and outcome.category == "CONFLICT" then
-      self:problem("limit %d was created twice: %s", place[3], tostring(outcome))
-    end
+    if limit.outcome then self:problem("limit %d has a second outcome", place[3]) end
+    limit.outcome = outcome == true and "done" or outcome.ambiguous and "unknown" or "failed"
   end
 end
 
@@ -222,64 +234,95 @@ end
 local SHARES = { { 36, "associate_default" }, { 10, "associate" }, { 10, "associate_one_default" }, { 8, "archive" },
   { 8, "read" }, { 6, "list" }, { 6, "get_limits" }, { 6, "batch_update" }, { 10, "batch_create" } }
 
---- The next call: { name =, arguments…, n = inputs, judge = function(results, errors) }.
+--- The next call: { name =, arguments…, n = inputs, options = nil or a table, judge = function(results, errors) }.
 function Account:next_call()
   local drawn, i = math.random(100), 1
   while drawn > SHARES[i][1] do
     drawn = drawn - SHARES[i][1]
     i = i + 1
   end
+  self.calls = self.calls + 1
   local call = calls[SHARES[i][2]](self)
-  self.calls, self.inputs = self.calls + 1, self.inputs + call.n
+  self.inputs = self.inputs + call.n
+  local options = call.options or {}
+  options.headers = { ["X-Soak-Call"] = ("%d"):format(self.calls) }
+  call[#call + 1] = options
   return call
 end
 
 -- ---- HubSpot's state ----
 
-local function check_pairs(account, client)
-  local ids, numbers = {}, {}
-  for n, state in pairs(account.states) do
-    if state == "busy" then
-      account:problem("pair %d has no outcome", n)
-    else
-      ids[#ids + 1] = Account.contact(n)
-      numbers[#numbers + 1] = n
-    end
+--- n -> is the pair there?
+local function read_pairs(account, client)
+  local ids, numbers, found = {}, {}, {}
+  for n in pairs(account.states) do
+    ids[#ids + 1] = Account.contact(n)
+    numbers[#numbers + 1] = n
   end
   local place = 0
   for _, records, errors in client:read_all("contacts", "companies", ids) do
     place = place + 1
     local n = numbers[place]
-    local is_there = records and records[1] ~= nil
+    found[n] = records and records[1] ~= nil
     if errors then
       account:problem("pair %d cannot be read: %s", n, tostring(errors))
-    elseif is_there and (#records > 1 or records[1].toObjectId ~= Account.company(n)) then
+    elseif found[n] and (#records > 1 or records[1].toObjectId ~= Account.company(n)) then
       account:problem("pair %d: another record is there", n)
-    elseif account.states[n] ~= "either" and (account.states[n] == "in") ~= is_there then
-      account:problem("pair %d is %s, HubSpot says %s", n, account.states[n], is_there and "in" or "out")
     end
   end
+  return found
 end
 
-local function check_limits(account, client)
+--- Association type -> its limit.
+local function read_limits(account, client)
   local limits, errors = client:get_all_limits()
-  if not limits then return account:problem("limits cannot be read: %s", tostring(errors)) end
+  if not limits then account:problem("limits cannot be read: %s", tostring(errors)) end
   local found = {}
-  for _, limit in ipairs(limits) do found[limit.typeId] = limit.userEnforcedMaxToObjectIds end
-  for id, limit in pairs(account.limits) do
-    local says = found[id]
-    if limit.state == "busy" or says and (says ~= limit.most or limit.state == "out")
-      or not says and limit.state == "in" then
-      account:problem("limit %d of %d is %s, HubSpot says %s", id, limit.most, limit.state, tostring(says))
-    end
+  for _, limit in ipairs(limits or {}) do found[limit.typeId] = limit.userEnforcedMaxToObjectIds end
+  return found
+end
+
+--- HubSpot's state and how it came to that. What was given up may still arrive: until nothing did meanwhile.
+local function read_all(account, client)
+  local function read() return history.read(account.token, account.log_begins, account.states, account.limits) end
+  local now = read()
+  for _ = 1, 20 do
+    local before, found_pairs, found_limits = now, read_pairs(account, client), read_limits(account, client)
+    now = read()
+    if now.changes == before.changes then return now, found_pairs, found_limits end
+  end
+  error "HubSpot's state does not come to rest"
+end
+
+local function check_pair(account, n, requests, is_there)
+  local told, last = account.told[n], history.last(requests)
+  local untruth = account.states[n] == "busy" and "has no outcome" or history.untruth(requests, told)
+  if untruth then
+    account:problem("pair %d: %s %s", n, untruth, history.text(requests, told))
+  elseif is_there ~= (last ~= nil and last.makes == "in") then
+    account:problem("pair %d: HubSpot says %s %s", n, is_there and "in" or "out", history.text(requests, told))
+  elseif account.states[n] ~= "either" and (account.states[n] == "in") ~= is_there then
+    account.late = account.late + 1
   end
 end
 
---- Compares what is known with HubSpot's state.
+local function check_limit(account, id, requests, says)
+  local limit, last = account.limits[id], history.last(requests)
+  local untruth = not limit.outcome and "has no outcome" or history.times(requests) > 1 and "was created twice"
+    or history.untruth(requests, { limit })
+  if untruth then
+    account:problem("limit %d: %s %s", id, untruth, history.text(requests, { limit }))
+  elseif says ~= (last and limit.most) then
+    account:problem("limit %d of %d: HubSpot says %s", id, limit.most, tostring(says))
+  end
+end
+
+--- Compares what was told with what HubSpot did, and that with HubSpot's state.
 -- @param client that meets no faults
 function Account:check(client)
-  check_pairs(self, client)
-  check_limits(self, client)
+  local all, found_pairs, found_limits = read_all(self, client)
+  for n, requests in pairs(all.pairs) do check_pair(self, n, requests, found_pairs[n]) end
+  for id, requests in pairs(all.limits) do check_limit(self, id, requests, found_limits[id]) end
   return self.problems
 end
 

@@ -131,12 +131,8 @@ local function judge_limits(account, plan, outcomes)
     if not outcome then
       account:problem("create %d has no outcome", limit.id)
     else
-      local states = { done = "in", failed = "out", unknown = "either" }
-      account.limits[limit.id] = { most = limit.most, state = states[outcome.status] }
+      account.limits[limit.id] = { most = limit.most, call = account.calls, outcome = outcome.status }
       count(account, outcome)
-      if outcome.error and outcome.error.category == "CONFLICT" then
-        account:problem("limit %d was created twice: %s", limit.id, tostring(outcome.error))
-      end
     end
   end
 end

@@ -8,11 +8,12 @@ local FAULTS = {
   { "status=429; retry_after=1", limits = true }, { "status=423; retry_after=1", limits = true },
   { "status=477; retry_after=1", limits = true }, { "status=503; retry_after=1", limits = true },
   { "status=503" }, { "status=503; after" }, { "status=500" }, { "status=500; after" }, { "status=502; after" },
-  { "status=504" }, { "close" }, { "close; after" }, { "delay=0.4" }, { "status=401" }, { "status=400" },
+  { "status=504" }, { "close" }, { "close; after" }, { "status=401" }, { "status=400" },
   { "status=200; body=oops" }, { 'status=200; body={"results":[' }, { "status=201; after; body=" },
+  { delay = 0.4 }, { delay = 4 }, { delay = 4 }, -- the latter is given up, and carried out late
 }
 
---- The option `headers` of a client: some calls' first attempts meet a fault.
+--- The option `headers` of a client: some calls meet a fault.
 -- @param per_mille of the calls
 -- @param spares_rate no fault may look like a rate that was exceeded
 function faults.headers(per_mille, spares_rate)
@@ -21,9 +22,11 @@ function faults.headers(per_mille, spares_rate)
     local fault = FAULTS[math.random(#FAULTS)]
     if spares_rate and fault.limits then return nil end
     faults.drawn = faults.drawn + 1
-    -- A delay that no other request has: the simulator counts the requests that bring the same header.
-    local delay = fault[1]:find "delay" and "" or ("; delay=%.8f"):format(faults.drawn * 1e-7)
-    return { ["X-Simulator-Fault"] = fault[1] .. "; times=1" .. delay }
+    -- All attempts of a call, or one. A delay that no other call has: the simulator counts the requests that bring the
+    -- same header.
+    local times = not fault.limits and math.random(4) == 1 and 99 or 1
+    local rest = ("times=%d; delay=%.8f"):format(times, (fault.delay or 0) + faults.drawn * 1e-7)
+    return { ["X-Simulator-Fault"] = fault[1] and fault[1] .. "; " .. rest or rest }
   end
 end
 
