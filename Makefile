@@ -282,7 +282,7 @@ fuzz: $(FUZZERS)
 lint: $(MODULE)
 	@LUA_INCDIR='$(LUA_INCDIR)' MODULE='$(MODULE)' scripts/lint
 
-# RESTY_HTTP=/path/to/lua-resty-http/lib measures that in nginx beside ours.
+# RESTY_HTTP=FOLDER, with the lib/ of lua-resty-http and of lua-resty-string, measures the former in nginx beside ours.
 bench: $(MODULE) $(BENCHES) luajit
 	@$(IN_TREE) RESTY_HTTP='$(RESTY_HTTP)' bench/run
 
