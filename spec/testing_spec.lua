@@ -329,11 +329,17 @@ describe("a recording", function()
     local full = io.open("/dev/full", "wb")
     if not full then return pending "(no /dev/full)" end
     full:close()
-    local recorder = assert(testing.record("/dev/full", testing.new { get_all_limits = { results = {} } }:options()))
-    assert(recorder:client():get_all_limits())
-    local ok, problem = recorder:close()
-    assert.is_nil(ok)
-    assert.matches("/dev/full", problem, 1, true)
+    local function record(to)
+      local recorder = assert(testing.record(to, testing.new { get_all_limits = { results = {} } }:options()))
+      assert(recorder:client():get_all_limits())
+      return recorder:close()
+    end
+    for _ = 1, 300 do assert(record(path)) end -- until LuaJIT has compiled it
+    for _ = 1, 10 do
+      local ok, problem = record "/dev/full"
+      assert.is_nil(ok)
+      assert.matches("/dev/full", problem, 1, true)
+    end
   end)
 end)
 

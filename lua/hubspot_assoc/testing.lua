@@ -18,6 +18,7 @@ local assoc = require "hubspot_assoc"
 local core = require "hubspot_assoc.core"
 local names_of = require "hubspot_assoc.names"
 local nearest = require "hubspot_assoc.nearest"
+local output = require "hubspot_assoc.output"
 local to_json = require "hubspot_assoc.json"
 
 local error, getmetatable, ipairs, pairs, pcall = error, getmetatable, ipairs, pairs, pcall
@@ -449,9 +450,9 @@ end
 
 local function write(recorder, line)
   if recorder.file and not recorder.problem then
-    local ok, problem = recorder.file:write(line, "\n")
+    local ok, problem = output.write(recorder.file, line, "\n")
     if ok then
-      ok, problem = recorder.file:flush()
+      ok, problem = output.flush(recorder.file)
     end
     recorder.problem = not ok and ("%s: %s"):format(recorder.path, problem) or nil
   end

@@ -42,6 +42,21 @@ describe("hubspot-assoc", function()
     end
   end)
 
+  it("notices a disk that gets full in the middle, also where LuaJIT has compiled what writes", function()
+    local script = write("lines.lua", [[
+      local terminal = require "hubspot_assoc.cli.terminal".new {}
+      terminal:go_on()
+      for i = 1, 300 do
+        terminal:print("line " .. i)
+        terminal:flush()
+      end
+      local _, problem = pcall(terminal.finish, terminal, false)
+      io.stderr:write(tostring(problem and problem.message)) ]])
+    local command = ("ulimit -f 2; trap '' XFSZ; exec %s %s 2>&1 >%s/out"):format(os.getenv "LUA", script, folder)
+    assert.equal("cannot write the output: File too large", (cli.sh("sh -c " .. shell.quote(command))))
+    assert.is_true(#cli.read(folder .. "/out") > 0)
+  end)
+
   it("keeps the old refresh token whole where the disk has no room for a new one, and says so", function()
     local app = simulator.token()
     simulator.control("oauth", { token = app, rotate = true })

@@ -1,6 +1,7 @@
 --- What failed in a records job: into a file beside the rows', from which it can be run again, and grouped for people.
 
 local csv = require "hubspot_assoc.cli.csv"
+local output = require "hubspot_assoc.output"
 local to_json = require "hubspot_assoc.json"
 local problem = require "hubspot_assoc.cli.problem"
 local rows = require "hubspot_assoc.cli.rows"
@@ -57,7 +58,7 @@ function Failures:add(row, message)
   else
     line = to_json { from = row.from, to = row.to, labels = #row.labels > 0 and row.labels or nil, error = message }
   end
-  local ok, reason = self.file:write(line, "\n")
+  local ok, reason = output.write(self.file, line, "\n")
   if not ok then problem.raise(("cannot write %s: %s"):format(self.path, reason), "Is the disk full?") end
 end
 

@@ -2,6 +2,7 @@
 
 local draw_table = require "hubspot_assoc.cli.table"
 local to_json = require "hubspot_assoc.json"
+local output = require "hubspot_assoc.output"
 local problem = require "hubspot_assoc.cli.problem"
 local system = require "hubspot_assoc.cli.system"
 local text = require "hubspot_assoc.cli.text"
@@ -66,13 +67,13 @@ end
 --- Writes lines to the standard output. They must hold no control characters but our own colours: see text.escape.
 function Terminal:print(line)
   self:clear_progress()
-  local ok, reason = io.stdout:write(line, "\n")
+  local ok, reason = output.write(io.stdout, line, "\n")
   check(self, ok, reason)
 end
 
 --- What has been written has arrived, or this raises.
 function Terminal:flush()
-  local ok, reason = io.stdout:flush()
+  local ok, reason = output.flush(io.stdout)
   check(self, ok and not lost, reason or lost)
 end
 
@@ -110,7 +111,7 @@ end
 
 -- Where both outputs are the same place, they come in order.
 local function write_error(line)
-  local ok, reason = io.stdout:flush()
+  local ok, reason = output.flush(io.stdout)
   if not ok then lost = lost or reason end -- the C library has dropped it, and will not fail again
   io.stderr:write(line, "\n")
 end
