@@ -505,7 +505,7 @@ for _, driver in ipairs(async.drivers) do
       for _, argument in ipairs { false, 0, -1, -math.huge } do
         local seconds, n = timed(client.step, client, argument or nil)
         assert.equal(0, n)
-        assert.is_true(seconds < 0.2)
+        assert.is_true(seconds < AT_ONCE)
       end
     end)
 
@@ -573,9 +573,9 @@ for _, driver in ipairs(async.drivers) do
     it("is drain's work until the time is up", function()
       start_from(client, "never")
       start(client)
-      local seconds, n = timed(client.drain, client, 0.1)
+      local seconds, n = timed(client.drain, client, 2)
       assert.equal(1, n)
-      assert.is_true(seconds >= 0.099 and seconds < 0.1 + AT_ONCE)
+      assert.is_true(seconds >= 1.999 and seconds < 2 + AT_ONCE)
       assert.equal(1, client:pending())
       assert.equal(0, client:drain(0))
     end)

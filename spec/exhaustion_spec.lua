@@ -32,9 +32,14 @@ describe("descriptors that run out", function()
     it("in the middle of a call are that call's error, and missed by no other: " .. way, function()
       local server = fault_server.start { "acts.by_connection", { { "request", { "head", 503 }, "close" } }, "serve" }
       local lines = child.run({}, TAKE .. ([[
-        local client
-        client = require "hubspot_assoc".new { base_url = ..., access_token = "x", max_attempts = 3, deadline = 20,
-          on_event = function(event) if event.type == "retry" then take() end end }
+        local asked = 0
+        local limiter = { observe = function() end, reserve = function() -- before each attempt, which waits for it
+          asked = asked + 1
+          if asked == 2 then take() end
+          return 0
+        end }
+        local client = require "hubspot_assoc".new { base_url = ..., access_token = "x", max_attempts = 3,
+          deadline = 20, limiter = limiter }
         local results, errors = %s
         local err = results and {} or errors[1]
         give_back()
@@ -174,9 +179,11 @@ describe("a wall clock that jumps", function()
         done, skipped = done + summary.done, skipped + summary.skipped
       end
       os.remove(path)
-      return waits[1], waits[3], waits[4] > 50 and waits[4] < 70, done, skipped
+      return waits[1], waits[3], waits[4], done, skipped
     ]])
-    assert.same({ 0, 0 }, { tonumber(lines[1]), tonumber(lines[2]) })
-    assert.same({ "true", "50", "50", "0" }, { lines[3], lines[4], lines[5], lines.status })
+    -- Who is held up on a busy machine takes another place, perhaps of the next window.
+    for i = 1, 2 do assert.is_true(tonumber(lines[i]) >= 0 and tonumber(lines[i]) < 70, lines[i]) end
+    assert.is_true(tonumber(lines[3]) > 50 and tonumber(lines[3]) < 130, lines[3])
+    assert.same({ "50", "50", "0" }, { lines[4], lines[5], lines.status })
   end)
 end)

@@ -7,7 +7,7 @@ local ways = require "spec.support.ways"
 local wire = require "spec.support.wire"
 
 local AT_ONCE = 3      -- s: generous, and less than any timeout here that is not meant to pass
-local LARGE = 10       -- s: the same, for what takes a busy machine its time
+local LARGE = 60       -- s: the same, for what takes a busy machine its time
 local BACKOFF = 0.5    -- s: the longest wait before a second attempt
 local SHORT = 0.2      -- s: timeout where it is meant to pass
 
@@ -89,7 +89,8 @@ end
 local function check_broken(name, method, expected)
   local fault = BROKEN[name]
   local server = fault_server.start(faults[name])
-  local client = wire.client(server, { timeout = fault.slow and SHORT or nil })
+  local client = wire.client(server, { timeout = fault.slow and SHORT or fault.large and LARGE or nil,
+    deadline = fault.large and LARGE or nil })
   local outcome = wire.call(client, method)
   local seen = server:stop()
   check_error(outcome, fault, expected)
@@ -165,7 +166,7 @@ end)
 
 -- The same faults and expectations, where the calls are asynchronous: all at once, each fault on a server of its own,
 -- and each client with two calls at a time. Together they need longer until a request is sent.
-local LONGER = 4 * SHORT
+local LONGER = 12 * SHORT
 
 for _, driver in ipairs(async.drivers) do
   describe("a fault, where calls are driven by " .. driver.name .. ",", function()
@@ -202,7 +203,7 @@ for _, driver in ipairs(async.drivers) do
       end
       -- Only now: starting servers takes its time, in which calls that step drives would not move on.
       for _, job in pairs(jobs) do begin(job, job.client) end
-      local give_up_at = wire.monotime() + 20
+      local give_up_at = wire.monotime() + 60
       while pending() > 0 and wire.monotime() < give_up_at do
         for _, client in ipairs(clients) do client:step(0.001) end
       end

@@ -97,6 +97,6 @@ conformance(busted, "limiter.redis in a client", function()
   local server
   return { stop = function() server:stop() end, options = function(requests, interval)
     server = redis_server.start()
-    return { limiter = redis.new(server.connect, { requests = requests, interval = interval }) }
+    return { limiter = redis.new(server.connect, { requests = requests, interval = interval, timeout = 5 }) }
   end }
 end)

@@ -49,7 +49,7 @@ end
 describe("a name lookup that hangs", function()
   local version_text, version = libcurl.version()
   local waits = version < 7087000
-  local server = fault_server.start(faults.none, { lifetime = 300 })
+  local server = fault_server.start(faults.none)
   teardown(function() fault_server.stop_all() end)
 
   -- Is it our lookup at all that libcurl calls? (c-ares asks the network by itself.)

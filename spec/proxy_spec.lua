@@ -173,7 +173,7 @@ describe("a proxy", function()
     local proxy = fault_server.start { "acts.once", "request", { "send", "HTTP/1.1 200 Connected\r\n\r\n" },
       "wait_readable", { "send", "no TLS here" }, "close" }
     assert_error({ kind = "transport", code = "tls", ambiguous = false },
-      wire.call(behind(proxy, HTTPS), "batch_create"))
+      wire.call(behind(proxy, HTTPS, { connect_timeout = 60, timeout = 60, deadline = 60 }), "batch_create"))
   end)
 
   it("'s password is in no error", function()

@@ -1,6 +1,6 @@
 --- file:write and file:flush, whose failure counts. Where LuaJIT has compiled such a call and it fails, the interpreter
--- repeats it and takes the second result; but the C library has dropped what it could not write, and does not fail again.
--- So here they are not compiled.
+-- repeats it, and takes the second result; but the C library has dropped what it could not write, and does not fail
+-- again. So here they are not compiled.
 
 local jit = rawget(_G, "jit")
 

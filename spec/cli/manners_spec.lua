@@ -78,8 +78,12 @@ describe("hubspot-assoc", function()
       local by_signal = cli.command(environment, unpack(words))
       local by_error = by_signal:gsub("%-%-default%-signal=%S+", "--ignore-signal=PIPE")
       for _, command in ipairs { by_signal, by_error } do
-        local script = "(sleep 0.2; exec " .. command .. ") | :; echo ${PIPESTATUS[0]}"
+        local gone = os.tmpname()
+        os.remove(gone)
+        local script = ("(until [ -e %s ]; do sleep 0.02; done; exec %s) | { exec <&-; : >%s; }; echo ${PIPESTATUS[0]}")
+          :format(gone, command, gone)
         local output = cli.sh("bash -c " .. shell.quote(script))
+        os.remove(gone)
         assert.equal("141\n", output)
       end
     end

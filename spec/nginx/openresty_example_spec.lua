@@ -187,7 +187,7 @@ end
 local function end_all()
   for service in pairs(running) do
     if nginx.is_alive(service.pid) then
-      service:let_only(nil)
+      if service.server then service:let_only(nil) end -- it may not have begun
       service:end_by "TERM"
     else
       service:forget()

@@ -8,8 +8,8 @@ local async = {}
 -- See probe.c.
 async.probe = assert(package.loadlib(child.shared_object "probe", "luaopen_probe"))()
 
-async.AT_ONCE = 1 -- s: generous; what hangs here does so for LONG
-async.LONG = 30   -- s
+async.AT_ONCE = 10 -- s: generous; what hangs here does so for LONG
+async.LONG = 30    -- s
 
 -- Who drives a client: its own thread, or step.
 async.drivers = {
@@ -21,7 +21,7 @@ local server
 
 -- The server of all specs in a file (spec/servers/async.lua), which has the line: teardown(async.stop).
 function async.server()
-  if not server or server.stopped then server = fault_server.start("async.serve", { lifetime = 120 }) end
+  if not server or server.stopped then server = fault_server.start "async.serve" end
   return server
 end
 
@@ -108,7 +108,7 @@ end)
 
 add_hanging("a TLS handshake that never ends", function(driver, options, call_options)
   mute = mute and not mute.stopped and mute
-    or fault_server.start("async.mute", { lifetime = 120 })
+    or fault_server.start "async.mute"
   local client = async.client(driver, with(options, "base_url", (mute.url:gsub("^http:", "https:"))))
   return settle(client, async.start(client, 36, call_options), call_options)
 end)

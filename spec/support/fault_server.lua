@@ -40,10 +40,10 @@ local function source_of(script)
   return ("return server(%s)"):format(table.concat(arguments, ", "))
 end
 
--- options.lifetime: seconds after which the server ends by itself, 60 unless told.
+-- options.lifetime: seconds after which the server ends by itself, 300 unless told (a busy machine is slow).
 function fault_server.start(script, options)
   script = source_of(script)
-  local lifetime = options and options.lifetime or 60
+  local lifetime = options and options.lifetime or 300
   local pipe = assert(io.popen("echo $$; " .. shell.helper("fault_server_main.lua", script, lifetime)))
   local pid = pipe:read "*l"
   local first = pipe:read "*l" or "error it ended before it said its port"

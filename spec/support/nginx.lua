@@ -253,7 +253,7 @@ end
 
 -- Waits until done() is true, so many seconds at most.
 function nginx.wait_until(done, seconds)
-  local give_up_at = system.monotime() + (seconds or 10)
+  local give_up_at = system.monotime() + (seconds or 30)
   while not done() do
     if system.monotime() > give_up_at then return false end
     system.sleep(0.01)

@@ -18,12 +18,26 @@ function rates.new_seed()
   return tonumber(os.getenv "SEED") or os.time()
 end
 
--- No window of so many seconds, wherever it begins, holds more than n. what: an error's beginning.
+-- No window of so many seconds, wherever it begins, holds more than n. what: an error's beginning. Where it is not
+-- known exactly when each is sent, times tells the latest and times.earliest the earliest: then an error is certain.
 function rates.check_windows(times, n, interval, what)
+  local earliest = times.earliest or times
   table.sort(times)
+  table.sort(earliest)
   for i = n + 1, #times do
-    if times[i] - times[i - n] < interval then
-      error(("%s: %d sends within %.4f s, at %.4f"):format(what or "", n + 1, times[i] - times[i - n], times[i]), 2)
+    if times[i] - earliest[i - n] < interval then
+      error(("%s: %d sends within %.4f s, at %.4f"):format(what or "", n + 1, times[i] - earliest[i - n], times[i]), 2)
+    end
+  end
+end
+
+-- None of a simulator's calls, the first of which was reserved then or later (s since 1970), had left before a rate of
+-- n in so many seconds allowed it. (A limiter knows when they leave, not when they arrive: on a busy machine one may be
+-- overtaken by those of the next window, and a few may be refused.)
+function rates.check_log(log, since, n, interval)
+  for i = n + 1, #log, n do
+    if log[i].time - since < (i - 1) / n * interval then
+      error(("%d sends within %.3f s"):format(i, log[i].time - since), 2)
     end
   end
 end

@@ -14,7 +14,7 @@ local redis_server = {}
 local Server = {}
 Server.__index = Server
 
-local MOST = 120 -- s, that a server lives if nobody stops it or tells
+local MOST = 300 -- s, that a server lives if nobody stops it or tells
 
 -- Debian's lua-redis is pure Lua, and in the folders of 5.1 to 5.3 only.
 local function load_redis_lua()
