@@ -318,7 +318,7 @@ describe("a journal that cannot be used ends the job before it begins:", functio
 
   it("one of another job", function()
     begin(bulk_server.new()):run(pairs_of(2))
-    expect("journal .*: it is of another job: associate_default contacts %-> companies", "archive")
+    expect("journal .*: it is of another job: associate_default contacts %-> companies; give each", "archive")
     local _, errors = bulk_server.new().client():bulk("associate_default", "contacts", "deals", { journal = path })
     assert.matches("of another job", tostring(errors))
   end)
@@ -333,7 +333,7 @@ describe("a journal that cannot be used ends the job before it begins:", functio
         n = n + 1
         return n == line and damage or text
       end)))
-      expect("journal .*: line " .. line .. " is damaged")
+      expect("journal .*: line " .. line .. " is damaged; mend it, or give another path: ")
     end
   end)
 
@@ -354,14 +354,14 @@ describe("a journal that cannot be used ends the job before it begins:", functio
   it("a file that is no journal, which stays as it is", function()
     for _, text in ipairs { "hello", "hello\n", "{}\n", '{"index":1,"status":"done"}\n', "[1]\n2", "\n", "null" } do
       write(text)
-      expect "journal .*: it is no journal of a bulk job"
+      expect "journal .*: it is no journal of a bulk job; give the path of one, or of no file yet"
     end
   end)
 
   it("one that another job is using, in this process or another", function()
     local first = begin(bulk_server.new())
     first:add(pair(1))
-    expect "journal .*: another job is using it"
+    expect "journal .*: another job is using it; wait for that one, or give each job its own"
     local report = child.run({}, [[
       local client = require "hubspot_assoc".new { access_token = "x" }
       local _, errors = client:bulk("associate_default", "contacts", "companies", { journal = ... })
@@ -375,7 +375,7 @@ describe("a journal that cannot be used ends the job before it begins:", functio
 
   it("a path that cannot be had", function()
     path = path .. "/no/such"
-    expect "journal .*: No such file or directory"
+    expect "journal .*: No such file or directory; give a path in a folder that is there, "
   end)
 end)
 
@@ -454,7 +454,8 @@ describe("a disk that is full", function()
     summary, errors = job:finish()
     assert.same({ 0, 0, 0, n, 0 }, counts(summary))
     assert.equal(0, told)
-    assert.matches("journal /dev/full: No space left on device", tostring(errors))
+    assert.matches("journal /dev/full: No space left on device; mend that, and begin the job again with this journal: ",
+      tostring(errors), 1, true)
   end)
 
   it("in the middle leaves whole lines, and the next run goes on", function()

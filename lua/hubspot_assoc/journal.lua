@@ -21,6 +21,7 @@ local MAX_TEXT, MAX_DEPTH = 1024, 4 -- of what is kept of an error
 local MAX_ERRORS = 100 -- of earlier runs, for finish: more it does not return
 local UNKNOWN_WHY = "it failed in an earlier run, and the journal does not say why"
 local BEGINNING = '{"index":' -- of each line
+local NO_JOURNAL = "it is no journal of a bulk job; give the path of one, or of no file yet"
 local OUTCOMES = { done = true, failed = true, unknown = true }
 
 local Journal = {}
@@ -135,9 +136,10 @@ end
 local function check_job(journal, record)
   local job, own = type(record.job) == "table" and record.job or nil, journal.job
   if not job then
-    return "it is no journal of a bulk job"
+    return NO_JOURNAL
   elseif job.call ~= own.call or job.from ~= own.from or job.to ~= own.to then
-    return ("it is of another job: %s %s -> %s"):format(show(job.call), show(job.from), show(job.to))
+    return ("it is of another job: %s %s -> %s; give each job its own"):format(show(job.call), show(job.from),
+      show(job.to))
   end
 end
 
@@ -161,6 +163,10 @@ local function take_fast(line)
   return index and tonumber(index), tag
 end
 
+local function damaged(number)
+  return ("line %d is damaged; mend it, or give another path: a new journal does all inputs again"):format(number)
+end
+
 --- Takes in a whole line. Returns what is wrong.
 local function take_line(journal, line, number)
   local index, tag = take_fast(line)
@@ -175,7 +181,7 @@ local function take_line(journal, line, number)
   end
   local is_good = is_line(record)
   local problem = number == 1 and check_job(journal, is_good and record or {})
-    or not is_good and ("line %d is damaged"):format(number)
+    or not is_good and damaged(number)
   if problem then
     return problem
   end
@@ -212,7 +218,7 @@ local function take_lines(journal, size)
     rest = sub(text, first)
   end
   if not is_cut_line(rest) then
-    return nil, number == 0 and "it is no journal of a bulk job" or ("line %d is damaged"):format(number + 1)
+    return nil, number == 0 and NO_JOURNAL or damaged(number + 1)
   end
   return offset - #rest
 end
@@ -222,7 +228,7 @@ local function take_over(journal)
   local file = journal.file
   local is_locked, problem = file:lock()
   if not is_locked then
-    return problem or "another job is using it"
+    return problem or "another job is using it; wait for that one, or give each job its own"
   end
   local size, whole
   size, problem = file:size()
@@ -258,6 +264,8 @@ local function open(path, job)
       return journal
     end
     file:close()
+  else
+    problem = problem .. "; give a path in a folder that is there, of a file that this program may write"
   end
   return nil, ("journal %s: %s"):format(path, problem)
 end
@@ -316,6 +324,11 @@ function Journal.line(item, status)
   return ('{"index":%d%s,"status":"%s"%s}\n'):format(item.index, tag, status, problem)
 end
 
+local function cannot_write(journal, problem)
+  return ("journal %s: %s; mend that, and begin the job again with this journal: it does what is not written there")
+    :format(journal.path, problem)
+end
+
 --- Writes lines.
 -- @param text whole lines
 -- @param offset where they go: what was there is written again
@@ -332,7 +345,7 @@ function Journal:write(text, offset, is_synced)
   end
   if not ok then
     self.file:truncate(offset)
-    return nil, ("journal %s: %s"):format(self.path, problem)
+    return nil, cannot_write(self, problem)
   end
   return offset + #text
 end
@@ -342,7 +355,7 @@ end
 function Journal:close()
   if not self.is_closed then
     local ok, problem = self.file:sync()
-    self.problem = not ok and ("journal %s: %s"):format(self.path, problem) or nil
+    self.problem = not ok and cannot_write(self, problem) or nil
     self.is_closed = true
   end
   self.file:close()

@@ -42,7 +42,10 @@ local function oauth(path, tokens, base_url)
       if fresh.refresh_token == tokens.refresh_token then return end
       tokens.refresh_token = fresh.refresh_token
       local ok, reason = system.write_private(path, to_json(tokens) .. "\n")
-      if not ok then error(reason .. ": HubSpot gave a new refresh token, and it could not be kept", 0) end
+      if not ok then
+        error(reason .. ": HubSpot gave a new refresh token, and it could not be kept; mend that, and if the old one is"
+          .. " refused by then, have the app installed anew", 0)
+      end
     end,
   }
 end

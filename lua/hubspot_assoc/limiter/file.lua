@@ -59,7 +59,7 @@ local function new_store(path, rate)
 end
 
 local function fail(self, why)
-  error(("%s: %s"):format(self.path, why), 0)
+  error(("%s: %s; nothing is sent until that is mended, or the limiter given another path"):format(self.path, why), 0)
 end
 
 local function read(self, place, length)
