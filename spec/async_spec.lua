@@ -544,6 +544,7 @@ for _, driver in ipairs(async.drivers) do
       for i = 1, 7 do futures[i]:wait() end
       assert.same({ 3, 3, 4 }, { client:step(0, 3), n, client:pending() })
       assert.same({ 0, 3 }, { client:step(0, 0), n })
+      assert.same({ 0, 0, 3 }, { client:step(0, -1), client:step(0, 0.5), n })
       assert.same({ 4, 7, 0 }, { client:step(0, 100), n, client:pending() })
       assert.has_error(function() client:step(0, "all") end, "bad argument #2 to 'step' (number expected, got string)")
     end)

@@ -234,9 +234,10 @@ end
 --- Hands out what has finished; returns how many.
 function scheduler.hand_out_finished(client, most)
   local n, finished = 0, client.finished
+  most = most or huge
   -- What finishes while functions are called is for the next step: a function that starts calls must not keep it busy.
   local last, future = finished.last, front(finished)
-  while future and finished.first <= last and n ~= most do
+  while future and finished.first <= last and n + 1 <= most do
     hand_out(client, future)
     n = n + 1
     future = front(finished)
