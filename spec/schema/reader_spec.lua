@@ -56,6 +56,11 @@ describe("the reader of schema files", function()
     end
   end
 
+  it("names no line that is not there", function()
+    local _, problems = schema.parse "version: 1\npairs: ["
+    assert.equal("2:9 did not find expected node content", messages(problems))
+  end)
+
   it("has a file for each expectation", function()
     for name in pairs(expected) do assert.is_true(#cli.read(FOLDER .. name) >= 0) end
   end)

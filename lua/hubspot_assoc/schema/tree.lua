@@ -236,9 +236,10 @@ local function syntax_problem(builder, message)
   local line, column = message:match("line: (%d+), column: (%d+)")
   line, column = builder:place(tonumber(line) or 1, tonumber(column) or 1)
   local begun = message:match("\nwhile [^\n]* at line: (%d+)")
+  begun = begun and builder:place(tonumber(begun), 1)
   what = MEANINGS[what] or what
-  if begun and tonumber(begun) ~= line then
-    what = ("%s (of what begins in line %s)"):format(what, begun)
+  if begun and begun ~= line then
+    what = ("%s (of what begins in line %d)"):format(what, begun)
   end
   return { line = line, column = column, severity = "error", message = what }
 end
