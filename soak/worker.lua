@@ -29,6 +29,8 @@ end
 
 local token
 local alone = 0 -- how often a limiter could not reach its log in time
+local SLOW = 0.5 -- s: by so much limiters widen a window of 10 s for late answers, and by no more (docs/design.md)
+local slow, begun = 0, {} -- attempts that took longer; when those under way began
 
 local function new_limiter()
   local place = os.getenv("SOAK_" .. limiter:upper())
@@ -41,10 +43,21 @@ local function new_limiter()
   end, options)
 end
 
+local function watch_attempts(event)
+  local key = event.number .. ":" .. (event.first or 1)
+  if event.type == "attempt" then
+    begun[key] = event.elapsed
+  elseif event.type ~= "wait" then
+    slow = slow + (event.elapsed - (begun[key] or event.elapsed) > SLOW and 1 or 0)
+    begun[key] = nil
+  end
+end
+
 --- A client as a program has it; all its calls go through the relay.
 local function new_client()
   local options = { access_token = function() return token end, timeout = 2, connect_timeout = 2, deadline = 30,
     retry_budget = false, headers = faults.headers(CALL_FAULTS, limiter), limiter = limiter and new_limiter() or nil,
+    on_event = limiter and watch_attempts or nil,
     base_url = driver.is_tls and os.getenv "SOAK_HTTPS_URL" or os.getenv "SOAK_URL", ca_file = simulator.ca_file }
   for option, value in pairs(driver.options) do options[option] = value end
   return assoc.new(options)
@@ -175,9 +188,7 @@ local function main()
     before, most, after)
   check(probe.threads() <= threads, "no thread is left: %d before, %d after", threads, probe.threads())
   if limiter then
-    local retries, errors = stats.retries, stats.errors
-    print(("rate %s %d %d %d %d"):format(limiter, stats.attempts, retries.throttled,
-      retries.timeout + retries.transport + errors.timeout + errors.transport, alone))
+    print(("rate %s %d %d %d %d"):format(limiter, stats.attempts, stats.retries.throttled, slow, alone))
   end
   local retries = 0
   for _, n in pairs(stats.retries) do retries = retries + n end
