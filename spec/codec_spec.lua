@@ -619,7 +619,7 @@ describe("what is sent", function()
           %s
           runs = runs + 1
         end
-        collectgarbage("setpause", 100)
+        require "spec.support.collector"("pause", 100)
         for _ = 1, 5000 do
           inputs, options = nil, { batch_size = 50 }
           local list = {}
