@@ -336,6 +336,7 @@ describe("a real Redis server", function()
       local redis = require "redis"
       local limiter = require "hubspot_assoc.limiter.redis"
       local url, token, port, calls, expected, name = ...
+      calls, expected = tonumber(calls), tonumber(expected)
       local changes = {}
       local client = assoc.new { base_url = url, access_token = token, user_agent = name,
         limiter = limiter.new(function(timeout)
@@ -352,7 +353,7 @@ describe("a real Redis server", function()
         end
         made = made + calls
         client:drain()
-      until #changes >= tonumber(expected)
+      until #changes >= expected
       return made, good, table.concat(changes, " ")]]), simulator.url, token, real.port, calls, expected, name)
   end
 
