@@ -468,3 +468,83 @@ describe("a module that is required again", function()
     assert.equal("0", report.status)
   end)
 end)
+
+
+-- They run wherever Lua asks for memory, and so in the middle of what is done with a call in C.
+describe("a finalizer", function()
+  local SCRIPT = [[
+    local does, name = ...
+    local tune = require "spec.support.collector"
+    local assoc = require(name)
+    local client, future
+    local runs, looks, turn = 0, 0, 0
+    local actions = {
+      close = function() client:close() end,
+      cancel = function() future:cancel() end,
+      step = function() client:step(0) end,
+    }
+    local wait_for_next
+    local function finalize()
+      looks = looks + 1
+      wait_for_next()
+      if future and looks == turn then
+        runs = runs + 1
+        actions[does]()
+      end
+    end
+    function wait_for_next()
+      if newproxy then
+        getmetatable(newproxy(true)).__gc = finalize
+      else
+        setmetatable({}, { __gc = finalize })
+      end
+    end
+    local function new_client()
+      local attempts = 0
+      return assoc.new { access_token = function() return "x" end, rate = false, skip_waits = true, io_thread = false,
+        on_event = function() end, transport = function()
+          attempts = attempts + 1
+          return { status = attempts == 1 and 503 or 200, headers = { a = "b" },
+            body = '{"results":[{"category":"USER_DEFINED","typeId":1}],"errors":[{"message":"no"}]}' }
+        end }
+    end
+    local function perform()
+      if name == "hubspot_assoc.core" then
+        future = true
+        return client:get_limits("contacts", "companies")
+      end
+      future = client.async:get_limits("contacts", "companies")
+      while client:pending() > 0 do client:step(1) end
+      return future:wait()
+    end
+    wait_for_next()
+    tune("pause", 0)
+    tune("stepmul", 1000)
+    if _VERSION == "Lua 5.4" then
+      collectgarbage("incremental", 0, 0, 40)
+    elseif _VERSION >= "Lua 5.5" then
+      tune("stepsize", 1000000000)
+    end
+    for i = 1, 500 do
+      client, future, looks, turn = new_client(), nil, 0, i % 2 == 0 and i % 250 or i % 9
+      local ok, results, errors = pcall(perform)
+      if not ok then -- Lua 5.1 to 5.3 raise what a finalizer has raised
+        assert(tostring(results):find "in a finalizer", results)
+        while client:pending() > 0 do client:step(1) end
+        results, errors = future:wait()
+      end
+      assert(results or errors)
+    end
+    return runs > 20 or runs
+  ]]
+
+  for _, case in ipairs {
+    { "close", "hubspot_assoc.core" }, { "close", "hubspot_assoc" }, { "cancel", "hubspot_assoc" },
+    { "step", "hubspot_assoc" },
+  } do
+    it(("may %s what is at work in %s"):format(case[1], case[2]), function()
+      local report = child.run({}, SCRIPT, case[1], case[2])
+      assert.same({ "true", "0" }, { report[1], report.status })
+    end)
+  end
+end)

@@ -522,17 +522,27 @@ function call_of.cancel(future)
   end
 end
 
---- Those whose calls have ended with their client.
+local function take_end(future)
+  advance(future)
+  while future.state == "asks" and future.question.kind == "event" do
+    answer(future)
+  end
+end
+
+--- Those whose calls have ended with their client. The error of one must not keep the others under way.
 function call_of.close_all(client)
-  local futures = {}
+  local futures, all_ok, message = {}, true, nil
   for _, future in pairs(client.under_way) do
     futures[#futures + 1] = future
   end
   for i = 1, #futures do
-    advance(futures[i])
-    while futures[i].state == "asks" and futures[i].question.kind == "event" do
-      answer(futures[i])
+    local ok, problem = pcall(take_end, futures[i])
+    if all_ok and not ok then
+      all_ok, message = false, problem
     end
+  end
+  if not all_ok then
+    error(message, 0)
   end
 end
 

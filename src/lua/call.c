@@ -3,6 +3,74 @@
 
 #include "call.h"
 
+/* Raises if the call is being worked on. */
+static void check_free(lua_State *L, const lhsa_call *call)
+{
+  if (call->is_busy)
+    luaL_error(L, "the call is being worked on, and cannot be used meanwhile (in a finalizer)");
+}
+
+/* As lua_call, of what works on the call. A finalizer can run wherever Lua's memory is asked for, and would take away
+ * what is looked at: so it may not work on the same call. An interruption is noted here, for it is raised anew. */
+static void occupy(lua_State *L, lhsa_call *call, lua_CFunction fn, int nargs, int nresults)
+{
+  int handler = lua_gettop(L) - nargs + 1, status;
+
+  luaL_checkstack(L, 4, NULL);
+  lua_pushcfunction(L, lhsa_note_interruption);
+  lua_insert(L, handler);
+  lua_pushcfunction(L, fn);
+  lua_insert(L, handler + 1);
+  check_free(L, call);
+  call->is_busy = true;
+  status = lua_pcall(L, nargs, nresults, handler);
+  call->is_busy = false;
+  lua_remove(L, handler);
+  if (status != 0)
+    lua_error(L);
+}
+
+typedef struct run {
+  int64_t until;
+  lhsa_run_state state;
+} run;
+
+/* Arguments: the call, its run. */
+static int go_on(lua_State *L)
+{
+  lhsa_call *call = lua_touserdata(L, 1);
+  run *run = lua_touserdata(L, 2);
+
+  run->state = lhsa_run(L, 1, call, run->until);
+  if (run->state != LHSA_ASKS)
+    return 0;
+  lua_pushnumber(L, call->question);
+  return 1 + lhsa_push_question(L, 1, call);
+}
+
+/* Drives the call at idx as lhsa_run does. Where it asks, pushes the question's number and what lhsa_push_question
+ * pushes. */
+static lhsa_run_state drive(lua_State *L, int idx, lhsa_call *call, int64_t until)
+{
+  run run = {.until = until, .state = LHSA_PAUSES};
+
+  while (run.state == LHSA_PAUSES) {
+    lua_pushvalue(L, idx);
+    lua_pushlightuserdata(L, &run);
+    occupy(L, call, go_on, 2, LUA_MULTRET);
+    if (run.state == LHSA_PAUSES)
+      lhsa_run_hook(L); /* it may raise, or cancel the call */
+  }
+  return run.state;
+}
+
+/* Arguments: the call, the question's number, what pcall gave. */
+static int take_answer(lua_State *L)
+{
+  lhsa_answer(L, 1, lua_touserdata(L, 1), (unsigned)lua_tonumber(L, 2), lua_toboolean(L, 3), 4, 5);
+  return 0;
+}
+
 /* A limiter's method, looked up inside lhsa_pcall, for that may raise, too: name, limiter, arguments -> what it
  * returns. */
 static int call_method(lua_State *L)
@@ -14,12 +82,12 @@ static int call_method(lua_State *L)
   return lua_gettop(L);
 }
 
-/* Puts the call's question to whom it is for. What is called may not yield here. What interrupts it leaves the call. */
-static void ask_here(lua_State *L, int idx, lhsa_call *call)
+/* Puts the question behind its number, at `number`, to whom it is for; pops both. What is called may not yield here.
+ * What interrupts it leaves the call. */
+static void ask_here(lua_State *L, int idx, lhsa_call *call, int number)
 {
-  unsigned question = call->question;
   bool is_method = call->asks == LHSA_ASKS_LEAVE || call->asks == LHSA_TELLS_LIMITER, ok;
-  int kind = lua_gettop(L) + 1, n = lhsa_push_question(L, idx, call);
+  int kind = number + 1, n = lua_gettop(L) - number;
 
   if (is_method) {
     lua_pushcfunction(L, call_method);
@@ -31,15 +99,20 @@ static void ask_here(lua_State *L, int idx, lhsa_call *call)
     lua_remove(L, kind);
   ok = lhsa_pcall(L, n - (is_method ? 1 : 2), 2) == 0;
   lua_settop(L, kind + 1);
-  lhsa_answer(L, idx, call, question, ok, kind, kind + 1);
-  lua_settop(L, kind - 1);
+  lua_pushvalue(L, idx);
+  lua_insert(L, number);
+  lua_pushboolean(L, ok);
+  lua_insert(L, number + 2);
+  occupy(L, call, take_answer, 5, 0);
 }
 
 /* Runs the call at idx to its end in this C frame. */
 static void run_to_end(lua_State *L, int idx, lhsa_call *call)
 {
-  while (lhsa_run(L, idx, call, INT64_MAX) == LHSA_ASKS)
-    ask_here(L, idx, call);
+  int top = lua_gettop(L);
+
+  while (drive(L, idx, call, INT64_MAX) == LHSA_ASKS)
+    ask_here(L, idx, call, top + 1);
 }
 
 /* Pushes results, errors, response. */
@@ -61,15 +134,18 @@ static lhsa_call *check_call(lua_State *L)
 static int call_run(lua_State *L)
 {
   lhsa_call *call = check_call(L);
-  lhsa_run_state state = lhsa_run(L, 1, call, lhsa_until(luaL_optnumber(L, 2, HUGE_VAL)));
+  int64_t until = lhsa_until(luaL_optnumber(L, 2, HUGE_VAL));
+  lhsa_run_state state;
 
+  lua_settop(L, 1);
+  lua_pushboolean(L, 0);
+  state = drive(L, 1, call, until);
   if (state == LHSA_PENDING)
     return 0;
-  lua_pushboolean(L, state == LHSA_DONE);
-  if (state == LHSA_DONE)
-    return 1 + push_results(L, 1);
-  lua_pushnumber(L, call->question);
-  return 2 + lhsa_push_question(L, 1, call);
+  if (state != LHSA_DONE)
+    return lua_gettop(L) - 1;
+  lua_pushboolean(L, 1);
+  return 1 + push_results(L, 1);
 }
 
 /* call:answer(number, ok, value, second): what pcall gave for the question of that number. A late answer does
@@ -78,8 +154,9 @@ static int call_answer(lua_State *L)
 {
   lhsa_call *call = check_call(L);
 
+  luaL_checknumber(L, 2);
   lua_settop(L, 5);
-  lhsa_answer(L, 1, call, (unsigned)luaL_checknumber(L, 2), lua_toboolean(L, 3), 4, 5);
+  occupy(L, call, take_answer, 5, 0);
   return 0;
 }
 
@@ -112,7 +189,10 @@ static int call_submit(lua_State *L)
 /* call:cancel(): ends it; call:run then gives what it has. */
 static int call_cancel(lua_State *L)
 {
-  lhsa_cancel(check_call(L));
+  lhsa_call *call = check_call(L);
+
+  check_free(L, call);
+  lhsa_cancel(call);
   return 0;
 }
 

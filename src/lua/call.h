@@ -57,6 +57,7 @@ typedef struct lhsa_call {
   bool is_unfit;            /* it cannot begin; LHSA_REFUSAL says why */
   bool is_refused;          /* it was refused what it asked for; likewise */
   bool is_canceled;
+  bool is_busy;             /* it is being worked on */
   bool has_canceled;        /* the reply does not have yet what came of the request that was under way then: */
   hsa_outcome canceled;
   lhsa_reply_mark mark;
@@ -77,7 +78,7 @@ static inline void *lhsa_key_of(const lhsa_call *call)
   return (void *)(uintptr_t)call->number;
 }
 
-typedef enum lhsa_run_state { LHSA_DONE, LHSA_ASKS, LHSA_PENDING, LHSA_GOES_ON } lhsa_run_state;
+typedef enum lhsa_run_state { LHSA_DONE, LHSA_ASKS, LHSA_PENDING, LHSA_PAUSES, LHSA_GOES_ON } lhsa_run_state;
 
 /* The endpoint of the running function: its upvalue 1. */
 static inline const lhsa_endpoint *lhsa_endpoint_of(lua_State *L)
@@ -100,7 +101,7 @@ lhsa_request_info lhsa_info_of(const lhsa_call *call);
 /* ---- run.c ---- */
 
 /* Drives the call at idx until it is done (LHSA_DONE) or asks something (LHSA_ASKS), or until the point in time
- * (LHSA_PENDING). Raises if memory runs out: then it can be run again. */
+ * (LHSA_PENDING), or lhsa_run_hook is due (LHSA_PAUSES). Raises if memory runs out: then it can be run again. */
 lhsa_run_state lhsa_run(lua_State *L, int idx, lhsa_call *call, int64_t until);
 
 /* Ends the call, whatever it is doing; lhsa_run then finishes it. */

@@ -46,13 +46,15 @@ static void stop_rest(lua_State *L, int user, lhsa_call *call, hsa_kind kind, in
   stop_rest_as(L, user, call, kind, kind == HSA_TIMEOUT || retry_after >= 0, retry_after, message);
 }
 
+static const char closed[] = "the client is closed";
+
 /* The token to send: NULL where a function gives it, or none is borne; *problem where there is none. */
 static const char *find_token(const lhsa_call *call, const char **problem)
 {
   const lhsa_client *client = call->client;
   const char *token = client->token;
 
-  *problem = client->is_closed ? "the client is closed" : client->problem;
+  *problem = client->is_closed ? closed : client->problem;
   if (*problem || client->has_token_function || call->endpoint->is_private)
     return NULL;
   if (token)
@@ -286,7 +288,10 @@ static hsa_status start_request(lua_State *L, int user, lhsa_call *call, const c
   lua_pop(L, 1);
   if (!lua_isnil(L, -1))
     request.body = lua_tolstring(L, -1, &request.body_len);
-  status = hsa_call_start(call->client->engine, &request, &call->keeper->request);
+  if (!call->client->engine)
+    status = HSA_INVALID;
+  else
+    status = hsa_call_start(call->client->engine, &request, &call->keeper->request);
   if (status == HSA_OK)
     count_next(L, user, call, ninputs);
   else
@@ -325,7 +330,8 @@ static void begin(lua_State *L, int user, lhsa_call *call)
     if (status != HSA_OK) {
       give_keeper(L, user, call);
       end_unsent(L, user, call, HSA_CONFIG,
-                 status == HSA_NOFILES    ? HSA_NOFILES_TEXT
+                 !call->client->engine    ? closed
+                 : status == HSA_NOFILES  ? HSA_NOFILES_TEXT
                  : status == HSA_TOOLARGE ? "the URL would be longer than 8 KiB"
                                           : "libcurl could not be set up (out of memory?)");
     }
@@ -520,7 +526,7 @@ static lhsa_run_state step(lua_State *L, int user, lhsa_call *call, int64_t unti
     else if (hsa_now() >= until)
       return LHSA_PENDING;
     else if (hsa_now() >= pause)
-      lhsa_run_hook(L); /* it may raise, or cancel the call */
+      return LHSA_PAUSES;
   }
   if (call->mark.is_dirty)
     lhsa_reply_commit(L, user, &call->mark);
