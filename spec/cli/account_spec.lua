@@ -70,6 +70,13 @@ describe("the account of hubspot-assoc", function()
     is_refused(get({}, "--token-file", folder .. "/none"), 1, "cannot read the token file")
   end)
 
+  it("is looked for in no folder but one's own", function()
+    is_refused(get { HOME = "" }, 1, "there is no access token", "HOME is not set")
+    is_refused(get({ HOME = "" }, "--profile", "x"), 1, "HOME is not set", "XDG_CONFIG_HOME")
+    write("hubspot-assoc/config", "[home]\ntoken_file = ~/token\n")
+    is_refused(get({ HOME = "", XDG_CONFIG_HOME = folder }, "--profile", "home"), 1, "~/token: HOME is not set")
+  end)
+
   it("never takes a token from the command line", function()
     for _, words in ipairs { { "--token", "pat-secret" }, { "--token=pat-secret" }, { "--access-token=pat-secret" } } do
       is_refused(get({}, unpack(words)), 64, "a token is no argument", "--token-file")

@@ -16,10 +16,13 @@ local function variable(name)
   return value ~= "" and value or nil
 end
 
---- The file with the profiles.
+local NO_HOME = "Set it, or XDG_CONFIG_HOME to the folder that hubspot-assoc/config is in."
+
+--- The file with the profiles; nil where the environment does not say where it is.
 function account.config_path()
-  local folder = variable "XDG_CONFIG_HOME" or (variable "HOME" or "") .. "/.config"
-  return folder .. "/hubspot-assoc/config"
+  local home = variable "HOME"
+  local folder = variable "XDG_CONFIG_HOME" or home and home .. "/.config"
+  return folder and folder .. "/hubspot-assoc/config"
 end
 
 local function check_profiles(path, profiles)
@@ -60,6 +63,9 @@ end
 
 local function find_profile(name)
   local path = account.config_path()
+  if not path then
+    problem.raise("the file with the profiles cannot be found: HOME is not set", NO_HOME)
+  end
   local profiles = read_profiles(path)
   if profiles[name] then return profiles[name], path end
   local names = names_of(profiles)
@@ -76,7 +82,10 @@ end
 
 -- What a path in the file means: `~` is the home folder, others begin at the file's.
 local function expand(path, config_path)
-  if path:find("^~/") then return (variable "HOME" or "") .. path:sub(2) end
+  if path:find("^~/") then
+    return (variable "HOME" or problem.raise(path .. ": HOME is not set", "Set it, or give the whole path."))
+      .. path:sub(2)
+  end
   if path:find("^/") then return path end
   return config_path:match("^(.*/)") .. path
 end
@@ -101,11 +110,11 @@ local function choose(args)
     return {}
   end
   local path = account.config_path()
-  local profile = read_profiles(path).default
+  local profile = path and read_profiles(path).default
   if profile then return options_of(profile, path) end
   problem.raise("there is no access token",
     ("Set HUBSPOT_ACCESS_TOKEN, give --token-file FILE or --profile NAME, or write a profile 'default' into %s. "
-      .. "To try without an account: hubspot-assoc simulator."):format(path))
+      .. "To try without an account: hubspot-assoc simulator."):format(path or "its file (HOME is not set)"))
 end
 
 local function describe(event)
