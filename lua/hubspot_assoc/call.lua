@@ -21,7 +21,7 @@ local now = core.now
 local call_of = {}
 
 local MAIN = {} -- stands for the main thread, where Lua 5.1 has no value for it
-local PATIENCE = 1 -- s, after which who waits looks whether an answer can still come
+local PATIENCE = 1 -- s, after which who waits looks whether news can still come
 local TAKE_OVER = 5 -- s, after which a question is put again if nobody can tell whether it is still being answered
 local CHECK_EVERY = 0.1 -- s, in an event loop, where many may be answered at once
 local FRESH = 60 -- s, in which a token that was renewed is not asked for again, whoever was given the old one
@@ -560,7 +560,8 @@ end
 
 --- Waits for news of the client, so many seconds at most.
 local function wait_for_news(client, loop, waiting, seconds, future)
-  if seconds > PATIENCE and next(client.answering) ~= nil then
+  -- A finalizer may have ended what is waited for since that was looked at; who is woken in a loop hears of it.
+  if seconds > PATIENCE and (not loop or next(client.answering) ~= nil) then
     seconds = PATIENCE
   end
   if scheduler.wait(client, loop, waiting, seconds, future) then
@@ -630,9 +631,13 @@ end
 -- @return how many were handed out
 function call_of.step(client, loop, seconds, most)
   look_for(client, most)
-  if scheduler.front(client.finished) == nil and client.count > 0 then
+  while scheduler.front(client.finished) == nil and client.count > 0 do
     wait_for_news(client, loop, client.waiting, seconds)
     look_for(client, most)
+    seconds = seconds - PATIENCE
+    if seconds <= 0 then
+      break
+    end
   end
   return scheduler.hand_out_finished(client, most)
 end
