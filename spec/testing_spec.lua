@@ -240,6 +240,14 @@ describe("a recording", function()
     assert.is_nil(read():find("pat-secret-1", 1, true))
   end)
 
+  it("has the rate that HubSpot told, however large", function()
+    local recorder = assert(testing.record(path, testing.new { get_all_limits = { results = {},
+      headers = { ["X-HubSpot-RateLimit-Daily"] = "5000000000" } } }:options()))
+    assert(recorder:client():get_all_limits())
+    assert(recorder:close())
+    assert.matches('"X-HubSpot-RateLimit-Daily":"5000000000"', read(), 1, true)
+  end)
+
   it("is the same each time it is made of the same", function()
     local texts = {}
     for i = 1, 2 do

@@ -1,5 +1,6 @@
 /* question.c - what a call asks its user for: puts it into Lua values, and takes the answers. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "call.h"
@@ -135,13 +136,14 @@ static void push_answer_headers(lua_State *L, const hsa_outcome *outcome)
     {"X-HubSpot-RateLimit-Daily-Remaining", outcome->rate.daily_remaining},
     {"Retry-After", outcome->retry_after < 0 ? -1 : (outcome->retry_after + HSA_SECOND - 1) / HSA_SECOND},
   };
+  char number[24];
   size_t i;
 
   lua_newtable(L);
   for (i = 0; i < sizeof rows / sizeof *rows; i++)
     if (rows[i].value >= 0) {
-      lua_pushfstring(L, "%d", (int)rows[i].value);
-      lua_setfield(L, -2, rows[i].name);
+      snprintf(number, sizeof number, "%lld", (long long)rows[i].value);
+      lhsa_set_string(L, rows[i].name, number);
     }
   if (outcome->correlation_id[0])
     lhsa_set_string(L, "X-HubSpot-Correlation-Id", outcome->correlation_id);
@@ -289,13 +291,18 @@ static failure push_failure(lua_State *L, int idx, const char *otherwise)
   if (lua_isstring(L, idx))
     lua_pushstring(L, lua_tostring(L, idx));
   else if (push_error_table(L, idx)) {
-    const char *kind = lhsa_string_option(L, lua_gettop(L), "kind");
-    const char *text = lhsa_string_option(L, lua_gettop(L), "message");
+    int table = lua_gettop(L);
+    const char *kind = lhsa_string_option(L, table, "kind");
 
-    why.kind = kind ? kind_named(kind) : HSA_CONFIG;
-    why.retryable = lhsa_boolean_option(L, lua_gettop(L), "retryable", false);
-    lua_pushstring(L, text ? text : otherwise);
-    lua_remove(L, -2);
+    why.kind = kind ? kind_named(kind) : HSA_CONFIG; /* at once: a finalizer may change the table */
+    why.retryable = lhsa_boolean_option(L, table, "retryable", false);
+    lua_pushliteral(L, "message");
+    lua_rawget(L, table);
+    if (lua_type(L, -1) != LUA_TSTRING) {
+      lua_pop(L, 1);
+      lua_pushstring(L, otherwise);
+    }
+    lua_remove(L, table);
   } else
     lua_pushstring(L, otherwise);
   return why;
