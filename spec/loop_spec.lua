@@ -127,6 +127,27 @@ describe("a coroutine that dies while it waits", function()
   end)
 end)
 
+describe("step in an event loop", function()
+  after_each(fault_server.stop_all)
+
+  it("waits for no longer than it was told", function()
+    local host = hosts.own()
+    local client = binding.scripted({ "answers.after", 30 }, { loop = host.loop })
+    local suspend, waited = host.loop.suspend, 0
+    host.loop.suspend = function(start, seconds)
+      waited = waited + seconds
+      return suspend(start, seconds)
+    end
+    host.start(function()
+      local future = client.async:get_limits("contacts", "companies")
+      assert.equal(0, client:step(2))
+      future:cancel()
+    end)
+    host.run()
+    assert.is_true(waited > 1.5 and waited < 2.5, waited .. " s")
+  end)
+end)
+
 describe("in cqueues", function()
   if not hosts.has "cqueues" then
     pending "(no cqueues for this Lua)"

@@ -536,7 +536,7 @@ function call_of.close_all(client)
     futures[#futures + 1] = future
   end
   for i = 1, #futures do
-    local ok, problem = pcall(take_end, futures[i])
+    local ok, problem = protected.pcall(take_end, futures[i])
     if all_ok and not ok then
       all_ok, message = false, problem
     end
@@ -631,10 +631,12 @@ end
 -- @return how many were handed out
 function call_of.step(client, loop, seconds, most)
   look_for(client, most)
+  local give_up_at
   while scheduler.front(client.finished) == nil and client.count > 0 do
+    give_up_at = give_up_at or now() + seconds
     wait_for_news(client, loop, client.waiting, seconds)
     look_for(client, most)
-    seconds = seconds - PATIENCE
+    seconds = give_up_at - now()
     if seconds <= 0 then
       break
     end
