@@ -57,6 +57,9 @@ add("a folded first line of an interim answer", HINTS .. " X: y\r\n\r\n" .. with
   { kind = "protocol", message = "header line" })
 add_refused("a folded first line behind an interim answer", HINTS .. "A: b\r\n\r\n" .. with(" X: y\r\n" .. LENGTH),
   "header line")
+add_refused("a folded first line behind an interim answer without headers",
+  HINTS .. "\r\n" .. HINTS .. "\r\n" .. with(" X: y\r\n" .. LENGTH), "header line")
+add("a long first header line with blanks", with("X: " .. ("y "):rep(20000) .. "\r\n" .. LENGTH))
 add_refused("a folded first trailer", CHUNKED .. CHUNK .. "0\r\n X: y\r\n\r\n")
 add("a folded header line", with(LENGTH .. "X: y\r\n z\r\n\tz\r\n"))
 add("an interim answer with headers", HINTS .. "A: b\r\n c\r\n\r\n" .. with(LENGTH))

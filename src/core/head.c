@@ -40,9 +40,9 @@ static bool refuse(hsa_head *head, const char *problem)
   return false;
 }
 
-bool hsa_head_expects(hsa_head *head, const char *line, size_t len)
+bool hsa_head_expects(hsa_head *head, char first)
 {
-  if (len && is_blank(*line) && head->stage != HSA_HEAD_FIELDS && head->stage != HSA_HEAD_TRAILERS)
+  if (is_blank(first) && head->stage != HSA_HEAD_FIELDS && head->stage != HSA_HEAD_TRAILERS)
     return refuse(head, "a response header line continues another one, and there is none");
   return true;
 }
@@ -180,7 +180,7 @@ bool hsa_head_add(hsa_head *head, const char *line, size_t len)
     return true;
   }
   if (is_blank(*line))
-    return hsa_head_expects(head, line, len) &&
+    return hsa_head_expects(head, *line) &&
            (!head->is_length_last || refuse(head, "the response's Content-Length goes on in a second line"));
   head->stage = head->stage >= HSA_HEAD_ENDED ? HSA_HEAD_TRAILERS : HSA_HEAD_FIELDS;
   return add_field(head, line, len);

@@ -32,9 +32,9 @@ void hsa_head_reset(hsa_head *head);
 /* Reads the next line as received, "...\r\n"; false: it is not sound, and `problem` says why. */
 bool hsa_head_add(hsa_head *head, const char *line, size_t len);
 
-/* May a line that begins like this come next? False: it would continue a field, and there is none; `problem` says
+/* May a line that begins with this byte come next? False: it would continue a field, and there is none; `problem` says
  * so. */
-bool hsa_head_expects(hsa_head *head, const char *line, size_t len);
+bool hsa_head_expects(hsa_head *head, char first);
 
 /* Has a head begun that has not ended? */
 bool hsa_head_is_open(const hsa_head *head);

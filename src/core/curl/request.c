@@ -104,25 +104,36 @@ static size_t on_header(char *line, size_t size, size_t n, void *data)
     return len;
   }
   hsa_headers_add(&transfer->result.headers, line, len);
-  if (transfer->shows_head) /* a folded line has one of this transfer to be added to from now on */
-    show_head(transfer, false);
+  if (transfer->shows_head && transfer->head.stage == HSA_HEAD_FIELDS)
+    show_head(transfer, false); /* a folded line has one of this transfer to be added to from now on */
   return len;
+}
+
+/* A part of a line comes before on_header gets the line: 16 KiB of it, or its end. */
+static bool take_shown(hsa_transfer *transfer, const char *bytes, size_t len)
+{
+  bool begins_line = !transfer->is_in_line;
+
+  transfer->is_in_line = bytes[len - 1] != '\n';
+  return !begins_line || hsa_head_expects(&transfer->head, *bytes);
 }
 
 static size_t on_body(char *bytes, size_t size, size_t n, void *data)
 {
   hsa_transfer *transfer = data;
+  size_t len = size * n;
   hsa_status status;
 
-  if (transfer->shows_head && !hsa_head_has_ended(&transfer->head))
-    return hsa_head_expects(&transfer->head, bytes, size * n) ? size * n : 0;
-  status = hsa_buf_add(&transfer->result.body, bytes, size * n);
+  if (len && transfer->shows_head && !hsa_head_has_ended(&transfer->head))
+    return take_shown(transfer, bytes, len) ? len : 0;
+  status = hsa_buf_add(&transfer->result.body, bytes, len);
   if (status == HSA_OK)
-    return size * n;
+    return len;
   transfer->refused = status;
   transfer->result.too_large = status == HSA_TOOLARGE;
   return 0;
 }
+
 static curl_socket_t on_open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
 {
   hsa_transport *transport = data;
@@ -145,6 +156,7 @@ static int on_close_socket(void *data, curl_socket_t fd)
   hsa_connection_closed(transport, fd);
   return close(fd);
 }
+
 /* ---- settings ---- */
 
 #define SET(option, value) (ok = ok && curl_easy_setopt(easy, option, value) == CURLE_OK)
@@ -382,6 +394,7 @@ static void clear(hsa_transfer *transfer)
 {
   transfer->refused = HSA_OK;
   transfer->header_bytes = 0;
+  transfer->is_in_line = false;
   hsa_head_reset(&transfer->head);
   transfer->error[0] = '\0';
   hsa_connection_hold(transfer, NULL);
