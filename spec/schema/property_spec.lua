@@ -7,7 +7,7 @@ local in_process = require "spec.support.in_process"
 local describe = cli.describe(describe, pending)
 local schema -- hubspot_assoc.schema
 
-local ROUNDS = 1000
+local ROUNDS = 400
 local PAIRS = { { "contacts", "companies" }, { "contacts", "deals" }, { "companies", "companies" },
   { "contacts", "contacts" }, { "deals", "tickets" } }
 local TEXTS = { "Adviser", "Buyer", "Client", "Donor", "Expert", "Friend" }
