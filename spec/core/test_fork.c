@@ -1,4 +1,5 @@
 /* The engine as a guest in its process: fork, and SIGPIPE. */
+#include "engine.h"
 #include "fixture.h"
 
 /* ---- fork ---- */
@@ -144,6 +145,20 @@ static void fork_with_a_parked_call(void **state)
   hsa_call_free(call);
 }
 
+/* As if another thread, which the child has not, was driving the engine, that has none of its own. */
+static void fork_while_the_lock_is_held(void **state)
+{
+  static const server_step steps[] = {{.reply = OK_REPLY}};
+  fixture *f = *state;
+
+  begin(f, steps, 1);
+  assert_int_equal(status_of_one(f, HSA_ONCE), 200);
+  hsa_engine_lock(f->engine);
+  in_child(f, NULL, child_calls);
+  hsa_engine_unlock(f->engine);
+  assert_int_equal(status_of_one(f, HSA_ONCE), 200);
+}
+
 /* ---- SIGPIPE ---- */
 
 static volatile sig_atomic_t sigpipes; /* delivered */
@@ -241,6 +256,7 @@ int main(void)
     TEST(fork_with_a_warm_connection),
     TEST(fork_with_a_call_under_way),
     TEST(fork_with_a_parked_call),
+    TEST(fork_while_the_lock_is_held),
     TEST(no_sigpipe_for_the_host),
   };
 

@@ -89,8 +89,6 @@ static void in_child(void)
   for (engine = threaded; engine; engine = engine->next_threaded) {
     engine->must_pause = engine->is_paused = false;
     engine->has_thread = false;
-    /* Made anew, not destroyed: they remember a waiter that is not there. */
-    hsa_engine_init_locks(engine);
   }
   threaded = NULL;
   pthread_mutex_unlock(&hsa_threaded_lock); /* taken by this thread, in prepare */
@@ -146,6 +144,7 @@ void hsa_engine_check_fork(hsa_engine *engine)
   if (engine->forks == forks)
     return;
   engine->forks = forks;
+  hsa_engine_init_locks(engine); /* anew, not destroyed: threads that are not there have held them, or waited */
   engine->random ^= (uint64_t)getpid() << 32;
   engine->has_thread = false;
   hsa_notifier_abandon(&engine->notifier); /* the parent reads from it */
