@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -179,6 +180,15 @@ static int read_at(lua_State *L)
   return 1;
 }
 
+/* Would a file that ends there be larger than this process may make one (ulimit -f)? To write it would raise SIGXFSZ,
+ * which ends the process if nobody has said otherwise. */
+static bool is_too_large(off_t end)
+{
+  struct rlimit most;
+
+  return getrlimit(RLIMIT_FSIZE, &most) == 0 && most.rlim_cur != RLIM_INFINITY && (rlim_t)end > most.rlim_cur;
+}
+
 /* file:write(text, offset) -> true; or nil and why not all of it was written */
 static int write_at(lua_State *L)
 {
@@ -188,6 +198,10 @@ static int write_at(lua_State *L)
   off_t offset = check_offset(L, 3);
   ssize_t n;
 
+  if (is_too_large(offset + (off_t)len)) {
+    errno = EFBIG;
+    return fail(L);
+  }
   while (len > 0) {
     n = pwrite(file->fd, text, len, offset);
     if (n < 0 && errno == EINTR)

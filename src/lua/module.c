@@ -107,12 +107,14 @@ static int common_now(lua_State *L)
   return 1;
 }
 
-/* ignore_sigpipe(): for a program that changes something: that nobody reads what it writes it is told by an error, and
- * not ended by this signal in the midst of it. A library leaves that to its host. */
-static int ignore_sigpipe(lua_State *L)
+/* ignore_write_signals(): for a program that changes something: that nobody reads what it writes, or that a file may
+ * not be so large, it is told by an error, and not ended by a signal in the midst of it. A library leaves that to its
+ * host. */
+static int ignore_write_signals(lua_State *L)
 {
   (void)L;
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);
   return 0;
 }
 
@@ -170,7 +172,7 @@ static void set_closures(lua_State *L, bool is_private, lua_CFunction function, 
  *   call_once, call_into, is_running, default, decode   for the Lua layer: above
  *   forget_interruption, note_interruption, answered   likewise: interrupt.c
  *   now(), common_now()     seconds on the monotonic clock
- *   ignore_sigpipe()        for programs: above
+ *   ignore_write_signals()  for programs: above
  *   errors(list)        a list of errors as a call returns it
  *   batches             of calls with inputs that change something: push_batches
  *   open_file(path), absolute_path(path)     a file to be locked, read and written: file.c
@@ -220,8 +222,8 @@ int luaopen_hubspot_assoc_core(lua_State *L)
   lua_setfield(L, module, "call_into");
   lua_pushcfunction(L, is_running);
   lua_setfield(L, module, "is_running");
-  lua_pushcfunction(L, ignore_sigpipe);
-  lua_setfield(L, module, "ignore_sigpipe");
+  lua_pushcfunction(L, ignore_write_signals);
+  lua_setfield(L, module, "ignore_write_signals");
   lua_pushcfunction(L, lhsa_forget_interruption);
   lua_setfield(L, module, "forget_interruption");
   lua_pushcfunction(L, lhsa_note_interruption);

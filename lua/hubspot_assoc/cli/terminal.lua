@@ -79,7 +79,7 @@ end
 
 --- What is under way from now on goes on whether its output arrives or not: finish tells.
 function Terminal:go_on()
-  require("hubspot_assoc.core").ignore_sigpipe()
+  require("hubspot_assoc.core").ignore_write_signals()
   self.goes_on, self.has_changed = true, true
 end
 
