@@ -1000,7 +1000,7 @@ for _, driver in ipairs(async.drivers) do
       fresh { max_attempts = 1 }
       local inputs = {}
       for i, type_id in ipairs { 1, 2, 666, 4, 5 } do inputs[i] = binding.limit { typeId = type_id } end
-      local options = { batch_size = 2, timeout = 0.15 }
+      local options = { batch_size = 2, timeout = 0.6 }
       local results, errors = client:batch_update("contacts", "companies", inputs, options)
       local other_results, other_errors = client.async:batch_update("contacts", "companies", inputs, options):wait()
       assert.same(results, other_results)

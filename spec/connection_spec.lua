@@ -293,7 +293,7 @@ describe("a libcurl that refuses", function()
   end)
 
   it("to begin a transfer (memory ran out) ends each call at once, those that waited for a connection too", function()
-    local report = call_many(155, 0) -- CURLOPT_TIMEOUT_MS
+    local report = call_many(156, 0) -- CURLOPT_CONNECTTIMEOUT_MS
     assert.same({ "0", "memory ran out in libcurl", "1" }, { report[1], report[2], report[3] })
     assert.is_true(report.seconds < 9, report.seconds)
   end)

@@ -158,6 +158,11 @@ function Conn.wait_for_file(_, path)
   file:close()
 end
 
+-- Makes an empty file: how a server says that it has come so far.
+function Conn.make_file(_, path)
+  assert(io.open(path, "w")):close()
+end
+
 -- Closes: the peer sees the end of the stream, or a reset if it had sent bytes that we have not read.
 function Conn:close()
   if self.closed then return end

@@ -10,7 +10,6 @@
 #define NO_HOLD (60 * HSA_SECOND) /* for what it cannot mean: one senseless answer must not silence the client */
 #define MAX_HEADER_LINE (64 * 1024)
 #define LEAST_WAIT (HSA_SECOND / 1000) /* that is counted */
-#define TIMEOUT_GRACE (HSA_SECOND / 20) /* libcurl's own timeout comes first where it works: it knows more */
 
 static double next_random(hsa_engine *engine) /* xorshift64*: enough to spread retries */
 {
@@ -499,7 +498,7 @@ void hsa_call_send(hsa_call *call, int64_t now)
     call->stage = STAGE_SENDING;
     engine->sending++;
   }
-  hsa_timer_set(&engine->timers, &call->timer, now + attempt.timeout + (call->asks_answer ? 0 : TIMEOUT_GRACE));
+  hsa_timer_set(&engine->timers, &call->timer, now + attempt.timeout);
   call->slot = hsa_pace_begin(&engine->pace, call->group, now);
   if (!call->goes_on) {
     call->attempts++;

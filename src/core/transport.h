@@ -55,8 +55,7 @@ void hsa_transport_wake(hsa_transport *transport);
 /* The next transfer that has ended, or NULL. */
 hsa_transfer *hsa_transport_ended(hsa_transport *transport);
 
-/* Has a transfer that is under way end as if its time were up: libcurl does not look at the clock while it waits for
- * a free connection. */
+/* The time of a transfer that is under way is up: it ends, unless its answer is there. */
 void hsa_transfer_time_out(hsa_transfer *transfer);
 
 /* Has the request left, as far as is known? */

@@ -99,6 +99,7 @@ struct hsa_transport {
   hsa_sockets sockets; /* those that libcurl waits for */
   bool lacks_files;    /* the last socket that libcurl wanted could not be opened for want of descriptors */
   int64_t timer_at;    /* when libcurl wants to be called in any case */
+  bool is_late;        /* some transfer's time is up */
   const char *broken;  /* why the multi handle cannot go on; NULL: it can */
   int64_t look_at;     /* when connections that are being opened are looked at next */
   const hsa_config *config;

@@ -13,6 +13,7 @@
 #define LOOK_INTERVAL (HSA_SECOND / 5) /* at connections that are being opened */
 enum { MAX_FRUITLESS = 5 }; /* refusals in a row */
 enum { FEW_STREAMS = 16 };  /* that are asked for at a time */
+enum { MOST_LOOKS = 100 };  /* one after the other, where each finds something */
 
 /* Transports of a parent process: kept reachable, never used. */
 static _Atomic(hsa_transport *) abandoned;
@@ -179,8 +180,10 @@ hsa_status hsa_transport_start(hsa_transport *transport, const hsa_attempt *atte
 
 void hsa_transfer_time_out(hsa_transfer *transfer)
 {
-  if (!transfer->has_ended)
-    note(transfer, ERRAND_TIME_OUT);
+  if (transfer->has_ended)
+    return;
+  note(transfer, ERRAND_TIME_OUT);
+  transfer->transport->is_late = true;
 }
 
 /* Keeps the transfer for the next attempt. */
@@ -250,13 +253,16 @@ static void look_at_opening(hsa_transport *transport)
 #pragma GCC diagnostic pop
 }
 
-/* Only sockets that are ready are looked at: curl_multi_perform would look at all transfers. */
-static void act(hsa_transport *transport)
+/* Only sockets that are ready are looked at: curl_multi_perform would look at all transfers. Returns whether there was
+ * anything to do. */
+static bool act(hsa_transport *transport)
 {
+  bool any = false;
   short events = 0;
   int fd;
 
   while (!transport->broken && (fd = hsa_sockets_next(&transport->sockets, &events)) >= 0) {
+    any = true;
     if (events & POLLIN)
       hsa_connection_came(transport, fd);
     act_on(transport, fd, (events & (POLLIN | POLLHUP) ? CURL_CSELECT_IN : 0) |
@@ -264,10 +270,12 @@ static void act(hsa_transport *transport)
                             (events & (POLLERR | POLLNVAL) ? CURL_CSELECT_ERR : 0));
   }
   if (!transport->broken && transport->timer_at <= hsa_now()) {
+    any = true;
     transport->timer_at = INT64_MAX;
     act_on(transport, CURL_SOCKET_TIMEOUT, 0);
   }
   look_at_opening(transport);
+  return any;
 }
 
 /* ---- transfers that have ended ---- */
@@ -347,12 +355,24 @@ static bool can_start(hsa_transport *transport)
   return !transport->broken || (!transport->running && open_multi(transport));
 }
 
+static void time_out(hsa_transfer *transfer)
+{
+  if (transfer->has_ended)
+    return; /* meanwhile */
+  snprintf(transfer->error, sizeof transfer->error, "%s within %.3g s",
+           !transfer->result.sent         ? "the request could not be sent"
+           : transfer->header_bytes == 0 ? "no answer came"
+                                          : "the answer did not come to its end",
+           (double)transfer->attempt.timeout / (double)HSA_SECOND);
+  end(transfer, CURLE_OPERATION_TIMEDOUT);
+}
+
 static void run_errand(hsa_transfer *transfer, errand errand)
 {
   if (errand == ERRAND_DROP)
     drop(transfer);
   else if (errand == ERRAND_TIME_OUT)
-    end(transfer, CURLE_OPERATION_TIMEDOUT);
+    time_out(transfer);
   else if (!can_start(transfer->transport) || !hsa_transfer_prepare(transfer) || !attach(transfer))
     end(transfer, CURLE_OUT_OF_MEMORY);
 }
@@ -388,14 +408,13 @@ static void end_all(hsa_transport *transport)
   open_multi(transport);
 }
 
-void hsa_transport_perform(hsa_transport *transport)
+/* Takes in what libcurl has done with. */
+static void end_done(hsa_transport *transport)
 {
   hsa_transfer *transfer = NULL;
   CURLMsg *message;
   int n;
 
-  hsa_transport_settle(transport);
-  act(transport);
   while ((message = curl_multi_info_read(transport->multi, &n)) != NULL) {
     CURLcode code = message->data.result;
 
@@ -411,6 +430,28 @@ void hsa_transport_perform(hsa_transport *transport)
       continue;
     end(transfer, code);
   }
+}
+
+/* Some transfer's time is up. That may be so because nobody has looked for long: the process was stopped, or its host
+ * had something else to do. So an answer that is there is read first. */
+static void catch_up(hsa_transport *transport)
+{
+  int looks = 0;
+
+  transport->is_late = false;
+  do
+    hsa_sockets_wait(&transport->sockets, 0);
+  while (act(transport) && ++looks < MOST_LOOKS);
+  end_done(transport);
+}
+
+void hsa_transport_perform(hsa_transport *transport)
+{
+  if (transport->is_late)
+    catch_up(transport);
+  hsa_transport_settle(transport);
+  act(transport);
+  end_done(transport);
   if (transport->broken)
     end_all(transport);
 }

@@ -195,7 +195,6 @@ static bool set_http_version(const hsa_transfer *transfer)
 /* What is the same for every attempt. */
 static bool set_up(hsa_transfer *transfer)
 {
-  const hsa_config *config = transfer->transport->config;
   CURL *easy = transfer->easy;
   bool is_https = transfer->transport->base.is_https;
   bool ok = hsa_libcurl_set_protocol(easy, is_https) && (!is_https || hsa_libcurl_take_head(easy)) &&
@@ -228,7 +227,6 @@ static bool set_up(hsa_transfer *transfer)
   SET(CURLOPT_PIPEWAIT, is_https ? 1L : 0L); /* one HTTP/2 connection rather than many */
   SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   SET(CURLOPT_MAXLIFETIME_CONN, MAX_CONNECTION_AGE);
-  SET(CURLOPT_CONNECTTIMEOUT_MS, (long)((config->connect_timeout + 999) / 1000));
   SET(CURLOPT_HTTPHEADER, transfer->headers);
   SET(CURLOPT_DEBUGFUNCTION, hsa_connection_listen);
   SET(CURLOPT_DEBUGDATA, transfer);
@@ -411,12 +409,14 @@ static bool set_run(hsa_transfer *transfer)
 {
   const hsa_attempt *attempt = &transfer->attempt;
   CURL *easy = transfer->easy;
-  int64_t ms = (transfer->run_out_at - hsa_now() + 999) / 1000;
+  int64_t left = transfer->run_out_at - hsa_now(), to_connect = transfer->transport->config->connect_timeout;
+  int64_t ms = (left < to_connect ? left : to_connect) / 1000;
   bool ok = set_url(transfer, attempt->url) && set_headers(transfer, attempt) && set_method(easy, attempt) &&
             set_http_version(transfer) &&
             (!hsa_libcurl_folds_into_freed_memory() || show_head(transfer, true)); /* where on_body can refuse it */
 
-  SET(CURLOPT_TIMEOUT_MS, ms < 1 ? 1L : ms > LONG_MAX ? LONG_MAX : (long)ms);
+  /* An attempt's whole time is the engine's to watch: libcurl looks at the clock before it looks for an answer. */
+  SET(CURLOPT_CONNECTTIMEOUT_MS, ms < 1 ? 1L : ms > LONG_MAX ? LONG_MAX : (long)ms);
   clear(transfer);
   if (++transfer->runs > MAX_KEPT_RUNS) {
     SET(CURLOPT_FRESH_CONNECT, 1L);
