@@ -1,4 +1,5 @@
 /* Calls that wait for leave from outside, and calls that end before their time. */
+#include "clock.h"
 #include "fixture.h"
 
 #include <poll.h>
@@ -58,6 +59,28 @@ static void parks_every_attempt(void **state)
   assert_non_null(strstr(seen(f, 0)->head, "Bearer one\r\n"));
   assert_non_null(strstr(seen(f, 1)->head, "Bearer one\r\n"));
   assert_non_null(strstr(seen(f, 2)->head, "Bearer three\r\n"));
+  hsa_call_free(call);
+}
+
+/* Who was stopped between his leave and its use asks again; who is that slow each time need not for ever. */
+static void asks_again_when_leave_is_old(void **state)
+{
+  static const server_step steps[] = {{.reply = OK_REPLY}};
+  fixture *f = *state;
+  const hsa_request request = request_of(HSA_ONCE, HSA_PARK_EVERY);
+  hsa_call *call;
+
+  begin(f, steps, COUNT(steps));
+  call = start_asking(f, &request);
+  assert_int_equal(hsa_call_proceed(call, "token", 0), HSA_OK);
+  hsa_clock_skip(2 * S);
+  assert_int_equal(hsa_call_run(call, hsa_now() + LIMIT), HSA_PARKED);
+  assert_int_equal(hsa_call_reason(call), HSA_REASON_FIRST);
+  assert_int_equal(hsa_call_proceed(call, "token", 0), HSA_OK);
+  hsa_clock_skip(2 * S);
+  assert_int_equal(outcome_of(call)->kind, HSA_SUCCESS);
+  assert_int_equal(hsa_call_outcome(call)->attempts, 1);
+  assert_int_equal(requests(f), 1);
   hsa_call_free(call);
 }
 
@@ -459,6 +482,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
     TEST(parks_first),
     TEST(parks_every_attempt),
+    TEST(asks_again_when_leave_is_old),
     TEST(masks_its_token),
     TEST(sends_a_form_without_a_token),
     TEST(expired_tokens),

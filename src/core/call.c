@@ -10,6 +10,7 @@
 #define NO_HOLD (60 * HSA_SECOND) /* for what it cannot mean: one senseless answer must not silence the client */
 #define MAX_HEADER_LINE (64 * 1024)
 #define LEAST_WAIT (HSA_SECOND / 1000) /* that is counted */
+#define TOO_LATE HSA_SECOND /* behind the time of its leave: a limiter has given that to others, too */
 
 static double next_random(hsa_engine *engine) /* xorshift64*: enough to spread retries */
 {
@@ -439,9 +440,20 @@ void hsa_call_end_past_deadline(hsa_call *call, int64_t now)
 
 /* ---- attempts ---- */
 
+/* Who was stopped, or held up by a 429, comes too late with his leave. He asks again, but once: a host that steps every
+ * few seconds always comes so late. */
+bool hsa_call_needs_leave(const hsa_call *call, int64_t now)
+{
+  bool is_too_late = call->has_leave && !call->has_asked_again && now - call->released > TOO_LATE;
+
+  return call->park == HSA_PARK_EVERY && (!call->has_leave || is_too_late);
+}
+
 void hsa_call_ask_leave(hsa_call *call, int64_t now)
 {
   dequeue(call);
+  call->has_asked_again = call->has_leave;
+  forget_leave(call);
   call->is_expected = true;
   call->engine->expected++;
   call->engine->asking++;
@@ -486,6 +498,7 @@ void hsa_call_send(hsa_call *call, int64_t now)
   end_wait(call, now);
   dequeue(call);
   forget_leave(call);
+  call->has_asked_again = false;
   hsa_timer_clear(&engine->timers, &call->timer);
   call->stage = STAGE_WAITING;
   call->asked_at = now;

@@ -76,7 +76,7 @@ static void pump(hsa_engine *engine, int64_t now)
     }
     if (!next || !has_room(engine, next, now, &at))
       engine->queue_at = at;
-    else if (next->park == HSA_PARK_EVERY && !next->has_leave)
+    else if (hsa_call_needs_leave(next, now))
       hsa_call_ask_leave(next, now);
     else
       hsa_call_send(next, now);

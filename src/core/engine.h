@@ -46,6 +46,7 @@ struct hsa_call {
   bool is_refreshable;      /* a fresh token can be asked for, once */
   bool ambiguous;
   bool has_leave;           /* HSA_PARK_EVERY: hsa_call_proceed has been called for the next attempt */
+  bool has_asked_again;     /* for leave, because that of this attempt was too old */
   bool is_expected;         /* a connection is kept free for it: its turn has come, and it asks for leave, or has it */
   uint64_t ask_number;      /* of the engine's asks */
   bool told_wait;           /* this time in the queue has its WAIT event */
@@ -162,6 +163,7 @@ bool hsa_call_wants_attention(const hsa_call *call);
 void hsa_engine_notify(hsa_engine *engine);
 
 /* The turn of a queue's first call has come, but it needs leave: it asks for it, and has it. */
+bool hsa_call_needs_leave(const hsa_call *call, int64_t now);
 void hsa_call_ask_leave(hsa_call *call, int64_t now);
 
 /* The same for a call that has just come, if nobody is before it and a connection is surely free. */
