@@ -281,6 +281,34 @@ describe("an error at any instruction", function()
   end)
 end)
 
+describe("a process that has to stand back while it has the lock", function()
+  it("keeps the others waiting, not on their own", function()
+    local flag, rounds = path .. ".held", 0
+    repeat -- a very busy machine may have it stand back for longer than they wait
+      rounds, changes = rounds + 1, {}
+      local limiter = new(50, 1)
+      limiter:reserve(1)
+      local collect = child.start({}, [[
+        local path, flag = ...
+        local held = assert(require "hubspot_assoc.core".open_file(path))
+        assert(held:lock())
+        assert(io.open(flag, "w")):close()
+        require "system".sleep(0.2)
+        held:close() ]], path, flag)
+      local input
+      repeat
+        system.sleep(0.002)
+        input = io.open(flag)
+      until input
+      input:close()
+      limiter:reserve(1)
+      assert.equal("0", collect().status)
+      os.remove(flag)
+    until #changes == 0 or rounds == 10
+    assert.same({}, changes)
+  end)
+end)
+
 describe("a process that is stopped with the lock", function()
   it("leaves the others their part of the rate, without delay, until it goes on", function()
     local times, pid_path = {}, path .. ".pid"

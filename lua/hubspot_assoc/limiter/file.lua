@@ -19,7 +19,7 @@ local table, tonumber, type = table, tonumber, type
 
 local OPTIONS = { "requests", "interval", "prefix", "peers", "timeout", "on_change", "now" }
 
-local TIMEOUT = 0.02 -- s: others hold the lock for some 20 us
+local TIMEOUT = 1 -- s: others hold the lock for some 20 us, but on a busy machine they may have to stand back meanwhile
 local MAX_AHEAD = 1e6 -- s: no time in the log is later
 local CLOCKS_AGREE = 1 -- s
 local MOST_REPLACED = 8 -- times in a row
@@ -315,7 +315,7 @@ end
 -- @param path of the file, on a local disk, for nothing but one limiter (one account); it is made with mode 0600
 -- @param options table or nil: requests (100) in any interval (10 s), which HubSpot's headers correct; if they are
 --   given the headers can only lower them. peers (4): how many processes there are; each takes such a part of the rate
---   while the lock cannot be had within timeout (0.02 s), which happens when its holder is stopped. on_change(change):
+--   while the lock cannot be had within timeout (1 s), which happens when its holder is stopped. on_change(change):
 --   told when that begins and ends (change.shared, change.reason), and when a damaged file was replaced. prefix: added
 --   to the path. now: the clock, a function that returns seconds
 -- @return a limiter, for the option `limiter` of a client; raises if the options are wrong
