@@ -91,6 +91,8 @@ static void refuses_unsound_heads(void **state)
     {LINES("HTTP/1 200 OK\r\n"), "status"},
     {LINES("HTTP/1.1 101 Switching Protocols\r\n"), "another protocol"},
     {LINES("HTTP/1.1 20 OK\r\n"), "status"},
+    {LINES("HTTP/1.1 000 OK\r\n"), "status"},
+    {LINES("HTTP/2 099 OK\r\n"), "status"},
     {LINES("HTTP/1.1  200 OK\r\n"), "status"},
     {LINES("HTTP/1.1 200x\r\n"), "status"},
     {LINES("HTTP/1.1 -20\r\n"), "status"},

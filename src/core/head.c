@@ -143,7 +143,7 @@ static const char *skip_version(const char *line, size_t len)
   return at < end && *at == ' ' ? at + 1 : NULL;
 }
 
-/* "HTTP/1.1 103 Early Hints": libcurl reads 2000 as 200, and takes "HTTP/..1" for a version. */
+/* "HTTP/1.1 103 Early Hints": libcurl reads 2000 as 200, takes "HTTP/..1" for a version, and "HTTP/2 000" for the end. */
 static bool begin_response(hsa_head *head, const char *line, size_t len)
 {
   const char *status = skip_version(line, len);
@@ -153,7 +153,7 @@ static bool begin_response(hsa_head *head, const char *line, size_t len)
     return refuse(head, "the response's status line has no version and status");
   while (digits < rest && is_digit(status[digits]))
     digits++;
-  if (digits != 3 || (rest > 3 && status[3] != ' '))
+  if (digits != 3 || *status == '0' || (rest > 3 && status[3] != ' '))
     return refuse(head, "the response's status is not a number of three digits");
   begin(head, HSA_HEAD_STATUS);
   head->is_interim = *status == '1';
