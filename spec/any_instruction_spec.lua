@@ -1,6 +1,7 @@
 -- An error that is raised inside the Lua layer, at any instruction: Ctrl-C, a debug hook, memory that runs out. It must
 -- lose nothing: afterwards drain ends, nothing is pending, what was done is handed out, and later calls are good.
 local assoc = require "hubspot_assoc"
+local hosts = require "spec.support.loop_hosts"
 local interrupt = require "spec.support.interrupt"
 
 -- Answers in place of the network.
@@ -46,7 +47,7 @@ local scenarios = {
 
 local function new_client(options)
   local all = { access_token = "pat-x", base_url = "http://127.0.0.1:1", transport = transport, rate = false,
-    max_attempts = 1, io_thread = options.io_thread }
+    max_attempts = 1, io_thread = options.io_thread, loop = options.loop }
   if options.limited then
     all.rate = nil
     all.limiter = { reserve = function() return 0 end, observe = function() end }
@@ -95,6 +96,59 @@ for _, io_thread in ipairs { true, false } do
     end
   end)
 end
+
+describe("an error at any instruction of an ordinary call in a coroutine of an event loop", function()
+  local jit = rawget(_G, "jit")
+  setup(function() if jit then jit.off() end end)
+  teardown(function() if jit then jit.on() end end)
+
+  local clock = assoc.new { access_token = "pat-x", transport = transport, io_thread = false, skip_waits = true,
+    limiter = { reserve = function() return 6 end, observe = function() end } }
+
+  -- What nobody goes on with is looked after when some seconds have passed.
+  local function let_time_pass(client)
+    local n = 0
+    repeat
+      n = n + 1
+      pcall(client.step, client, 0.01)
+      assert(clock:get_limits("a", "b"))
+    until client:pending() == 0 or n == 20
+  end
+
+  --- Raises at the n-th instruction of the library in this coroutine, whoever resumes it. Returns { place = where }.
+  local function strike(thread, n)
+    local struck, count = {}, 0
+    local function hook()
+      local is_ours = debug.getinfo(2, "S").source:find("lua/hubspot_assoc", 1, true)
+      if not is_ours or coroutine.running() ~= thread then return end
+      count = count + 1
+      if count == n then
+        struck.place = debug.traceback("", 2):gsub("\n%s*", " < "):sub(1, 500)
+        error("interrupted here", 0)
+      end
+    end
+    debug.sethook(thread, hook, "", 1)
+    return struck
+  end
+
+  it("leaves the call to others", function()
+    local complaints, n = {}, 0
+    local struck
+    repeat
+      n = n + 1
+      local client = new_client { limited = true, loop = hosts.own().loop }
+      local thread = coroutine.create(function() client:get_limits("a", "b") end)
+      struck = strike(thread, n)
+      coroutine.resume(thread)
+      let_time_pass(client)
+      local text = complaint(client)
+      debug.sethook()
+      if text then complaints[#complaints + 1] = ("at %d: %s%s"):format(n, text, struck.place or "") end
+    until not struck.place or n == 2000
+    assert.same({}, complaints)
+    assert.is_true(n > 50, n .. " points")
+  end)
+end)
 
 describe("functions of futures", function()
   it("are called once each, though an error comes in between at any instruction", function()

@@ -37,6 +37,19 @@ local function limit(type_id)
 end
 
 describe("client:bulk", function()
+  it("works in a finalizer, where Lua 5.4's collector tells nothing", function()
+    local job, summary = begin(bulk_server.new(), nil, { io_thread = false }), nil
+    local function finalize() summary = job:run(pairs_of(3)) end
+    if rawget(_G, "newproxy") then
+      getmetatable(newproxy(true)).__gc = finalize -- luacheck: ignore
+    else
+      setmetatable({}, { __gc = finalize })
+    end
+    collectgarbage()
+    collectgarbage()
+    assert.same({ 3, 0, 0, 0, 0 }, counts(summary))
+  end)
+
   it("gives each input its outcome", function()
     local server = bulk_server.new { fails = function(input) return input.from.id == "3" and "bad luck" end }
     local job = begin(server, { batch_size = 2 })
@@ -667,6 +680,22 @@ describe("what ends a job", function()
     assert.equal(401, summary.ended.http_status)
     assert.matches("and all that it was not given: ", errors[1].message)
     assert.is_nil(begin(bulk_server.new()):run(pairs_of(3)).ended)
+  end)
+
+  it("is waited for no longer than for what is under way, though there is more to send", function()
+    local jit = rawget(_G, "jit")
+    if jit then jit.off() end
+    finally(function()
+      debug.sethook()
+      if jit then jit.on() end
+    end)
+    local server = bulk_server.new { on_request = function(_, n) return n == 2 and status(401) or nil end }
+    local job = begin(server, { batch_size = 1, in_flight = 2 }, { rate = { requests = 1, interval = 1 },
+      io_thread = false, skip_waits = true })
+    for i = 1, 4 do job:add(pair(i)) end -- one is done, one ends it, one waits for the rate
+    debug.sethook(function() error("it goes round and round", 0) end, "", 5000000)
+    local summary = job:finish()
+    assert.same({ 2, 0, 0, 2, 0 }, counts(summary))
   end)
 
   it("is a client that is closed", function()

@@ -493,6 +493,21 @@ describe("an ordinary call", function()
   end)
 end)
 
+describe("observe that yields", function()
+  it("keeps no call from ending with its client", function()
+    for _, io_thread in ipairs { true, false } do
+      local client = client_of(scripted(nil, coroutine.yield), { io_thread = io_thread, transport = function()
+        return { status = 200, body = '{"results":[]}' }
+      end })
+      coroutine.wrap(function() client.async:get_limits("contacts", "companies"):wait() end)()
+      assert.equal(1, client:pending())
+      client:close()
+      assert.equal(1, client:step())
+      assert.equal(0, client:pending())
+    end
+  end)
+end)
+
 describe("a limiter that holds its client", function()
   it("does not keep it from being collected", function()
     local gone = setmetatable({}, { __mode = "k" })

@@ -148,6 +148,31 @@ describe("step in an event loop", function()
   end)
 end)
 
+describe("what waits, in a function that cannot yield,", function()
+  it("blames who called it", function()
+    if not coroutine.isyieldable then return end -- then nobody can tell
+    local host, places = hosts.own(), {}
+    local client = assoc.new { loop = host.loop, access_token = "pat-x", transport = function()
+      return { status = 200, body = '{"results":[]}' }
+    end }
+    host.start(function()
+      client.async:get_limits("a", "b"):on_done(function()
+        local ways = { step = function() client:step(1) end, drain = function() client:drain() end,
+          list_all = function() client:list_all("a", 1, "b")() end,
+          read_all = function() client:read_all("a", "b", { 1 })() end }
+        for name, way in pairs(ways) do
+          local _, message = pcall(way)
+          places[name] = message:match("^(.*):%d+: '" .. name .. "' cannot wait here: no coroutine can yield")
+        end
+      end):wait()
+      client:step()
+    end)
+    host.run()
+    local here = "spec/loop_spec.lua"
+    assert.same({ step = here, drain = here, list_all = here, read_all = here }, places)
+  end)
+end)
+
 describe("in cqueues", function()
   if not hosts.has "cqueues" then
     pending "(no cqueues for this Lua)"

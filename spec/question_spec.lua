@@ -94,6 +94,38 @@ for _, driver in ipairs(async.drivers) do
     end)
   end)
 
+  describe("on_event, with calls driven by " .. driver.name .. " and answered by a transport,", function()
+    local function new(on_event)
+      return client_of { io_thread = driver.io_thread, rate = { requests = 1, interval = 0.05 }, on_event = on_event,
+        transport = function() return { status = 200, body = OK } end }
+    end
+
+    it("cannot wait for its own call, in a coroutine that it resumes neither", function()
+      local client, future, message
+      client = new(function(event)
+        if event.number == 2 and future then
+          message = select(2, coroutine.resume(coroutine.create(function() return future:wait(1) end)))
+        end
+      end)
+      client.async:get_limits("a", "b")
+      future = client.async:get_limits("a", "b") -- which waits for that one
+      client:drain(5)
+      assert.matches("a call cannot be waited for in its own on_event", tostring(message))
+    end)
+
+    it("that closes the client waits for nothing in step", function()
+      local client, seconds
+      client = new(function()
+        client:close()
+        local begun_at = core.now()
+        client:step(10)
+        seconds = math.max(seconds or 0, core.now() - begun_at)
+      end)
+      client.async:get_limits("a", "b"):wait()
+      assert.is_true(seconds < 5, seconds)
+    end)
+  end)
+
   describe("the option transport, with calls driven by " .. driver.name .. ",", function()
     it("is given the request without the token, and gives the answer", function()
       local seen

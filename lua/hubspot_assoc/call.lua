@@ -65,9 +65,17 @@ local function new_question(number, kind, ...)
   return question
 end
 
---- Is the question being answered by the running function's caller, or a caller of that?
+--- Is the question being answered by the running function's caller, or a caller of that? Or in a coroutine that waits
+-- for this one to return?
 local function is_answered_here(future)
-  return future.state == "answering" and core.is_running(future.question.frame)
+  if future.state ~= "answering" then
+    return false
+  end
+  local thread, frame = future.question.thread, future.question.frame
+  if thread == (running() or MAIN) then
+    return core.is_running(frame)
+  end
+  return thread == MAIN or status(thread) == "normal" and core.is_running(frame, thread)
 end
 call_of.is_answered_here = is_answered_here
 
@@ -77,6 +85,8 @@ local function is_abandoned(future)
   local thread = question.thread
   if future.state == "asks" then -- it was to be answered in a thread that has not begun, or by a waiter that was woken
     return question.asked_at and now() - question.asked_at > TAKE_OVER
+  elseif question.kind == "event" then -- which cannot yield
+    return not is_answered_here(future)
   elseif thread == (running() or MAIN) then
     return not core.is_running(question.frame)
   elseif is_alive then -- an attempt's time ends it
@@ -368,14 +378,16 @@ end
 --- Finds somebody to answer the question of a call.
 local function find_answer(future)
   local client, question = future.client, future.question
-  local leader = token_leader_of(future)
+  local leader, waiting = token_leader_of(future), future.waiting
   if leader then
     follow(future, leader)
-  elseif future.waiting and future.waiting[1] then
-    question.asked_at = now()
-    client.answering[future] = true -- it is put again if who is woken does not come
-    scheduler.wake(client, future.waiting)
-  elseif future.is_left or not future.is_ordinary then -- else it has just been made, and who made it answers
+  elseif not client.is_closed and (waiting and waiting[1] or future.is_ordinary and not future.is_left) then
+    question.asked_at = now() -- by who waits, or has just made the call; it is put again if he does not come
+    client.answering[future] = true
+    if waiting then
+      scheduler.wake(client, waiting)
+    end
+  else
     answer_aside(future)
   end
 end
@@ -405,7 +417,7 @@ local function check_answering(client)
   for future in pairs(client.answering) do
     local question = future.question
     if question and is_abandoned(future) then
-      future.is_left = future.is_left or future.state == "asks"
+      future.is_left = true
       put_again(future, question)
     elseif question and question.kind == "observe" then
       advance(future)
@@ -632,7 +644,7 @@ end
 function call_of.step(client, loop, seconds, most)
   look_for(client, most)
   local give_up_at
-  while scheduler.front(client.finished) == nil and client.count > 0 do
+  while scheduler.front(client.finished) == nil and client.count > 0 and not client.is_closed do
     give_up_at = give_up_at or now() + seconds
     wait_for_news(client, loop, client.waiting, seconds)
     look_for(client, most)

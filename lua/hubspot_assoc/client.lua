@@ -45,7 +45,7 @@ function methods.step(client, level, seconds, most)
   check_number(seconds, "step", 1)
   check_number(most, "step", 2)
   seconds = seconds or 0
-  local loop = seconds > 0 and scheduler.loop_to_wait_in(client, "step", level) or nil
+  local loop = seconds > 0 and scheduler.loop_to_wait_in(client, "step", level + 1) or nil
   return call_of.step(client, loop, seconds, most)
 end
 
@@ -61,7 +61,7 @@ function methods.drain(client, level, seconds)
         .. "never be done", level + 1)
     end
   end
-  local loop = (seconds or 1) > 0 and scheduler.loop_to_wait_in(client, "drain", level) or nil
+  local loop = (seconds or 1) > 0 and scheduler.loop_to_wait_in(client, "drain", level + 1) or nil
   local give_up_at = seconds and core.now() + seconds or huge
   local n = 0
   while methods.pending(client) > 0 do
@@ -223,6 +223,7 @@ local function wrap(core_client, loop)
     ready = scheduler.new_queue(), -- waiters that are to go on
     waiting = {}, -- waiters for any news
   }
+  client.dispatch = scheduler.new_dispatch(client)
   client.async = setmetatable({ client = client }, Async)
   client.on_readable = function() return call_of.on_readable(client) end
   return setmetatable(client, Client)

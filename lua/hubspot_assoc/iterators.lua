@@ -87,6 +87,7 @@ end
 function ListAll.__call(iterator)
   enter(iterator, "list_all")
   while iterator.place >= #iterator.page and not iterator.is_last do
+    room.check_wait(iterator.client, 1, "list_all")
     read_page(iterator)
   end
   local place = iterator.place + 1
@@ -485,6 +486,9 @@ function ReadAll.__call(iterator)
   fill(iterator)
   look_after(iterator)
   while batches[1] and id == nil do
+    if batches[1].future then
+      room.check_wait(iterator.client, 1, "read_all")
+    end
     wait_for_first(iterator)
     id, records, errors = hand_out(iterator, batches[1])
     if id == nil then

@@ -104,6 +104,7 @@ function room.begin(client, level, method, call)
 end
 
 --- Raises where the host does not allow a method of a room to wait.
+-- @param level as the room's method got it; 1: what calls this is called by who is to blame
 function room.check_wait(client, level, method)
   scheduler.loop_to_wait_in(client, method, level + 2)
 end

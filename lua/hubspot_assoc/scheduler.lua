@@ -7,15 +7,17 @@
 --
 -- Of a client it uses: core, loop, count (calls under way), finished (queue of futures for step), ready (queue of
 -- waiters that are to go on), waiting (list of those who wait for any news), stop_watching, on_readable, is_closed,
--- is_unsure (it is to be looked after once more).
+-- is_unsure (it is to be looked after once more), dispatch (lets waiters go on), dispatcher (the thread that does).
 -- A waiter is { resume = what lets it go on, nil once it was called; future = what it waits for, if it is one }.
 
 local ask = require "hubspot_assoc.pcall".ask
 local core = require "hubspot_assoc.core"
 
-local error, pcall, running, tostring = error, pcall, coroutine.running, tostring
+local error, pcall, running, status, tostring = error, pcall, coroutine.running, coroutine.status, tostring
 local is_yieldable = coroutine.isyieldable -- not in Lua 5.1 and 5.2
 local huge = 1 / 0
+
+local MAIN = {} -- stands for the main thread, where Lua 5.1 has no value for it
 
 local scheduler = {}
 
@@ -60,10 +62,16 @@ function scheduler.wake(client, waiting)
   end
 end
 
---- Lets those go on who are ready, in order. The error of one must not keep the others waiting.
--- @param on_gone function(future), called for each waiter that is there no more (resume returns false)
--- @return true; or false and the first error
-function scheduler.dispatch(client, on_gone)
+--- Is dispatch among the callers of who asks, for this client? An error may have left it.
+local function is_dispatching(client)
+  local thread = client.dispatcher
+  if not thread or thread == (running() or MAIN) then
+    return thread and core.is_running(client.dispatch)
+  end
+  return thread == MAIN or status(thread) == "normal" and core.is_running(client.dispatch, thread)
+end
+
+local function dispatch(client, on_gone)
   local ready, all_ok, message = client.ready, true, nil
   local waiter = front(ready)
   while waiter do
@@ -80,7 +88,28 @@ function scheduler.dispatch(client, on_gone)
     end
     waiter = front(ready)
   end
+  client.dispatcher = nil
   return all_ok, message
+end
+
+--- The dispatch of a client, as a function of its own: by that it is found on the stack.
+function scheduler.new_dispatch(client)
+  return function(on_gone)
+    local all_ok, message = dispatch(client, on_gone)
+    return all_ok, message -- no tail call: the frame stays on the stack
+  end
+end
+
+--- Lets those go on who are ready, in order. The error of one must not keep the others waiting. Who goes on may come
+-- here, too, but lets nobody go on: coroutines that resume each other can be no more than some fifty.
+-- @param on_gone function(future), called for each waiter that is there no more (resume returns false)
+-- @return true; or false and the first error
+function scheduler.dispatch(client, on_gone)
+  if is_dispatching(client) then
+    return true
+  end
+  client.dispatcher = running() or MAIN
+  return client.dispatch(on_gone)
 end
 
 --- Waits for news of the client, so many seconds at most; in the event loop if one is given.

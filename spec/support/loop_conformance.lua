@@ -112,6 +112,20 @@ return function(busted, name, new_host)
       assert.same({ 279, 279, 279 }, seen)
     end)
 
+    it("300 coroutines that wait for futures go on at one time", function()
+      local client, n = assoc.new { loop = host.loop, access_token = "pat-x", max_connections = 300,
+        limiter = { reserve = function() return 0.2 end, observe = function() end },
+        transport = function() return { status = 200, body = '{"results":[]}' } end }, 0
+      for _ = 1, 300 do
+        host.start(function()
+          client.async:get_limits("contacts", "companies"):wait()
+          n = n + 1
+        end)
+      end
+      host.run()
+      assert.equal(300, n)
+    end)
+
     it("a wait costs no processor time, also beside a finished future that nobody has taken", function()
       local client = client_of(slower)
       local used

@@ -55,15 +55,18 @@ static int call_into(lua_State *L)
   return 2;
 }
 
-/* is_running(fn) -> is it among the callers of who asks? */
+/* is_running(fn [, thread]) -> is it among the callers of who asks, or of what another coroutine does? */
 static int is_running(lua_State *L)
 {
+  lua_State *thread = lua_isthread(L, 2) ? lua_tothread(L, 2) : L;
   lua_Debug frame;
   int level;
   bool is_it = false;
 
-  for (level = 1; !is_it && lua_getstack(L, level, &frame); level++) {
-    lua_getinfo(L, "f", &frame);
+  luaL_checkstack(thread, 1, NULL);
+  for (level = 0; !is_it && lua_getstack(thread, level, &frame); level++) {
+    lua_getinfo(thread, "f", &frame);
+    lua_xmove(thread, L, 1);
     is_it = lua_rawequal(L, -1, 1);
     lua_pop(L, 1);
   }

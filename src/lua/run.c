@@ -465,10 +465,11 @@ static bool is_open(const lhsa_call *call, hsa_state state)
   return call->asks && state == HSA_PARKED && call->engine_question == hsa_call_questions(lhsa_request_of(call));
 }
 
-/* Is the call telling somebody something? A limiter's observe may yield for ever: the deadline ends that. */
+/* Is the call telling somebody something? A limiter's observe may yield for ever: the deadline ends that, or a
+ * close. */
 static bool is_telling(lhsa_call *call)
 {
-  if (call->asks == LHSA_TELLS_LIMITER && hsa_now() >= call->deadline) {
+  if (call->asks == LHSA_TELLS_LIMITER && (call->client->is_closed || hsa_now() >= call->deadline)) {
     call->asks = LHSA_ASKS_NOTHING;
     call->must_tell_limiter = false;
     call->is_limiter_late = true;

@@ -20,7 +20,7 @@ local core = require "hubspot_assoc.core"
 local room = require "hubspot_assoc.room"
 
 local collectgarbage, concat, error, pairs, pcall = collectgarbage, table.concat, error, pairs, pcall
-local tostring, type = tostring, type
+local select, tostring, type = select, tostring, type
 local huge, max, min = math.huge, math.max, math.min
 
 local SMALL_HEAP = 65536 -- KB: to collect all of it takes about as long as to decode an answer
@@ -274,7 +274,9 @@ end
 -- four times what is in use. A host's large heap is left alone.
 local function collect(job)
   local kb = collectgarbage "count"
-  if kb > (job.kb_in_use or kb) * 1.25 + 2048 and kb < SMALL_HEAP then
+  if not kb then -- in a finalizer
+    return
+  elseif kb > (job.kb_in_use or kb) * 1.25 + 2048 and kb < SMALL_HEAP then
     collectgarbage()
     job.kb_in_use = collectgarbage "count"
   end
@@ -663,11 +665,15 @@ end
 --- Waits until something of it may have changed; in an event loop others go on meanwhile.
 -- @param level, method to blame where the host does not allow to wait
 function pipeline.wait(job, level, method)
-  local time = core.now()
-  local _, at = find_next(job, time)
-  if has_come(job) then
+  local is_awaiting = pipeline.is_awaiting(job)
+  if has_come(job) or job.ended and not is_awaiting then
     return
-  elseif at > time and job.client.is_closed and not pipeline.is_awaiting(job) then
+  end
+  local time, at = core.now(), huge -- what has ended sends nothing more
+  if not job.ended then
+    at = select(2, find_next(job, time))
+  end
+  if at > time and job.client.is_closed and not is_awaiting then
     job.ended = new_error(job, "config", "the client is closed", {})
   elseif at > time then
     room.wait(job.client, level, method, at - time)
