@@ -148,6 +148,27 @@ describe("step in an event loop", function()
   end)
 end)
 
+describe("a token that is not to be had", function()
+  it("is told at once to all whose calls wait for it", function()
+    local host, n = hosts.own(), 0
+    local suspend = host.loop.suspend
+    host.loop.suspend = function(start) return suspend(start) end -- nobody is woken by the time
+    local client = assoc.new { loop = host.loop, access_token = function()
+      host.sleep(0.05)
+      return nil, "none today"
+    end }
+    for _ = 1, 3 do
+      host.start(function()
+        local _, errors = client:get_limits("a", "b")
+        assert.matches("none today", errors[1].message)
+        n = n + 1
+      end)
+    end
+    host.run()
+    assert.equal(3, n)
+  end)
+end)
+
 describe("what waits, in a function that cannot yield,", function()
   it("blames who called it", function()
     if not coroutine.isyieldable then return end -- then nobody can tell

@@ -177,12 +177,13 @@ local function stop_watching(client)
   end
 end
 
---- The event loop watches a client while anything of it is under way or finished, also if it was closed meanwhile.
+--- The event loop watches a client while anything of it is under way or finished, or somebody is to go on, also if it
+-- was closed meanwhile.
 -- @param leaving the future that is about to leave the queue, or nil
 function scheduler.settle(client, leaving)
   local finished = client.finished
   local first = front(finished)
-  local is_empty = first == nil or first == leaving and finished.first == finished.last
+  local is_empty = (first == nil or first == leaving and finished.first == finished.last) and front(client.ready) == nil
   client.core:announce(not is_empty or client.is_unsure)
   if is_empty and client.count == 0 then
     stop_watching(client)
