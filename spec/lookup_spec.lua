@@ -115,7 +115,9 @@ describe("a name lookup that hangs", function()
       return forker.wait(pid) == 0, works(), client:pending(), seconds_of(client.close, client) ]])
       :format(child.shared_object "forker"), { "true", "1", "9", "at once" })
 
-    it("is followed by ones that work, more than a pool of threads holds, driven by " .. driver.name, function()
+    -- libcurl 8.11.1 closes a descriptor twice after each lookup, which may be another one's by then.
+    local sound = version == 8011001 and pending or it
+    sound("is followed by ones that work, more than a pool of threads holds, driven by " .. driver.name, function()
       local report = child.run(environment(1), preamble(driver, server.url) .. [[
         client = new("http://hubspot.invalid:" .. url:match ":(%d+)$")
         for i = 1, 5 do

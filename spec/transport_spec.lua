@@ -421,6 +421,21 @@ describe("SIGPIPE", function()
     assert.equal("141", report.status)
   end)
 
+  it("stays ignored where it is, whatever libcurl does", function()
+    local server = fault_server.start(faults.none)
+    for _, io_thread in ipairs { false, true } do
+      local report = child.run({ LD_PRELOAD = child.preload(child.shared_object "resets_sigpipe") }, ([[
+        local wire = require "spec.support.wire"
+        local client = wire.client(..., { io_thread = %s })
+        assert(client.async:get_limits("contacts", "companies"):wait())
+        local pipe = io.popen("true", "w")
+        require("system").sleep(0.2)
+        for _ = 1, 9 do pipe:write(("x"):rep(100000)) end
+        return "alive" ]]):format(tostring(io_thread)), server.url)
+      assert.same({ "alive", "0" }, { report[1], report.status })
+    end
+  end)
+
   it("does not end a program whose next call finds the connection gone", function()
     local report = run [[
       wire.good_call(client, "batch_update")

@@ -5,6 +5,7 @@
  *   http1   each is told that it has to come by HTTP/1.1
  *   refuse  the first three are refused, whatever their connections; so are all with refuse_all
  *   goaway  the first three connections are ended with a GOAWAY when one comes, which says that none was processed
+ *   cut     each is answered in part, and then its stream and the connection are ended
  *   flood_X the first one is answered with frames of that kind, for as long as somebody reads them
  * Says "port N", and then "applied" for each request that it answers. */
 #include <arpa/inet.h>
@@ -42,7 +43,7 @@ static int *left_aside; /* so many requests or connections, in all processes */
 
 enum { DATA = 0, HEADERS = 1, PRIORITY = 2, RST_STREAM = 3, SETTINGS = 4, PUSH_PROMISE = 5, PING = 6, GOAWAY = 7 };
 enum { END_STREAM = 1, ACK = 1, END_HEADERS = 4 };
-enum { REFUSED_STREAM = 7, HTTP_1_1_REQUIRED = 13 };
+enum { INTERNAL_ERROR = 2, REFUSED_STREAM = 7, HTTP_1_1_REQUIRED = 13 };
 
 static void load(void)
 {
@@ -145,6 +146,13 @@ static int decide(SSL *ssl, unsigned stream)
 
   if (strncmp(mode, "flood_", 6) == 0) {
     flood(ssl, stream, mode + 6);
+    return 0;
+  }
+  if (strcmp(mode, "cut") == 0) {
+    reset[3] = INTERNAL_ERROR;
+    frame(ssl, HEADERS, END_HEADERS, stream, "\x88", 1);
+    frame(ssl, DATA, 0, stream, OK, sizeof OK / 2);
+    frame(ssl, RST_STREAM, 0, stream, reset, 4);
     return 0;
   }
   if (strcmp(mode, "goaway") == 0 && is_early) {

@@ -141,12 +141,18 @@ bool hsa_libcurl_set_protocol(CURL *easy, bool is_https);
 bool hsa_libcurl_stop_resending(CURL *easy);
 
 /* Can it be trusted with HTTP/2? Before 7.88 it does not tell (CURLOPT_DEBUGFUNCTION) which streams a server has
- * left aside when it ended a connection, and may give the answer of one to another. */
+ * left aside when it ended a connection, and may give the answer of one to another. 8.1 does not tell a stream that was
+ * refused from one that failed. */
 bool hsa_libcurl_speaks_http2(void);
 
 /* May transfers of one multi handle speak HTTP/1.1 and HTTP/2? Before 8.5 one that may speak HTTP/2 is put onto an
  * HTTP/1.1 connection that another one is using, and each gets the other's answer. */
 bool hsa_libcurl_mixes_versions(void);
+
+/* Around all that moves a multi handle on or ends it: 8.9.1 sets the process's action for SIGPIPE to the default. Only
+ * one thread is in there at a time then, or one would keep the default that another's libcurl had set. */
+void hsa_libcurl_enter(void);
+void hsa_libcurl_leave(void);
 
 /* From now on the handle's end does not wait for a name lookup that hangs; before libcurl 7.87 it does. */
 void hsa_libcurl_forget_lookup(CURL *easy);

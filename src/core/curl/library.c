@@ -2,6 +2,7 @@
  * the libcurl that is found may be older or newer than the headers. */
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 
 #include "handles.h"
@@ -88,12 +89,36 @@ bool hsa_libcurl_stop_resending(CURL *easy)
 
 bool hsa_libcurl_speaks_http2(void)
 {
-  return version_is(0x075800, UINT_MAX);
+  return version_is(0x075800, 0x0800ff) || version_is(0x080200, UINT_MAX);
 }
 
 bool hsa_libcurl_mixes_versions(void)
 {
   return version_is(0x080500, UINT_MAX);
+}
+
+static pthread_mutex_t sigpipe_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct sigaction sigpipe_action;
+
+static bool resets_sigpipe(void)
+{
+  return version_is(0x080901, 0x080901);
+}
+
+void hsa_libcurl_enter(void)
+{
+  if (!resets_sigpipe())
+    return;
+  pthread_mutex_lock(&sigpipe_lock);
+  sigaction(SIGPIPE, NULL, &sigpipe_action);
+}
+
+void hsa_libcurl_leave(void)
+{
+  if (!resets_sigpipe())
+    return;
+  sigaction(SIGPIPE, &sigpipe_action, NULL);
+  pthread_mutex_unlock(&sigpipe_lock);
 }
 
 /* The module is linked with -z nodelete, so that a lookup's thread never outlives the code it runs. A libcurl that does

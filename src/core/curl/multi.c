@@ -377,7 +377,7 @@ static void run_errand(hsa_transfer *transfer, errand errand)
     end(transfer, CURLE_OUT_OF_MEMORY);
 }
 
-void hsa_transport_settle(hsa_transport *transport)
+static void settle(hsa_transport *transport)
 {
   while (transport->errands) {
     hsa_transfer *transfer = transport->errands;
@@ -389,6 +389,13 @@ void hsa_transport_settle(hsa_transport *transport)
     transfer->errand = ERRAND_NONE;
     run_errand(transfer, errand);
   }
+}
+
+void hsa_transport_settle(hsa_transport *transport)
+{
+  hsa_libcurl_enter();
+  settle(transport);
+  hsa_libcurl_leave();
 }
 
 bool hsa_transport_is_unsettled(const hsa_transport *transport)
@@ -447,13 +454,15 @@ static void catch_up(hsa_transport *transport)
 
 void hsa_transport_perform(hsa_transport *transport)
 {
+  hsa_libcurl_enter();
   if (transport->is_late)
     catch_up(transport);
-  hsa_transport_settle(transport);
+  settle(transport);
   act(transport);
   end_done(transport);
   if (transport->broken)
     end_all(transport);
+  hsa_libcurl_leave();
 }
 
 void hsa_transport_wait(hsa_transport *transport, int64_t timeout)
@@ -527,10 +536,12 @@ void hsa_transport_free(hsa_transport *transport)
 {
   if (!transport)
     return;
-  hsa_transport_settle(transport);
+  hsa_libcurl_enter();
+  settle(transport);
   destroy_all(transport->ended);
   destroy_all(transport->idle);
   curl_multi_cleanup(transport->multi); /* it still calls on_socket and on_close_socket */
+  hsa_libcurl_leave();
   hsa_connection_free_all(transport);
   hsa_sockets_free(&transport->sockets);
   hsa_trust_free(&transport->trust);

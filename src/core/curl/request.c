@@ -18,16 +18,18 @@
 
 /* libcurl is about to send a second time what it has sent on a connection that brought no answer. Where it could be
  * told not to do so for a connection that died, the server has said that it did not process the request: it has refused
- * it, or wants it by HTTP/1.1, which libcurl speaks now. Elsewhere nobody knows, and the engine decides. */
+ * it, or wants it by HTTP/1.1. Elsewhere nobody knows, and the engine decides. */
 static bool may_send_again(hsa_transfer *transfer)
 {
   transfer->is_spoiled = true;
   if (!transfer->transport->tells_refusals)
     return false;
   /* A refusal leaves no text; of the other one libcurl 7.88 has another in the end. */
-  if (strstr(transfer->error, "HTTP_1_1_REQUIRED") || strstr(transfer->error, "Empty reply"))
-    transfer->transport->wants_http1 = true;
-  return true;
+  if (!strstr(transfer->error, "HTTP_1_1_REQUIRED") && !strstr(transfer->error, "Empty reply"))
+    return true;
+  transfer->transport->wants_http1 = true;
+  transfer->end = RUN_END_REFUSED; /* the next run is by HTTP/1.1; libcurl 8.11 would use HTTP/2 again, without end */
+  return false;
 }
 
 void hsa_transfer_waits(hsa_transfer *transfer, bool is_waiting)
