@@ -146,8 +146,9 @@ describe("a server of HTTP/2 that leaves requests aside", function()
     end)
   end
 
-  for mode, since in pairs { ping = 0, settings = 0, interim = 0, push = 0, unknown = 8007000, priority = 8007000,
-    empty = 8007000 } do
+  local is_rewritten = version >= 8001000
+  for mode, since in pairs { ping = 0, settings = 0, push = 0, interim = is_rewritten and 8007000 or 0,
+    unknown = 8007000, priority = 8007000, empty = 8007000 } do
     -- Older ones read what means nothing until none is there (SECURITY.md).
     local bounded = version < since and pending or only
     bounded("and floods the client with frames holds no call beyond its deadline: " .. mode, function()

@@ -129,3 +129,18 @@ describe("a name lookup that hangs", function()
     end)
   end
 end)
+
+describe("a name lookup that fails for now", function()
+  local server = fault_server.start(faults.none)
+  teardown(function() fault_server.stop_all() end)
+
+  it("is tried again", function()
+    local report = child.run({ LD_PRELOAD = child.preload(child.shared_object "slow_lookup"), SLOW_LOOKUP = "0",
+      FAILED_LOOKUPS = "2" }, [[
+        local client = require "hubspot_assoc".new { base_url = "http://hubspot.invalid:" .. (...), access_token = "x",
+          allow_http = true, deadline = 20, max_attempts = 6 }
+        local limits, errors = client:get_limits("contacts", "companies")
+        return errors and tostring(errors) or #limits ]], server.port)
+    assert.same({ "1", "0" }, { report[1], report.status })
+  end)
+end)

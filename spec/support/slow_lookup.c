@@ -1,4 +1,5 @@
-/* LD_PRELOAD: name lookups that hang for SLOW_LOOKUP seconds, or for good. Then every name is this machine. */
+/* LD_PRELOAD: name lookups that hang for SLOW_LOOKUP seconds, or for good; the first FAILED_LOOKUPS then fail for now. Else
+ * every name is this machine. */
 #include <dlfcn.h>
 #include <netdb.h>
 #include <stddef.h>
@@ -9,10 +10,13 @@
 int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **list)
 {
   static int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
-  const char *seconds = getenv("SLOW_LOOKUP");
+  static _Atomic int failed;
+  const char *seconds = getenv("SLOW_LOOKUP"), *failing = getenv("FAILED_LOOKUPS");
 
   if (node && strspn(node, "0123456789.:") != strlen(node)) {
     sleep(seconds ? (unsigned)atoi(seconds) : 3600);
+    if (failing && failed++ < atoi(failing))
+      return EAI_AGAIN;
     node = "127.0.0.1";
   }
   if (!real)

@@ -333,6 +333,10 @@ static void end(hsa_transfer *transfer, CURLcode code)
   transfer->result.died = transfer->result.sent && has_died(transfer, code);
   transfer->is_spoiled = transfer->is_spoiled || code != CURLE_OK;
   transport->answers += transfer->result.http_status > 0;
+  if (code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_RESOLVE_PROXY)
+    transport->looks_up_anew = true;
+  else if (transfer->result.sent)
+    transport->looks_up_anew = false;
   transfer->next = NULL;
   transfer->has_ended = true;
   *transport->ended_tail = transfer;

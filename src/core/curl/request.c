@@ -10,6 +10,7 @@
 #include "clock.h"
 #include "handles.h"
 
+#define MAX_NAME_AGE 60L        /* s: libcurl's own */
 #define MAX_CONNECTION_AGE 600L /* s: a load balancer's new addresses are found in time */
 #define LARGE_BODY (1000 * 1000)
 #define MAX_KEPT_RUNS 3 /* of an attempt; those after it are made on new connections */
@@ -419,6 +420,7 @@ static bool set_run(hsa_transfer *transfer)
 
   /* An attempt's whole time is the engine's to watch: libcurl looks at the clock before it looks for an answer. */
   SET(CURLOPT_CONNECTTIMEOUT_MS, ms < 1 ? 1L : ms > LONG_MAX ? LONG_MAX : (long)ms);
+  SET(CURLOPT_DNS_CACHE_TIMEOUT, transfer->transport->looks_up_anew ? 0L : MAX_NAME_AGE);
   clear(transfer);
   if (++transfer->runs > MAX_KEPT_RUNS) {
     SET(CURLOPT_FRESH_CONNECT, 1L);
