@@ -78,12 +78,13 @@ for _, bytes in ipairs { HINTS .. "\r\n", HINTS .. "\r\nHT", "HTTP/1.1 2", "HTTP
 end
 
 -- Status lines.
-for _, line in ipairs { "HTTP/1.1 2000 OK", "HTTP/1.1 abc OK", "HTTP/1.1", "HTTP/1.1 ", "HTTP/1.1 20", "HTTP/1.1200 OK",
-  "HTTP/1.1 -200 OK", "HTTP/1.1 99 OK", "HTTP/1.1 000 OK", "HTTP/2 000 OK", "HTTP/9.9 200 OK", "http/1.1 200 OK", "ICY 200 OK",
-  " HTTP/1.1 200 OK", "HTTP 200 OK", "220 smtp ready", "SSH-2.0-OpenSSH", "<html>", "{}", "\22\3\1\2\0\1\0\1",
-  "HTTP/1.1 200 \0OK", "HTTP/1.1 200\rOK", "HTTP/..1 200 OK", "HTTP/1. 200 OK", "HTTP/2.0 200 OK",
-  "HTTP/0.9 200 OK", "HTTP/1 200 OK", "HTTP/1.1 " .. ("2"):rep(100) .. " OK", "HTTP/1." .. ("1"):rep(100) .. " 200 OK",
-  "HTTP/1.1\t200 OK", "\0\0\0\0\0", "H", "HTTPS/1.1 200 OK", "RTSP/1.0 200 OK" } do
+for _, line in ipairs { "HTTP/1.1 2000 OK", "HTTP/1.1 abc OK", "HTTP/1.1", "HTTP/1.1 ", "HTTP/1.1 20",
+  "HTTP/1.1200 OK", "HTTP/1.1 -200 OK", "HTTP/1.1 99 OK", "HTTP/1.1 000 OK", "HTTP/2 000 OK", "HTTP/9.9 200 OK",
+  "http/1.1 200 OK", "ICY 200 OK", " HTTP/1.1 200 OK", "HTTP 200 OK", "220 smtp ready", "SSH-2.0-OpenSSH",
+  "<html>", "{}", "\22\3\1\2\0\1\0\1", "HTTP/1.1 200 \0OK", "HTTP/1.1 200\rOK", "HTTP/..1 200 OK",
+  "HTTP/1. 200 OK", "HTTP/2.0 200 OK", "HTTP/0.9 200 OK", "HTTP/1 200 OK",
+  "HTTP/1.1 " .. ("2"):rep(100) .. " OK", "HTTP/1." .. ("1"):rep(100) .. " 200 OK", "HTTP/1.1\t200 OK",
+  "\0\0\0\0\0", "H", "HTTPS/1.1 200 OK", "RTSP/1.0 200 OK" } do
   add("the status line " .. shown(line), line .. "\r\n" .. LENGTH .. "\r\n" .. OK, { kind = "protocol", status = ANY })
 end
 

@@ -143,7 +143,8 @@ static const char *skip_version(const char *line, size_t len)
   return at < end && *at == ' ' ? at + 1 : NULL;
 }
 
-/* "HTTP/1.1 103 Early Hints": libcurl reads 2000 as 200, takes "HTTP/..1" for a version, and "HTTP/2 000" for the end. */
+/* "HTTP/1.1 103 Early Hints": libcurl reads 2000 as 200, takes "HTTP/..1" for a version, and "HTTP/2 000" for the
+ * end. */
 static bool begin_response(hsa_head *head, const char *line, size_t len)
 {
   const char *status = skip_version(line, len);
