@@ -17,7 +17,7 @@ end
 -- Do calls go over HTTP/2 with it, where the server speaks that? (hsa_libcurl_speaks_http2)
 function libcurl.speaks_http2()
   local _, version = libcurl.version()
-  return version >= 7088000 and not (version >= 8001000 and version < 8002000)
+  return version >= 7088000 and not (version >= 8001000 and version < 8004000)
 end
 
 return libcurl

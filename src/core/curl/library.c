@@ -89,7 +89,7 @@ bool hsa_libcurl_stop_resending(CURL *easy)
 
 bool hsa_libcurl_speaks_http2(void)
 {
-  return version_is(0x075800, 0x0800ff) || version_is(0x080200, UINT_MAX);
+  return version_is(0x075800, 0x0800ff) || version_is(0x080400, UINT_MAX);
 }
 
 bool hsa_libcurl_mixes_versions(void)
