@@ -42,6 +42,18 @@ PREFIX  ?= /usr/local
 PORT    ?= 8080
 
 comma := ,
+define newline
+
+
+endef
+
+# Recipes put these into quotes, and Lua's search paths have signs of their own.
+PATHS := $(CURDIR)$(PREFIX)$(DESTDIR)
+UNFIT := $(strip $(if $(findstring $(newline),$(PATHS)),line-break) \
+           $(foreach sign,' " ` \ ; ? $$,$(findstring $(sign),$(PATHS))))
+ifneq ($(UNFIT),)
+$(error $(firstword $(UNFIT)) in the path of this folder, in PREFIX or DESTDIR: make cannot deal with it; choose another path)
+endif
 
 # curl: given by LuaRocks as folders; Debian's compiler finds its own.
 CURL_FLAGS := $(addprefix -I,$(CURL_INCDIR))
@@ -349,7 +361,7 @@ install-simulator:
 	@mkdir -p '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(SIMDIR)/simulator' '$(DESTDIR)$(SIMDIR)/scripts'
 	cp -R simulator/simulator simulator/nginx.conf simulator/certificate.cnf simulator/lua '$(DESTDIR)$(SIMDIR)/simulator'
 	cp scripts/nginx.sh '$(DESTDIR)$(SIMDIR)/scripts'
-	@sed "s|@SIMDIR@|$(SIMDIR)|" bin/hubspot-assoc-simulator >'$(DESTDIR)$(BINDIR)/hubspot-assoc-simulator'
+	@sed 's|@SIMDIR@|$(subst |,\|,$(subst &,\&,$(SIMDIR)))|' bin/hubspot-assoc-simulator >'$(DESTDIR)$(BINDIR)/hubspot-assoc-simulator'
 	@chmod 755 '$(DESTDIR)$(BINDIR)/hubspot-assoc-simulator'
 	@echo "installed hubspot-assoc-simulator into $(DESTDIR)$(BINDIR)"
 

@@ -31,3 +31,15 @@ describe("the simulator as it is installed #once", function()
     assert.matches("simulator exec CMD", run(shell.quote(prefix .. "/bin/hubspot-assoc-simulator") .. " help"))
   end)
 end)
+
+describe("a path #once", function()
+  it("that make cannot deal with is refused before anything is done, and named", function()
+    for path, sign in pairs { ["/tmp/it's"] = "'", ['/tmp/a"b'] = '"', ["/tmp/a;b"] = ";", ["/tmp/a\nb"] = "line-break" } do
+      local command = "env -u MAKEFLAGS make -n install PREFIX=" .. shell.quote(path) .. " 2>&1"
+      local pipe = assert(io.popen(command))
+      local output = pipe:read "*a"
+      pipe:close()
+      assert.matches(sign .. " in the path of this folder, in PREFIX or DESTDIR", output, 1, true)
+    end
+  end)
+end)
