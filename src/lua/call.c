@@ -174,7 +174,8 @@ static int call_submit(lua_State *L)
     if (status == HSA_NOFILES)
       problem = "the client's I/O thread cannot be started: " HSA_NOFILES_TEXT;
     else if (status != HSA_OK)
-      problem = "the client's I/O thread cannot be started";
+      problem = "the client's I/O thread cannot be started: no memory or no thread is left (ulimit -v, ulimit -u); "
+                "the option io_thread = false does without";
   }
   if (problem) {
     lhsa_getuservalue(L, 1);
