@@ -146,10 +146,17 @@ void hsa_engine_reap(hsa_engine *engine)
   }
 }
 
-static void settle(hsa_engine *engine)
+/* Does what the engine's lock is not needed for, nor held. */
+static void in_libcurl(hsa_engine *engine, void (*act)(hsa_transport *))
 {
+  bool is_thread = engine->has_thread; /* which pauses for a fork */
+
   hsa_engine_unlock(engine);
-  hsa_transport_settle(engine->transport);
+  if (!is_thread)
+    hsa_fork_enter();
+  act(engine->transport);
+  if (!is_thread)
+    hsa_fork_leave();
   hsa_engine_lock(engine);
 }
 
@@ -175,15 +182,13 @@ void hsa_engine_turn(hsa_engine *engine, int64_t until, const hsa_call *awaited)
   pump(engine, now);
   if (!engine->transport || has_news(engine, awaited))
     return;
-  hsa_engine_unlock(engine);
-  hsa_transport_perform(engine->transport);
-  hsa_engine_lock(engine);
+  in_libcurl(engine, hsa_transport_perform);
   if (engine->needs_room)
     engine->queue_at = INT64_MIN;
   if (end_attempts(engine) || engine->needs_room)
     pump(engine, hsa_now()); /* the rate may let more go, or a connection is free */
   if (hsa_transport_is_unsettled(engine->transport)) {
-    settle(engine);
+    in_libcurl(engine, hsa_transport_settle);
     end_attempts(engine); /* those that could not even begin */
   }
   now = hsa_now();

@@ -206,6 +206,10 @@ void hsa_engine_reap(hsa_engine *engine);
  * comparison of process ids would ask the system every time.) */
 bool hsa_count_forks(unsigned *forks);
 
+/* Around libcurl, for all but I/O threads: no fork comes meanwhile. */
+void hsa_fork_enter(void);
+void hsa_fork_leave(void);
+
 /* In a forked child, when the engine is used for the first time: leaves the parent's connections to it. */
 void hsa_engine_check_fork(hsa_engine *engine);
 

@@ -1,5 +1,6 @@
 /* fork.c - what fork does to engines. Before one, every I/O thread is brought to a place where it holds no lock,
- * neither ours nor one inside OpenSSL or libc's allocator, that the child would find locked for ever. */
+ * neither ours nor one inside OpenSSL or libc's allocator, that the child would find locked for ever; and other threads
+ * have left libcurl. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -19,16 +20,60 @@ static pthread_once_t count_once = PTHREAD_ONCE_INIT;
 static bool is_counted;
 static atomic_uint forks;
 
-/* ---- how often ---- */
+/* ---- how often, and when ---- */
 
-static void count_fork(void)
+/* Threads that are inside libcurl, and are no I/O threads: any of them may hold a lock of OpenSSL's. */
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t gate_moved = PTHREAD_COND_INITIALIZER;
+static unsigned inside;
+static _Thread_local unsigned inside_here; /* 1: a signal handler forks */
+static bool is_gate_closed;
+
+void hsa_fork_enter(void)
 {
+  pthread_mutex_lock(&gate);
+  while (is_gate_closed)
+    pthread_cond_wait(&gate_moved, &gate);
+  inside++;
+  inside_here++;
+  pthread_mutex_unlock(&gate);
+}
+
+void hsa_fork_leave(void)
+{
+  pthread_mutex_lock(&gate);
+  inside--;
+  inside_here--;
+  if (is_gate_closed)
+    pthread_cond_broadcast(&gate_moved);
+  pthread_mutex_unlock(&gate);
+}
+
+static void close_gate(void)
+{
+  pthread_mutex_lock(&gate);
+  is_gate_closed = true;
+  while (inside > inside_here)
+    pthread_cond_wait(&gate_moved, &gate);
+}
+
+static void open_gate(void)
+{
+  is_gate_closed = false;
+  pthread_cond_broadcast(&gate_moved);
+  pthread_mutex_unlock(&gate);
+}
+
+static void begin_in_child(void)
+{
+  pthread_cond_init(&gate_moved, NULL); /* anew, not destroyed: it remembers waiters that are not there */
+  open_gate();
   atomic_fetch_add_explicit(&forks, 1, memory_order_relaxed);
 }
 
 static void begin_to_count(void)
 {
-  is_counted = pthread_atfork(NULL, NULL, count_fork) == 0;
+  is_counted = pthread_atfork(close_gate, open_gate, begin_in_child) == 0;
 }
 
 bool hsa_count_forks(unsigned *count)

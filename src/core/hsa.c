@@ -159,7 +159,9 @@ void hsa_engine_close(hsa_engine *engine)
   hsa_engine_stop_thread(engine);
   hsa_sigpipe_block(&saved);
   release_calls(engine);
+  hsa_fork_enter();
   hsa_transport_free(engine->transport);
+  hsa_fork_leave();
   hsa_sigpipe_restore(&saved);
   engine->transport = NULL;
   engine->is_closed = true;
@@ -331,8 +333,11 @@ static hsa_status admit(hsa_engine *engine, hsa_call *call, const hsa_request *r
 {
   hsa_status status = engine->is_closed ? HSA_INVALID : HSA_OK;
 
-  if (status == HSA_OK && !engine->transport)
+  if (status == HSA_OK && !engine->transport) {
+    hsa_fork_enter();
     status = hsa_transport_new(&engine->config, &engine->transport);
+    hsa_fork_leave();
+  }
   if (status == HSA_OK)
     status = hsa_timers_reserve(&engine->timers, engine->ncalls + 1);
   if (status == HSA_OK)
@@ -586,7 +591,9 @@ static void free_call(hsa_engine *engine, hsa_call *call)
   if (!is_out)
     return;
   hsa_sigpipe_block(&saved);
+  hsa_fork_enter();
   hsa_transport_settle(engine->transport);
+  hsa_fork_leave();
   hsa_sigpipe_restore(&saved);
 }
 
