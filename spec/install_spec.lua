@@ -34,7 +34,8 @@ end)
 
 describe("a path #once", function()
   it("that make cannot deal with is refused before anything is done, and named", function()
-    for path, sign in pairs { ["/tmp/it's"] = "'", ['/tmp/a"b'] = '"', ["/tmp/a;b"] = ";", ["/tmp/a\nb"] = "line-break" } do
+    local paths = { ["/tmp/it's"] = "'", ['/tmp/a"b'] = '"', ["/tmp/a;b"] = ";", ["/tmp/a\nb"] = "line-break" }
+    for path, sign in pairs(paths) do
       local command = "env -u MAKEFLAGS make -n install PREFIX=" .. shell.quote(path) .. " 2>&1"
       local pipe = assert(io.popen(command))
       local output = pipe:read "*a"

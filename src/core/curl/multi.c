@@ -13,7 +13,7 @@
 #define LOOK_INTERVAL (HSA_SECOND / 5) /* at connections that are being opened */
 enum { MAX_FRUITLESS = 5 }; /* refusals in a row */
 enum { FEW_STREAMS = 16 };  /* that are asked for at a time */
-enum { MOST_LOOKS = 100 };  /* one after the other, where each finds something */
+enum { MOST_LOOKS = 8 };    /* one after the other, where each finds something: a socket holds no more */
 
 /* Transports of a parent process: kept reachable, never used. */
 static _Atomic(hsa_transport *) abandoned;
