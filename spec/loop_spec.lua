@@ -148,6 +148,20 @@ describe("step in an event loop", function()
   end)
 end)
 
+describe("300 asynchronous calls that ask at one time", function()
+  it("are answered, and handed out by drain", function()
+    local client, n = assoc.new { loop = hosts.own().loop, access_token = "pat-x", max_connections = 300,
+      limiter = { reserve = function() return 0.2 end, observe = function() end },
+      transport = function() return { status = 200, body = '{"results":[]}' } end }, 0
+    for _ = 1, 300 do
+      client.async:get_limits("a", "b"):on_done(function(results) n = n + (results and 1 or 0) end)
+    end
+    socket.sleep(0.5)
+    assert.equal(300, client:drain(30))
+    assert.equal(300, n)
+  end)
+end)
+
 describe("a token that is not to be had", function()
   it("is told at once to all whose calls wait for it", function()
     local host, n = hosts.own(), 0

@@ -392,8 +392,7 @@ local function find_answer(future)
   end
 end
 
---- Finds somebody to answer each question that is open.
-function route(client)
+local function route_all(client)
   local future = next(client.asking)
   while future do
     local question = future.question
@@ -404,6 +403,24 @@ function route(client)
       client.asking[future] = nil
     end
     future = next(client.asking)
+  end
+  client.router = nil
+end
+
+--- Routes for a client, as a function of its own: by that it is found on the stack.
+function call_of.new_route(client)
+  return function()
+    route_all(client)
+    return nil -- no tail call: the frame stays on the stack
+  end
+end
+
+--- Finds somebody to answer each question that is open. Who answers may come here, too, but leaves that to the first: see
+-- scheduler.dispatch.
+function route(client)
+  if not scheduler.is_among_callers(client.route, client.router) then
+    client.router = scheduler.thread()
+    client.route()
   end
 end
 

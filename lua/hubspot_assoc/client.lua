@@ -223,7 +223,7 @@ local function wrap(core_client, loop)
     ready = scheduler.new_queue(), -- waiters that are to go on
     waiting = {}, -- waiters for any news
   }
-  client.dispatch = scheduler.new_dispatch(client)
+  client.dispatch, client.route = scheduler.new_dispatch(client), call_of.new_route(client)
   client.async = setmetatable({ client = client }, Async)
   client.on_readable = function() return call_of.on_readable(client) end
   return setmetatable(client, Client)

@@ -62,13 +62,18 @@ function scheduler.wake(client, waiting)
   end
 end
 
---- Is dispatch among the callers of who asks, for this client? An error may have left it.
-local function is_dispatching(client)
-  local thread = client.dispatcher
+--- Is the function, which was called in this thread (nil: in none), among the callers of who asks? An error may have
+-- left it.
+function scheduler.is_among_callers(fn, thread)
   if not thread or thread == (running() or MAIN) then
-    return thread and core.is_running(client.dispatch)
+    return thread and core.is_running(fn)
   end
-  return thread == MAIN or status(thread) == "normal" and core.is_running(client.dispatch, thread)
+  return thread == MAIN or status(thread) == "normal" and core.is_running(fn, thread)
+end
+
+--- The running thread, as is_among_callers takes it.
+function scheduler.thread()
+  return running() or MAIN
 end
 
 local function dispatch(client, on_gone)
@@ -105,7 +110,7 @@ end
 -- @param on_gone function(future), called for each waiter that is there no more (resume returns false)
 -- @return true; or false and the first error
 function scheduler.dispatch(client, on_gone)
-  if is_dispatching(client) then
+  if scheduler.is_among_callers(client.dispatch, client.dispatcher) then
     return true
   end
   client.dispatcher = running() or MAIN
@@ -183,7 +188,8 @@ end
 function scheduler.settle(client, leaving)
   local finished = client.finished
   local first = front(finished)
-  local is_empty = (first == nil or first == leaving and finished.first == finished.last) and front(client.ready) == nil
+  local is_empty = front(client.ready) == nil
+    and (first == nil or first == leaving and finished.first == finished.last)
   client.core:announce(not is_empty or client.is_unsure)
   if is_empty and client.count == 0 then
     stop_watching(client)
