@@ -415,8 +415,8 @@ function call_of.new_route(client)
   end
 end
 
---- Finds somebody to answer each question that is open. Who answers may come here, too, but leaves that to the first: see
--- scheduler.dispatch.
+--- Finds somebody to answer each question that is open. Who answers may come here, too, but leaves that to the first:
+-- see scheduler.dispatch.
 function route(client)
   if not scheduler.is_among_callers(client.route, client.router) then
     client.router = scheduler.thread()
