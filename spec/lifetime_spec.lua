@@ -556,3 +556,89 @@ describe("a finalizer", function()
     end
   end
 end)
+
+-- A call whose stack must grow has finalizers run, too: anywhere, though seldom. A hook stands for them here.
+describe("what a finalizer does at any call of a function", function()
+  local SCRIPT = [[
+    local does = ...
+    if jit then jit.off() end
+    local assoc = require "hubspot_assoc"
+    local client, future, other
+    local actions = {
+      close = function() client:close() end,
+      cancel = function() future:cancel() end,
+      step = function() client:step(0) end,
+    }
+    local waits = {
+      step = function() while client:pending() > 0 do client:step(1) end end,
+      drain = function() client:drain() end,
+      wait = function() other:wait() end,
+    }
+    local function new_client()
+      local attempts, tokens = 0, 0
+      return assoc.new { rate = false, skip_waits = true, io_thread = false, on_event = function() end,
+        access_token = function()
+          tokens = tokens + 1
+          return "x" .. tokens
+        end,
+        transport = function()
+          attempts = attempts + 1
+          return { status = ({ 503, 401 })[attempts] or 200, headers = { a = "b" },
+            body = '{"results":[{"category":"USER_DEFINED","typeId":1}],"errors":[{"message":"no"}]}' }
+        end }
+    end
+    local delivered
+    local function start()
+      local n = 0
+      local started = client.async:get_limits("contacts", "companies")
+      return started:on_done(function()
+        n = n + 1
+        assert(n == 1, "delivered twice")
+        delivered = delivered + 1
+      end)
+    end
+    -- Acts at the n-th call; false: there are fewer.
+    local function perform(n, wait)
+      local began, has_acted, gave_up_at = 0, false, os.time() + 20
+      client, delivered = new_client(), 0
+      debug.sethook(function()
+        began = began + 1
+        assert(began % 100 > 0 or os.time() < gave_up_at, "it hangs")
+        if began == n and future then
+          pcall(actions[does]) -- what is worked on in C cannot be used: that is said
+        end
+        has_acted = began >= n
+      end, "c")
+      future, other = nil, nil
+      future, other = start(), start()
+      wait()
+      debug.sethook()
+      for i, each in ipairs { future, other } do
+        local results, errors = each:wait()
+        assert(results or errors, i)
+      end
+      while client:pending() > 0 do client:step(0) end
+      assert(delivered == 2, delivered)
+      return has_acted
+    end
+    local total = 0
+    for name, wait in pairs(waits) do
+      local n = 0
+      repeat
+        n = n + 1
+        local ok, result = xpcall(function() return perform(n, wait) end, debug.traceback)
+        debug.sethook()
+        assert(ok, ("%s, call %d: %s"):format(name, n, tostring(result)))
+      until not result
+      total = total + n
+    end
+    return total > 500 or total
+  ]]
+
+  for _, does in ipairs { "close", "cancel", "step" } do
+    it("does no harm: " .. does, function()
+      local report = child.run({}, SCRIPT, does)
+      assert.same({ "true", "0" }, { report[1], report.status })
+    end)
+  end
+end)

@@ -68,10 +68,11 @@ end
 --- Is the question being answered by the running function's caller, or a caller of that? Or in a coroutine that waits
 -- for this one to return?
 local function is_answered_here(future)
-  if future.state ~= "answering" then
+  local question = future.state == "answering" and future.question
+  if not question then
     return false
   end
-  local thread, frame = future.question.thread, future.question.frame
+  local thread, frame = question.thread, question.frame
   if thread == (running() or MAIN) then
     return core.is_running(frame)
   end
@@ -80,8 +81,8 @@ end
 call_of.is_answered_here = is_answered_here
 
 --- Can no answer come any more? Who was to give it is dead, or has left it by an error.
-local function is_abandoned(future)
-  local question, is_alive = future.question, future.client.loop and future.client.loop.is_alive
+local function is_abandoned(future, question)
+  local is_alive = future.client.loop and future.client.loop.is_alive
   local thread = question.thread
   if future.state == "asks" then -- it was to be answered in a thread that has not begun, or by a waiter that was woken
     return question.asked_at and now() - question.asked_at > TAKE_OVER
@@ -96,17 +97,25 @@ local function is_abandoned(future)
 end
 
 -- ---- the state of a future ----
+--
+-- Where anything is called, or a table made, a finalizer may run, and close the client, cancel the call, or step. So
+-- what was read before is looked at once more before it is acted upon, and nothing comes in between those two.
+
+--- Does the call still ask this?
+local function asks(future, question)
+  return future.state == "asks" and future.question == question
+end
 
 --- The future of a call has come to its end; step hands it out, unless it is of an ordinary call.
 local function complete(future, ...)
   local client = future.client
   future.results = future.results or { ... }
   client.asking[future], client.answering[future] = nil, nil
+  local state = future.state
   if future.is_ordinary then
     future.state = "delivered"
-  elseif future.state ~= "done" and future.state ~= "delivered" then
-    scheduler.add_finished(client, future)
-    future.state = "done"
+  elseif state ~= "done" and state ~= "delivered" then
+    scheduler.add_finished(client, future, state)
   end
   future.question = nil -- behind the state: one that asks has its question, whatever comes in between
   if future.waiting then
@@ -119,44 +128,60 @@ local function complete(future, ...)
   end
 end
 
---- Accepts what call:run has given.
-local function accept(future, done, ...)
+local look
+
+--- Accepts what call:run has given, unless that has been looked at again meanwhile.
+local function accept(future, turn, done, ...)
   local client, question = future.client, future.question
-  if done then
+  if future.turn ~= turn then
+    return look(future)
+  elseif done then
     complete(future, ...)
   elseif done == nil then
     future.state = "running"
     future.question = nil
     client.asking[future], client.answering[future] = nil, nil
   elseif not question or question.number ~= ... or future.state == "running" then
+    question = new_question(...)
+    if future.turn ~= turn then
+      return look(future)
+    end
     client.asking[future], client.answering[future] = true, nil
     future.state = "running" -- until it has its question: an interruption in between is made good by the next look
-    future.question = new_question(...)
+    future.question = question
     future.state = "asks"
   end
 end
 
---- Runs the call as far as it goes without waiting. Where that is interrupted, is_unsure is left behind.
+--- Runs the call as far as it goes without waiting.
+function look(future)
+  local turn = future.turn + 1
+  future.turn = turn
+  return accept(future, turn, future.call:run(0))
+end
+
+--- The same; where that is interrupted, is_unsure is left behind.
 local function advance(future)
   local client = future.client
   local was_unsure = client.is_unsure
   client.is_unsure = true
-  accept(future, future.call:run(0))
+  look(future)
   client.is_unsure = was_unsure
 end
 
---- After an error that was raised anywhere here: what is under way is looked at anew.
+--- After an error that was raised anywhere here, or where a question is put again: what is under way is looked at anew.
 local function look_at_all(client)
-  local futures, n = {}, 0
+  local futures, n, put_again = {}, 0, client.put_again
   for _, future in pairs(client.under_way) do
     n = n + 1
     futures[n] = future
   end
   client.count = n
   for i = 1, n do
-    accept(futures[i], futures[i].call:run(0))
+    look(futures[i])
   end
   client.is_unsure = false
+  client.looked_after = put_again
 end
 
 -- ---- the token: one question for all calls that were sent with it ----
@@ -169,25 +194,29 @@ local function key_of(question)
 end
 
 --- The answer to the question, if a call has put it since this one got its token; or lately, with success.
-local function known_answer(future)
-  local renewed = future.client.renewed[key_of(future.question)]
+local function known_answer(future, question)
+  local renewed = future.client.renewed[key_of(question)]
   if renewed and (renewed.clock > future.token_clock or renewed.is_token and now() - renewed.at < FRESH) then
     return renewed
   end
 end
 
---- Who is asking the same at present; nil if nobody is, or its answer cannot come while the running function waits.
-local function leader_of(future)
-  local leader = future.client.token_leaders[key_of(future.question)]
-  if leader and leader ~= future and leader.state == "answering" and leader.question.kind == "token"
-    and key_of(leader.question) == key_of(future.question) and not is_answered_here(leader) then
-    return leader
+--- Who is asking the same at present, and its question; nil if nobody is, or its answer cannot come while the running
+-- function waits.
+local function leader_of(future, question)
+  local key = key_of(question)
+  local leader = future.client.token_leaders[key]
+  local asked = leader and leader ~= future and leader.state == "answering" and leader.question
+  if asked and asked.kind == "token" and key_of(asked) == key and not is_answered_here(leader) then
+    return leader, asked
   end
 end
 
---- The call to follow: it asks for the token that this one asks for, and that is not known yet.
-local function token_leader_of(future)
-  return future.question.kind == "token" and not known_answer(future) and leader_of(future) or nil
+--- The call to follow: it asks for the token that this one asks for, and that is not known yet. And its question.
+local function token_leader_of(future, question)
+  if question.kind == "token" and not known_answer(future, question) then
+    return leader_of(future, question)
+  end
 end
 
 --- Remembers what came of an expired token.
@@ -250,11 +279,12 @@ local function pass_answer(future, question, ok, value, second)
   local client = future.client
   local is_own = question.kind == "token" and is_out_of_time(question, ok, value)
   if question.kind == "token" then
+    local key = key_of(question)
     if not is_own then
-      remember(client, key_of(question), ok, value, second)
+      remember(client, key, ok, value, second)
     end
-    if client.token_leaders[key_of(question)] == future then
-      client.token_leaders[key_of(question)] = nil
+    if client.token_leaders[key] == future then
+      client.token_leaders[key] = nil
     end
   end
   give(future, question, ok, value, second)
@@ -267,16 +297,18 @@ end
 
 --- The call puts its question again, for nobody answers it any more; those who follow put theirs.
 local function put_again(future, question)
-  local client = future.client
   if future.state == "answering" and question.kind == "answer" then -- nobody knows whether the request has left
     future.call:answer(question.number, true, nil, "other")
   end
-  future.state = "running"
-  future.question = nil
-  client.is_unsure = true -- look_around looks at it anew
+  if future.question == question and not future.results then
+    future.state = "running"
+    future.question = nil
+  end
+  future.client.put_again = future.client.put_again + 1
   for i = 1, question.followers and #question.followers or 0 do
     local follower = question.followers[i]
     if follower.state == "asks" and follower.question.leader == question then
+      follower.state = "running"
       follower.question = nil
     end
   end
@@ -300,13 +332,17 @@ local function answer(future)
   if future.state ~= "asks" then
     return
   end
-  local known = question.kind == "token" and known_answer(future)
-  if known then
+  local key = question.kind == "token" and key_of(question)
+  local known = key and known_answer(future, question)
+  local thread, time = running() or MAIN, now()
+  if not asks(future, question) then
+    return
+  elseif known then
     return give(future, question, known.ok, known.value, known.second)
   end
-  question.thread, question.asked_at, question.leader = running() or MAIN, now(), nil
-  if question.kind == "token" then
-    client.token_leaders[key_of(question)] = future
+  question.thread, question.asked_at, question.leader = thread, time, nil
+  if key then
+    client.token_leaders[key] = future
   end
   client.answering[future] = true
   future.state = "answering"
@@ -314,13 +350,18 @@ local function answer(future)
   take_answer(future, question, try(question.frame))
 end
 
---- The question waits for the answer to another call's.
-local function follow(future, leader)
-  local question = leader.question
-  question.followers = question.followers or {}
-  question.followers[#question.followers + 1] = future
-  future.question.leader, future.question.asked_at = question, nil
+--- The question waits for the answer to another call's, unless one of them is asked no more.
+-- @return does it?
+local function follow(future, question, leader, asked)
+  local followers = asked.followers or {}
+  if not asks(future, question) or leader.question ~= asked then
+    return false
+  end
+  asked.followers = followers
+  followers[#followers + 1] = future
+  question.leader, question.asked_at = asked, nil
   future.client.asking[future], future.client.answering[future] = nil, nil
+  return true
 end
 
 -- ---- who answers ----
@@ -344,11 +385,14 @@ end
 
 --- As a coroutine of its own, which begins when others may have begun to answer the same question.
 local function answer_beside(future)
-  local leader = future.state == "asks" and token_leader_of(future)
-  if leader then
-    return follow(future, leader)
+  local question = future.state == "asks" and future.question
+  local leader, asked
+  if question then
+    leader, asked = token_leader_of(future, question)
   end
-  answer_and_route(future)
+  if not leader or not follow(future, question, leader, asked) then
+    answer_and_route(future)
+  end
 end
 
 --- Calls a function as a coroutine of its own, beside everything else where the loop can do that.
@@ -365,41 +409,45 @@ end
 call_of.start_beside = start_beside
 
 --- Answers where nobody waits: beside everything else, if the host can do that, for it may take long.
-local function answer_aside(future)
-  local loop, question = future.client.loop, future.question
+local function answer_aside(future, question)
+  local loop, time = future.client.loop, now()
   if not loop or question.kind == "event" then
     return answer(future)
+  elseif asks(future, question) then
+    question.asked_at = time
+    future.client.answering[future] = true -- so that it is not forgotten if the host does not keep its word
+    start_beside(loop, answer_beside, future)
   end
-  question.asked_at = now()
-  future.client.answering[future] = true -- so that it is not forgotten if the host does not keep its word
-  start_beside(loop, answer_beside, future)
 end
 
 --- Finds somebody to answer the question of a call.
-local function find_answer(future)
-  local client, question = future.client, future.question
-  local leader, waiting = token_leader_of(future), future.waiting
+-- @return is that done?
+local function find_answer(future, question)
+  local client, time = future.client, now()
+  local leader, asked = token_leader_of(future, question)
+  local waiting = future.waiting
   if leader then
-    follow(future, leader)
+    return follow(future, question, leader, asked)
+  elseif not asks(future, question) then
+    return true
   elseif not client.is_closed and (waiting and waiting[1] or future.is_ordinary and not future.is_left) then
-    question.asked_at = now() -- by who waits, or has just made the call; it is put again if he does not come
+    question.asked_at = time -- by who waits, or has just made the call; it is put again if he does not come
     client.answering[future] = true
     if waiting then
       scheduler.wake(client, waiting)
     end
   else
-    answer_aside(future)
+    answer_aside(future, question)
   end
+  return true
 end
 
 local function route_all(client)
   local future = next(client.asking)
   while future do
     local question = future.question
-    if future.state == "asks" then
-      find_answer(future)
-    end
-    if future.state ~= "asks" or future.question == question then -- else it asks the next one already
+    local is_done = future.state ~= "asks" or find_answer(future, question)
+    if future.state ~= "asks" or is_done and future.question == question then -- else it asks the next one already
       client.asking[future] = nil
     end
     future = next(client.asking)
@@ -433,7 +481,7 @@ local function check_answering(client)
   client.checked_at = time
   for future in pairs(client.answering) do
     local question = future.question
-    if question and is_abandoned(future) then
+    if question and is_abandoned(future, question) and future.question == question then
       future.is_left = true
       put_again(future, question)
     elseif question and question.kind == "observe" then
@@ -455,7 +503,7 @@ end
 -- @return true if there may be more
 function call_of.look_around(client, most)
   check_answering(client)
-  if client.is_unsure then
+  if client.is_unsure or client.looked_after ~= client.put_again then
     look_at_all(client)
   end
   client.is_unsure = true
@@ -463,7 +511,7 @@ function call_of.look_around(client, most)
   while key do
     local future = client.under_way[key]
     if future then
-      accept(future, future.call:run(0))
+      look(future)
     end
     n = n + 1
     key = n ~= most and client.core:next()
@@ -504,13 +552,13 @@ end
 local function submit(client, call, class, is_ordinary, is_left)
   local problem = scheduler.watch(client)
   local future = setmetatable({ client = client, call = call, state = "running", is_ordinary = is_ordinary,
-    is_left = is_left, token_clock = client.token_clock }, class)
+    is_left = is_left, token_clock = client.token_clock, turn = 0 }, class)
   local was_unsure = client.is_unsure
   client.is_unsure = true
   future.key = call:submit(problem)
   client.under_way[future.key] = future
   client.count = client.count + 1 -- last: an error before this leaves nothing that would be waited for
-  accept(future, call:run(0))
+  look(future)
   client.is_unsure = was_unsure
   route(client)
   return future
@@ -544,7 +592,7 @@ function call_of.cancel(future)
   local was_unsure = client.is_unsure
   client.is_unsure = true
   future.call:cancel()
-  accept(future, future.call:run(0))
+  look(future)
   client.is_unsure = was_unsure
   while future.state == "asks" and future.question.kind == "event" do
     answer(future)
@@ -577,14 +625,15 @@ end
 
 --- Must who waits for the future answer its question himself? Else somebody who can go on meanwhile is asking the same.
 local function must_answer(future, loop)
-  if future.state ~= "asks" then
+  local question = future.state == "asks" and future.question
+  if not question then
     return false
   end
-  local leader = loop and token_leader_of(future)
-  if leader and future.question.leader ~= leader.question then
-    follow(future, leader)
+  local leader, asked
+  if loop then
+    leader, asked = token_leader_of(future, question)
   end
-  return not leader
+  return not leader or question.leader ~= asked and not follow(future, question, leader, asked)
 end
 
 --- Waits for news of the client, so many seconds at most.

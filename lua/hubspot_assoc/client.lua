@@ -213,6 +213,7 @@ local function wrap(core_client, loop)
     under_way = {}, -- what core:next gives -> future
     count = 0, -- of those
     is_unsure = false, -- an error has left the bookkeeping in the midst of it: all is looked at anew
+    put_again = 0, looked_after = 0, -- so many questions; so many of them when all was looked at anew
     asking = {}, -- future -> true: nobody has been found yet who answers it
     answering = {}, -- future -> true: somebody is to answer it
     checked_at = 0, -- when it was last looked after those

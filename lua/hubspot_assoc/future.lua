@@ -75,8 +75,7 @@ function Future:on_done(fn)
   self.functions = self.functions or scheduler.new_queue()
   scheduler.push(self.functions, fn)
   if self.state == "delivered" then
-    scheduler.add_finished(self.client, self)
-    self.state = "done"
+    scheduler.add_finished(self.client, self, "delivered")
   end
   return self
 end

@@ -7,7 +7,8 @@
 --
 -- Of a client it uses: core, loop, count (calls under way), finished (queue of futures for step), ready (queue of
 -- waiters that are to go on), waiting (list of those who wait for any news), stop_watching, on_readable, is_closed,
--- is_unsure (it is to be looked after once more), dispatch (lets waiters go on), dispatcher (the thread that does).
+-- is_unsure, put_again, looked_after (it is to be looked after once more), dispatch (lets waiters go on), dispatcher
+-- (the thread that does).
 -- A waiter is { resume = what lets it go on, nil once it was called; future = what it waits for, if it is one }.
 
 local ask = require "hubspot_assoc.pcall".ask
@@ -190,7 +191,7 @@ function scheduler.settle(client, leaving)
   local first = front(finished)
   local is_empty = front(client.ready) == nil
     and (first == nil or first == leaving and finished.first == finished.last)
-  client.core:announce(not is_empty or client.is_unsure)
+  client.core:announce(not is_empty or client.is_unsure or client.looked_after ~= client.put_again)
   if is_empty and client.count == 0 then
     stop_watching(client)
     if client.is_closed then
@@ -237,12 +238,18 @@ end
 -- ---- finished futures ----
 
 --- A future is to be handed out by step. The descriptor stays readable until none is.
-function scheduler.add_finished(client, future)
+-- @param state of the future: if it is another one by now, a finalizer has seen to that
+function scheduler.add_finished(client, future, state)
+  local finished = client.finished
   client.core:announce(true)
-  if client.finished[future.place] ~= future then
-    future.place = client.finished.last + 1
-    push(client.finished, future)
+  if future.state ~= state then
+    return
+  elseif finished[future.place] ~= future then
+    local place = finished.last + 1 -- as push does, with nothing in between
+    future.place, finished.last = place, place
+    finished[place] = future
   end
+  future.state = "done"
 end
 
 --- Calls the functions of a future that has finished. The last is called when the queue knows no more of it, so that an
@@ -257,12 +264,12 @@ local function hand_out(client, future)
       future.state = "delivered"
       scheduler.settle(client, future)
     end
-    if first == nil then
+    local is_unchanged = finished[future.place] == future and future.functions == functions
+      and (first == nil or functions[functions.first] == first) -- else a finalizer has stepped meanwhile
+    if is_unchanged and first == nil then
       finished[future.place] = nil
-    elseif is_last then
-      core.call_once(functions, functions.first, finished, future.place, results[1], results[2], results[3])
-    else
-      core.call_once(functions, functions.first, nil, nil, results[1], results[2], results[3])
+    elseif is_unchanged then
+      core.call_once(functions, functions.first, is_last and finished, future.place, results[1], results[2], results[3])
     end
   end
 end

@@ -27,8 +27,8 @@ static void take_out(lua_State *L, int table, int key)
   lua_rawset(L, table);
 }
 
-/* call_once(table, key [, other, its_key, ...]) -> what table[key](...) returns. Both fields are nil when it is
- * called, and nothing comes in between. It cannot yield. */
+/* call_once(table, key [, other, its_key, ...]) -> what table[key](...) returns, if that is not nil. Both fields are
+ * nil when it is called, and nothing comes in between. It cannot yield. */
 static int call_once(lua_State *L)
 {
   luaL_checktype(L, 1, LUA_TTABLE);
@@ -37,6 +37,8 @@ static int call_once(lua_State *L)
   take_out(L, 3, 4);
   lua_pop(L, 1);
   take_out(L, 1, 2);
+  if (lua_isnil(L, -1))
+    return 0;
   lua_insert(L, 5);
   lua_call(L, lua_gettop(L) - 5, 1);
   return 1;

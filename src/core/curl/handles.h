@@ -142,8 +142,8 @@ bool hsa_libcurl_set_protocol(CURL *easy, bool is_https);
 bool hsa_libcurl_stop_resending(CURL *easy);
 
 /* Can it be trusted with HTTP/2? Before 7.88 it does not tell (CURLOPT_DEBUGFUNCTION) which streams a server has
- * left aside when it ended a connection, and may give the answer of one to another. 8.1 to 8.3 do not tell a stream that
- * was refused from one that failed. */
+ * left aside when it ended a connection, and may give the answer of one to another. 8.1 to 8.3 do not tell a stream
+ * that was refused from one that failed. */
 bool hsa_libcurl_speaks_http2(void);
 
 /* May transfers of one multi handle speak HTTP/1.1 and HTTP/2? Before 8.5 one that may speak HTTP/2 is put onto an
