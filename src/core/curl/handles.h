@@ -114,7 +114,7 @@ struct hsa_transport {
   int nstarted, nwaiting;   /* transfers that have started and not ended; those of them that have not left yet */
   bool is_http1;            /* the last answer told so */
   bool wants_http1;         /* the server has refused HTTP/2 */
-  bool looks_up_anew;       /* the last lookup of a name has failed: libcurl 8.16 would go on saying so for 30 s */
+  bool looks_up_anew;       /* the last lookup of a name has failed: libcurl 8.16 would go on saying so */
   hsa_transfer *idle;                      /* kept with their settings for the next attempt */
   hsa_transfer *ended, **ended_tail;       /* in the order in which they ended */
   hsa_transfer *errands, **errands_tail;   /* those with an errand, in the order in which they got it */
