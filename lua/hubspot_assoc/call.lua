@@ -10,17 +10,16 @@ local core = require "hubspot_assoc.core"
 local protected = require "hubspot_assoc.pcall"
 local scheduler = require "hubspot_assoc.scheduler"
 
-local create, resume = coroutine.create, coroutine.resume
-local running, status = coroutine.running, coroutine.status
+local create, resume, status = coroutine.create, coroutine.resume, coroutine.status
 local error, pairs, pcall, select, setmetatable, type = error, pairs, pcall, select, setmetatable, type
 local ask, try = protected.ask, protected.try
+local this_thread = scheduler.this_thread
 local next = pairs {} -- hosts that take globals away leave pairs
 local huge = 1 / 0
 local now = core.now
 
 local call_of = {}
 
-local MAIN = {} -- stands for the main thread, where Lua 5.1 has no value for it
 local PATIENCE = 1 -- s, after which who waits looks whether news can still come
 local TAKE_OVER = 5 -- s, after which a question is put again if nobody can tell whether it is still being answered
 local CHECK_EVERY = 0.1 -- s, in an event loop, where many may be answered at once
@@ -69,14 +68,7 @@ end
 -- for this one to return?
 local function is_answered_here(future)
   local question = future.state == "answering" and future.question
-  if not question then
-    return false
-  end
-  local thread, frame = question.thread, question.frame
-  if thread == (running() or MAIN) then
-    return core.is_running(frame)
-  end
-  return thread == MAIN or status(thread) == "normal" and core.is_running(frame, thread)
+  return question and scheduler.is_among_callers(question.frame, question.thread)
 end
 call_of.is_answered_here = is_answered_here
 
@@ -88,12 +80,12 @@ local function is_abandoned(future, question)
     return question.asked_at and now() - question.asked_at > TAKE_OVER
   elseif question.kind == "event" then -- which cannot yield
     return not is_answered_here(future)
-  elseif thread == (running() or MAIN) then
+  elseif thread == this_thread() then
     return not core.is_running(question.frame)
   elseif is_alive then -- an attempt's time ends it
     return is_alive(thread) == nil and question.kind ~= "answer" and now() - question.asked_at > TAKE_OVER
   end
-  return thread ~= MAIN and status(thread) == "dead"
+  return thread ~= scheduler.MAIN and status(thread) == "dead"
 end
 
 -- ---- the state of a future ----
@@ -334,7 +326,7 @@ local function answer(future)
   end
   local key = question.kind == "token" and key_of(question)
   local known = key and known_answer(future, question)
-  local thread, time = running() or MAIN, now()
+  local thread, time = this_thread(), now()
   if not asks(future, question) then
     return
   elseif known then
@@ -467,7 +459,7 @@ end
 -- see scheduler.dispatch.
 function route(client)
   if not scheduler.is_among_callers(client.route, client.router) then
-    client.router = scheduler.thread()
+    client.router = this_thread()
     client.route()
   end
 end

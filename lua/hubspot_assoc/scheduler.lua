@@ -20,7 +20,7 @@ local huge = 1 / 0
 
 local MAIN = {} -- stands for the main thread, where Lua 5.1 has no value for it
 
-local scheduler = {}
+local scheduler = { MAIN = MAIN }
 
 -- ---- queues: linear, whatever their length ----
 
@@ -63,18 +63,19 @@ function scheduler.wake(client, waiting)
   end
 end
 
---- Is the function, which was called in this thread (nil: in none), among the callers of who asks? An error may have
--- left it.
+--- The running thread, or MAIN.
+local function this_thread()
+  return running() or MAIN
+end
+scheduler.this_thread = this_thread
+
+--- Is the function, which was called in the thread (nil: in none), among the callers of who asks? Or has it resumed who
+-- asks? An error may have left it.
 function scheduler.is_among_callers(fn, thread)
-  if not thread or thread == (running() or MAIN) then
+  if not thread or thread == this_thread() then
     return thread and core.is_running(fn)
   end
   return thread == MAIN or status(thread) == "normal" and core.is_running(fn, thread)
-end
-
---- The running thread, as is_among_callers takes it.
-function scheduler.thread()
-  return running() or MAIN
 end
 
 local function dispatch(client, on_gone)
@@ -114,7 +115,7 @@ function scheduler.dispatch(client, on_gone)
   if scheduler.is_among_callers(client.dispatch, client.dispatcher) then
     return true
   end
-  client.dispatcher = running() or MAIN
+  client.dispatcher = this_thread()
   return client.dispatch(on_gone)
 end
 

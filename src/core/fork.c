@@ -26,24 +26,34 @@ static atomic_uint forks;
 static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t gate_moved = PTHREAD_COND_INITIALIZER;
 static unsigned inside;
-static _Thread_local unsigned inside_here; /* 1: a signal handler forks */
+static pthread_key_t here; /* so often is this thread: a signal handler may fork. (_Thread_local in a module that is
+                            * loaded later crashes leak sanitizers.) */
 static bool is_gate_closed;
+
+static unsigned inside_here(void)
+{
+  return (unsigned)(uintptr_t)pthread_getspecific(here);
+}
+
+static void move(unsigned by)
+{
+  inside += by;
+  pthread_setspecific(here, (void *)(uintptr_t)(inside_here() + by));
+}
 
 void hsa_fork_enter(void)
 {
   pthread_mutex_lock(&gate);
   while (is_gate_closed)
     pthread_cond_wait(&gate_moved, &gate);
-  inside++;
-  inside_here++;
+  move(1);
   pthread_mutex_unlock(&gate);
 }
 
 void hsa_fork_leave(void)
 {
   pthread_mutex_lock(&gate);
-  inside--;
-  inside_here--;
+  move(-1U);
   if (is_gate_closed)
     pthread_cond_broadcast(&gate_moved);
   pthread_mutex_unlock(&gate);
@@ -53,7 +63,7 @@ static void close_gate(void)
 {
   pthread_mutex_lock(&gate);
   is_gate_closed = true;
-  while (inside > inside_here)
+  while (inside > inside_here())
     pthread_cond_wait(&gate_moved, &gate);
 }
 
@@ -73,7 +83,7 @@ static void begin_in_child(void)
 
 static void begin_to_count(void)
 {
-  is_counted = pthread_atfork(close_gate, open_gate, begin_in_child) == 0;
+  is_counted = pthread_key_create(&here, NULL) == 0 && pthread_atfork(close_gate, open_gate, begin_in_child) == 0;
 }
 
 bool hsa_count_forks(unsigned *count)
