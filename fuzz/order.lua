@@ -813,6 +813,8 @@ local function end_all()
   end_coroutines()
   end_jobs()
   drop_coroutines()
+  -- One's call may be in a coroutine that a question of another's keeps.
+  for _, client in ipairs(world.clients) do hand_out("drain", client) end
   for _, client in ipairs(world.clients) do end_client(client) end
   for _, watch in ipairs(world.watches) do must(watch.is_over, "the event loop watches for nothing") end
 end
