@@ -380,6 +380,30 @@ describe("the option loop", function()
   end)
 end)
 
+describe("a token function", function()
+  it("may have a job done with its own client, whose calls ask for tokens, too", function()
+    local client, is_asked
+    local done = 0
+    client = client_of { io_thread = false, access_token = function()
+      if not is_asked then
+        is_asked = true
+        local job = client:bulk("batch_update", "a", "b", { batch_size = 1, in_flight = 1,
+          on_outcome = function(outcome) done = done + (outcome.error and 0 or 1) end })
+        for i = 1, 3 do job:add { category = "USER_DEFINED", typeId = i, maxToObjectIds = 1 } end
+        job:finish()
+      end
+      return "x"
+    end, transport = function(request)
+      local id = request.body and request.body:match '"typeId":(%d+)' or "36"
+      return { status = 200, body = '{"results":[{"category":"USER_DEFINED","typeId":' .. id
+        .. ',"userEnforcedMaxToObjectIds":1}]}' }
+    end }
+    local future = client.async:get_limits("a", "b")
+    client:drain(20)
+    assert.same({ 3, true }, { done, (future:wait()) ~= nil })
+  end)
+end)
+
 describe("many futures at once", function()
   it("cost linear time", function()
     local function seconds(n)

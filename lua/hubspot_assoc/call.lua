@@ -371,7 +371,11 @@ end
 local function answer_and_route(future)
   local client = future.client
   answer(future)
-  route(client)
+  -- A route that has begun this goes on by itself. To go on inside of it would put coroutines into each other, of which
+  -- there can be no more than some fifty.
+  if not scheduler.is_among_callers(client.route, client.router) then
+    route(client)
+  end
   settle_if_idle(client)
 end
 
@@ -444,7 +448,6 @@ local function route_all(client)
     end
     future = next(client.asking)
   end
-  client.router = nil
 end
 
 --- Routes for a client, as a function of its own: by that it is found on the stack.
@@ -455,13 +458,13 @@ function call_of.new_route(client)
   end
 end
 
---- Finds somebody to answer each question that is open. Who answers may come here, too, but leaves that to the first:
--- see scheduler.dispatch.
+--- Finds somebody to answer each question that is open. A function that answers one may come here, too, for what it
+-- waits for.
 function route(client)
-  if not scheduler.is_among_callers(client.route, client.router) then
-    client.router = this_thread()
-    client.route()
-  end
+  local router = client.router
+  client.router = this_thread()
+  client.route()
+  client.router = router
 end
 
 --- Questions that cannot be answered any more are put again. That the deadline passes in observe tells call:run alone.
