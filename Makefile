@@ -285,11 +285,11 @@ MINUTES ?= 10
 soak: $(MODULE) $(SHIMS)
 	@$(IN_TREE) KEEPALIVE_REQUESTS=60 MINUTES='$(MINUTES)' SEED='$(SEED)' simulator/simulator exec $(LUA) soak/run $(SOAK)
 
-# SECONDS for each target; what it finds is kept in build/fuzz.
+# SECONDS for each target; what it finds is kept in build/fuzz. REPLAY=order: of that target only the corpus is run.
 SECONDS ?= 60
 fuzz: $(FUZZERS)
 	@$(MAKE) module BUILD=$(BUILD)/lua CC=cc SANITIZE= CFLAGS='-O2 -g'
-	@$(IN_TREE) LUA_CPATH='$(CURDIR)/$(BUILD)/lua/?.so;;' scripts/fuzz $(SECONDS) $(FUZZERS) fuzz/journal.lua fuzz/schema.lua
+	@$(IN_TREE) LUA_CPATH='$(CURDIR)/$(BUILD)/lua/?.so;;' REPLAY='$(REPLAY)' scripts/fuzz $(SECONDS) $(FUZZERS) fuzz/journal.lua fuzz/schema.lua
 
 lint: $(MODULE)
 	@LUA_INCDIR='$(LUA_INCDIR)' MODULE='$(MODULE)' scripts/lint
