@@ -469,6 +469,24 @@ describe("a module that is required again", function()
   end)
 end)
 
+describe("a coroutine that is left in a token function", function()
+  it("is not kept by its client when the call has ended", function()
+    local client = assoc.new { access_token = coroutine.yield, rate = false, io_thread = false }
+    local left = setmetatable({}, { __mode = "k" })
+    do
+      local thread = coroutine.create(function() client.async:get_limits("contacts", "companies") end)
+      assert(coroutine.resume(thread))
+      assert.equal("suspended", coroutine.status(thread))
+      left[thread] = true
+    end
+    client:close()
+    client:drain()
+    collect()
+    assert.is_nil(next(left))
+    assert.equal("config", select(2, client:get_limits("contacts", "companies"))[1].kind)
+  end)
+end)
+
 -- They run wherever Lua asks for memory, and so in the middle of what is done with a call in C.
 describe("a finalizer", function()
   local SCRIPT = [[

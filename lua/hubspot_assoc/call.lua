@@ -373,7 +373,7 @@ local function answer_and_route(future)
   answer(future)
   -- A route that has begun this goes on by itself. To go on inside of it would put coroutines into each other, of which
   -- there can be no more than some fifty.
-  if not scheduler.is_among_callers(client.route, client.router) then
+  if not scheduler.is_among_callers(client.route, client.threads.route) then
     route(client)
   end
   settle_if_idle(client)
@@ -461,10 +461,11 @@ end
 --- Finds somebody to answer each question that is open. A function that answers one may come here, too, for what it
 -- waits for.
 function route(client)
-  local router = client.router
-  client.router = this_thread()
+  local threads = client.threads
+  local outer = threads.route
+  threads.route = this_thread()
   client.route()
-  client.router = router
+  threads.route = outer
 end
 
 --- Questions that cannot be answered any more are put again. That the deadline passes in observe tells call:run alone.

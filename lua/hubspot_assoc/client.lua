@@ -225,6 +225,7 @@ local function wrap(core_client, loop)
     waiting = {}, -- waiters for any news
   }
   client.dispatch, client.route = scheduler.new_dispatch(client), call_of.new_route(client)
+  client.threads = setmetatable({}, { __mode = "v" }) -- that are in these; one that is left there for good is not kept
   client.async = setmetatable({ client = client }, Async)
   client.on_readable = function() return call_of.on_readable(client) end
   return setmetatable(client, Client)

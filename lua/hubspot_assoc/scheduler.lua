@@ -7,8 +7,8 @@
 --
 -- Of a client it uses: core, loop, count (calls under way), finished (queue of futures for step), ready (queue of
 -- waiters that are to go on), waiting (list of those who wait for any news), stop_watching, on_readable, is_closed,
--- is_unsure, put_again, looked_after (it is to be looked after once more), dispatch (lets waiters go on), dispatcher
--- (the thread that does).
+-- is_unsure, put_again, looked_after (it is to be looked after once more), dispatch (lets waiters go on), threads
+-- (threads.dispatch: the one that does).
 -- A waiter is { resume = what lets it go on, nil once it was called; future = what it waits for, if it is one }.
 
 local ask = require "hubspot_assoc.pcall".ask
@@ -95,7 +95,7 @@ local function dispatch(client, on_gone)
     end
     waiter = front(ready)
   end
-  client.dispatcher = nil
+  client.threads.dispatch = nil
   return all_ok, message
 end
 
@@ -112,10 +112,10 @@ end
 -- @param on_gone function(future), called for each waiter that is there no more (resume returns false)
 -- @return true; or false and the first error
 function scheduler.dispatch(client, on_gone)
-  if scheduler.is_among_callers(client.dispatch, client.dispatcher) then
+  if scheduler.is_among_callers(client.dispatch, client.threads.dispatch) then
     return true
   end
-  client.dispatcher = this_thread()
+  client.threads.dispatch = this_thread()
   return client.dispatch(on_gone)
 end
 
