@@ -602,26 +602,17 @@ end
 
 local SECONDS = { 0, 0.3, 2, 10 }
 
-local function with_client(fn)
+--- What does this with one of the world's, if there is any.
+local function with(list, fn)
   return function()
-    local client = pick(world.clients)
-    if client then fn(client) end
+    local item = pick(world[list])
+    if item then fn(item) end
   end
 end
 
-local function with_future(fn)
-  return function()
-    local call = pick(world.futures)
-    if call then fn(call) end
-  end
-end
-
-local function with_job(fn)
-  return function()
-    local job = pick(world.jobs)
-    if job then use_job(job, fn) end
-  end
-end
+local function with_client(fn) return with("clients", fn) end
+local function with_future(fn) return with("futures", fn) end
+local function with_job(fn) return with("jobs", function(job) use_job(job, fn) end) end
 
 local ACTS = {
   { "new client", new_client },
